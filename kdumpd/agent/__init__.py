@@ -1,0 +1,1 @@
+"""POSIX sh that runs inside the capture kernel (package data)."""

@@ -1,0 +1,1 @@
+"""Touches the machine through the doors; decides nothing."""

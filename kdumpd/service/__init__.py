@@ -1,0 +1,1 @@
+"""Talks: to the bus, to systemd, to polkit."""
