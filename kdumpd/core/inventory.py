@@ -1,0 +1,57 @@
+"""What is known of the files a plan may put into the image: kind, mode, digest, interpreter, libraries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    FILE = "file"
+    DIRECTORY = "directory"
+    BLOCK = "block"
+    OTHER = "other"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFacts:
+    """One path of the host as it stands, symbolic links followed (`real` is where they led)."""
+
+    path: str
+    kind: Kind
+    real: str = ""
+    mode: int = 0  # permission bits
+    size_bytes: int = 0
+    digest: str = ""  # of the contents; files only
+    interpreter: str = ""  # the program a "#!" line names, as an absolute path
+    libraries: tuple[str, ...] = ()  # absolute paths the loader will open, the loader itself among them
+    missing_libraries: tuple[str, ...] = ()
+    entries: tuple[str, ...] = ()  # sorted names; directories only
+    unreadable: str = ""  # why it could not be read, "" where it could
+
+    @property
+    def is_executable(self) -> bool:
+        return self.kind is Kind.FILE and bool(self.mode & 0o111)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wants:
+    """What has to be looked at before a plan can be resolved."""
+
+    files: frozenset[str] = frozenset()
+    programs: frozenset[str] = frozenset()  # names, looked up on PATH
+    directories: frozenset[str] = frozenset()  # their executables are wanted too (pre.d, post.d ...)
+    modules_directory: str = ""  # of the capture kernel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """The answer to a `Wants`: facts by path, closed over interpreters and libraries; paths of programs by name."""
+
+    files: Mapping[str, FileFacts]
+    programs: Mapping[str, str]
+
+    def facts(self, path: str) -> FileFacts:
+        return self.files.get(path) or FileFacts(path=path, kind=Kind.MISSING)

@@ -1,0 +1,117 @@
+"""What a machine is, as far as a crash capture cares: kernel, mounts, block devices, and the kernel's kexec facts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Lockdown(StrEnum):
+    NONE = "none"
+    INTEGRITY = "integrity"
+    CONFIDENTIALITY = "confidentiality"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """One line of /proc/1/mountinfo (proc_pid_mountinfo(5)), escapes undone."""
+
+    target: str
+    source: str
+    fstype: str
+    root: str = "/"
+    options: tuple[str, ...] = ()
+    number: str = ""  # "major:minor" as the kernel sees the file system; anonymous (0:N) for btrfs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FstabEntry:
+    source: str
+    target: str
+    fstype: str
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Driver:
+    """One parent of a device that has a driver; `module` is "" where the driver is built in or unknown."""
+
+    name: str
+    subsystem: str
+    module: str = ""
+    modalias: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockDevice:
+    """One entry of /sys/class/block with what udev's database (or blkid) knows of its contents."""
+
+    name: str
+    number: str  # "major:minor"
+    size_bytes: int = 0
+    read_only: bool = False
+    disk: str = ""  # the whole disk this is a partition of, else ""
+    slaves: tuple[str, ...] = ()
+    drivers: tuple[Driver, ...] = ()  # from the device up to the root of the tree
+    dm_name: str = ""
+    dm_uuid: str = ""  # "LVM-...", "CRYPT-LUKS2-...", "mpath-..."
+    dm_targets: tuple[str, ...] = ()
+    md_level: str = ""
+    md_uuid: str = ""
+    links: tuple[str, ...] = ()  # every /dev/... name udev gave it
+    contents: str = ""  # ID_FS_TYPE: ext4, xfs, LVM2_member, linux_raid_member, crypto_LUKS ...
+    uuid: str = ""  # ID_FS_UUID
+    uuid_sub: str = ""
+    label: str = ""  # ID_FS_LABEL, unescaped
+    part_uuid: str = ""
+    part_label: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrashKernel:
+    """What the running kernel says of kexec on panic.
+
+    Newer kernels say it in /sys/kernel/kexec/ (since 6.19), older ones in /sys/kernel/kexec_crash_*; `layout` tells
+    which was read: "new", "old", or "" where the kernel has neither.
+    """
+
+    layout: str
+    loaded: bool = False
+    reserved_bytes: int = 0
+    load_disabled: bool = False  # kernel.kexec_load_disabled, one way until reboot
+    loads_left: int = -1  # kernel.kexec_load_limit_panic; -1 is unlimited
+    lockdown: Lockdown = Lockdown.NONE
+    secure_boot: bool = False
+    cpu_hotplug: bool = False  # /sys/devices/system/cpu/crash_hotplug is 1: no reload on cpu changes
+    memory_hotplug: bool = False
+    fadump: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelFiles:
+    """A kernel that could capture: its image under /boot (or beside its modules) and its modules."""
+
+    release: str
+    image: str
+    modules: str = ""  # the modules directory, "" where it has none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    architecture: str  # as uname -m says
+    kernel_release: str
+    host_name: str
+    machine_id: str
+    boot_id: str
+    command_line: str
+    memory_bytes: int
+    cpus: int
+    layout: str  # identity of online cpus and memory: what the crash headers describe when hotplug is not kept by the kernel
+    crash: CrashKernel
+    mounts: tuple[Mount, ...] = ()
+    fstab: tuple[FstabEntry, ...] = ()
+    devices: tuple[BlockDevice, ...] = ()
+    kernels: tuple[KernelFiles, ...] = ()
+
+    def device(self, name: str) -> BlockDevice | None:
+        return next((device for device in self.devices if device.name == name), None)

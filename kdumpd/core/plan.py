@@ -1,0 +1,152 @@
+"""What the capture image is made of and how it is loaded; the identity of each part is the digest of its description."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from enum import StrEnum
+
+from kdumpd.core.problems import Problem
+
+Json = object  # what json keeps: str, int, bool, None, lists and string-keyed dicts of them
+
+
+class Engine(StrEnum):
+    DIRECT = "direct"
+    DRACUT = "dracut"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FromHost:
+    """A file copied from the host; `digest` is of the contents that were planned, so a later change is another plan."""
+
+    path: str
+    source: str
+    digest: str
+    mode: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A file whose contents we write."""
+
+    path: str
+    text: str
+    mode: int = 0o644
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    path: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    path: str
+    mode: int = 0o755
+
+
+ImageItem = FromHost | Written | Link | Folder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleFile:
+    """A kernel module, stored uncompressed at `path` whatever its form on the host (.ko, .ko.xz, .ko.zst, .ko.gz)."""
+
+    name: str
+    source: str
+    digest: str  # of the file on the host, compressed as it stands
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BasePlan:
+    """The slow part: kernel modules, programs, libraries. `recipe` moves when the engine's own way of building does."""
+
+    engine: Engine
+    recipe: int
+    kernel_release: str
+    compression_level: int  # zstd
+    modules: tuple[ModuleFile, ...] = ()
+    items: tuple[ImageItem, ...] = ()
+    dracut_args: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverlayPlan:
+    """The quick part: the agent, plan.env, hooks, keys. Unpacked over the base by the kernel."""
+
+    recipe: int
+    items: tuple[ImageItem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadPlan:
+    kernel_image: str
+    kernel_digest: str
+    command_line: str
+    kexec_flags: tuple[str, ...]  # -a, -s or -c and what KEXEC_ARGS adds
+    layout: str  # cpus and memory that the crash headers describe; "" where the kernel keeps them itself
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    base: BasePlan
+    overlay: OverlayPlan
+    load: LoadPlan
+    engine_reason: str
+    target: Mapping[str, str]  # for people: type, device, uuid, directory ...
+    working_set_bytes: int  # what the capture needs beside kernel and unpacked image
+    capture_id: str
+    warnings: tuple[Problem, ...] = ()
+
+    @property
+    def base_fingerprint(self) -> str:
+        return fingerprint(self.base)
+
+    @property
+    def overlay_fingerprint(self) -> str:
+        return fingerprint(self.overlay)
+
+    @property
+    def image_fingerprint(self) -> str:
+        return fingerprint([self.base_fingerprint, self.overlay_fingerprint])
+
+    @property
+    def load_fingerprint(self) -> str:
+        """Covers the image as well: another image is another load."""
+        return fingerprint([self.image_fingerprint, fingerprint(self.load)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """Either a plan, or the errors that stand in its way; warnings in both cases."""
+
+    plan: Plan | None
+    problems: tuple[Problem, ...] = ()
+
+
+def describe(value: object) -> Json:
+    """Every field of a frozen value, by name, in a form that json keeps: nobody picks what counts by hand."""
+    if is_dataclass(value) and not isinstance(value, type):
+        described: dict[str, Json] = {"is": type(value).__name__}
+        described.update({field.name: describe(getattr(value, field.name)) for field in fields(value)})
+        return described
+    if isinstance(value, Mapping):
+        return {str(key): describe(item) for key, item in sorted(value.items())}
+    if isinstance(value, tuple | list):
+        return [describe(item) for item in value]
+    if isinstance(value, frozenset):
+        return sorted(json.dumps(describe(item), sort_keys=True) for item in value)
+    if value is None or isinstance(value, str | int | bool):
+        return value
+    raise TypeError(f"{type(value).__name__} has no place in a plan")
+
+
+def fingerprint(value: object) -> str:
+    """32 hexadecimal digits that change with any field of `value`."""
+    text = json.dumps(describe(value), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode("ascii"), digest_size=16).hexdigest()

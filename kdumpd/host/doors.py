@@ -1,0 +1,111 @@
+"""The two doors: the only way to read, write or run anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from kdumpd.core.inventory import Kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What stat says of one path, links followed; `kind` MISSING where there is nothing."""
+
+    kind: Kind
+    mode: int = 0
+    size_bytes: int = 0
+    owner: int = 0
+    group: int = 0
+    inode: int = 0
+    modified_us: int = 0
+
+
+class Files(Protocol):
+    """Paths are absolute, as a process chrooted to the root would see them: symbolic links stay inside the root.
+
+    Reading raises OSError as the kernel says it. Text is UTF-8, undecodable bytes kept as surrogates.
+    """
+
+    def read_text(self, path: str) -> str: ...
+    def read_bytes(self, path: str, *, limit: int | None = None) -> bytes: ...
+    def stat(self, path: str) -> Facts: ...
+    def exists(self, path: str) -> bool: ...
+    def names(self, path: str) -> tuple[str, ...]:
+        """Sorted names in a directory; empty where there is none."""
+        ...
+
+    def link(self, path: str) -> str:
+        """The text of a symbolic link, "" where `path` is none."""
+        ...
+
+    def real(self, path: str) -> str:
+        """`path` with every link followed, still as seen from inside the root."""
+        ...
+
+    def digest(self, path: str) -> str:
+        """blake2b of the contents, 32 hexadecimal digits."""
+        ...
+
+    def outside(self, path: str) -> str:
+        """Where `path` lies on the machine that runs us: what a program's argv needs."""
+        ...
+
+    def write(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
+        """Written beside, synced, renamed over, directory synced: whole or not at all."""
+        ...
+
+    def poke(self, path: str, text: str) -> None:
+        """One write into a file the kernel serves (sysfs, procfs)."""
+        ...
+
+    def make_folder(self, path: str, *, mode: int = 0o700) -> None: ...
+    def rename(self, source: str, target: str) -> None: ...
+    def remove(self, path: str) -> None:
+        """A file or a whole folder; nothing happens where there is nothing."""
+        ...
+
+    def free_bytes(self, path: str) -> int: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    argv: tuple[str, ...]
+    status: int  # exit status, or minus the signal's number
+    stdout: bytes
+    stderr: bytes  # both bounded; the tail is kept
+
+
+class ProgramFailed(Exception):
+    """A program ended badly, could not be started, or took too long; `output.stderr` has its last words."""
+
+    def __init__(self, output: Output, reason: str) -> None:
+        super().__init__(f"{output.argv[0]}: {reason}")
+        self.output = output
+        self.reason = reason
+
+
+class Programs(Protocol):
+    def find(self, name: str) -> str:
+        """Where `name` is on PATH inside the root, "" where it is not."""
+        ...
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float,
+        stdin: bytes = b"",
+        on_line: Callable[[str], None] | None = None,
+        environment: Mapping[str, str] | None = None,
+        good: frozenset[int] = frozenset({0}),
+        gentle: bool = False,
+    ) -> Output:
+        """Run to the end in a session of its own, with a clean environment.
+
+        Raises ProgramFailed for a status not in `good`, for a program that is missing, and past `timeout` seconds.
+        Cancelled or timed out, the whole process group gets TERM, five seconds, then KILL, and is waited for.
+        `gentle` runs it at low cpu and io priority.
+        """
+        ...
