@@ -1,0 +1,285 @@
+"""What to do next: from the plan and what is observed to one action, with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+from kdumpd.core.armed import Armed
+from kdumpd.core.machine import CrashKernel, Lockdown
+from kdumpd.core.plan import Plan, Resolution
+from kdumpd.core.problems import Problem, errors
+
+UNLOAD = "unload"  # the key of a fault that no plan owns
+
+
+class Anew(StrEnum):
+    """What somebody asked to be done again although nothing changed; each step done leads to the next one."""
+
+    BASE = "base"
+    IMAGE = "image"
+    LOAD = "load"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """A step that failed `count` times in a row and is not to be tried before `not_before_us` (since epoch)."""
+
+    count: int
+    not_before_us: int
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What a look found. `armed` is the record of this boot; `last_good` one whose files are still there."""
+
+    crash: CrashKernel
+    now_us: int
+    enabled: bool = True
+    armed: Armed | None = None
+    intent_left: bool = False  # a load was begun by us and its end was never written down
+    last_good: Armed | None = None
+    bases: frozenset[str] = frozenset()
+    images: frozenset[str] = frozenset()
+    faults: Mapping[str, Fault] = field(default_factory=lambda: MappingProxyType({}))
+    anew: Anew | None = None
+
+    @property
+    def is_ours(self) -> bool:
+        """Something is loaded, and we loaded it (or were killed while we did)."""
+        return self.crash.loaded and (self.armed is not None or self.intent_left)
+
+    @property
+    def is_foreign(self) -> bool:
+        return self.crash.loaded and not self.is_ours
+
+    def matches(self, plan: Plan) -> bool:
+        """What `plan` says is what is loaded, and no half-done load casts doubt on it."""
+        return (
+            self.crash.loaded
+            and self.armed is not None
+            and not self.intent_left
+            and self.armed.load == plan.load_fingerprint
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nothing:
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """A step failed and is in back-off; look again at `until_us`."""
+
+    until_us: int
+    why: str
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocked:
+    """Only a change from outside can help: of the configuration, of the machine, or a reboot."""
+
+    problems: tuple[Problem, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildBase:
+    plan: Plan
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildImage:
+    plan: Plan
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    plan: Plan
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restore:
+    """Load the last good image again, so that the machine is protected while today's is not to be had."""
+
+    last_good: Armed
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unload:
+    why: str
+
+
+Rest = Nothing | Wait | Blocked
+Step = BuildBase | BuildImage | Load | Restore | Unload
+Action = Rest | Step
+
+
+def fault_key(step: Step) -> str:
+    """Under which key a fault of `step` is remembered: another plan is another key, and so starts afresh."""
+    match step:
+        case BuildBase(plan=plan):
+            return f"base:{plan.base_fingerprint}"
+        case BuildImage(plan=plan):
+            return f"image:{plan.image_fingerprint}"
+        case Load(plan=plan):
+            return f"load:{plan.load_fingerprint}"
+        case Restore(last_good=last_good):
+            return f"restore:{last_good.load}"
+        case Unload():
+            return UNLOAD
+
+
+def after(anew: Anew | None, step: Step) -> Anew | None:
+    """What is still to be done anew once `step` was done."""
+    match step, anew:
+        case BuildBase(), Anew.BASE:
+            return Anew.IMAGE
+        case BuildImage(), Anew.IMAGE:
+            return Anew.LOAD
+        case (Load(), Anew.LOAD) | (Unload(), _):
+            return None
+        case _:
+            return anew
+
+
+def obstacles(crash: CrashKernel, plan: Plan | None = None) -> tuple[Problem, ...]:
+    """What keeps this kernel from taking a crash image at all, named; nothing of it can be helped by trying."""
+    if not crash.layout:
+        return (
+            Problem(
+                code="not-supported",
+                message="this kernel cannot load a crash kernel",
+                hint="it needs CONFIG_CRASH_DUMP and CONFIG_KEXEC or CONFIG_KEXEC_FILE",
+            ),
+        )
+    if crash.fadump:
+        return (
+            Problem(
+                code="fadump",
+                message="this machine uses firmware-assisted dump, which kdumpd does not arm",
+                hint="boot with fadump=off and crashkernel= to use a crash kernel",
+            ),
+        )
+    if crash.reserved_bytes == 0:
+        return (
+            Problem(
+                code="no-reserved-memory",
+                message="no memory is reserved for a crash kernel",
+                hint="add crashkernel= to the kernel's command line and reboot",
+            ),
+        )
+    if crash.load_disabled:
+        return (
+            Problem(
+                code="load-disabled",
+                message="kernel.kexec_load_disabled is 1: nothing can be loaded or unloaded until a reboot",
+                hint="see who sets it in /etc/sysctl.d",
+            ),
+        )
+    if crash.loads_left == 0:
+        return (
+            Problem(
+                code="load-limit",
+                message="kernel.kexec_load_limit_panic is used up: nothing can be loaded or unloaded until a reboot",
+                hint="see who sets it in /etc/sysctl.d",
+            ),
+        )
+    if crash.lockdown is not Lockdown.NONE and plan is not None and "-c" in plan.load.kexec_flags:
+        return (
+            Problem(
+                code="lockdown",
+                message=f"kernel lockdown ({crash.lockdown}) refuses the old kexec call that KEXEC_ARGS asks for with -c",
+                hint="remove -c from KEXEC_ARGS; a signed kernel can be loaded with -s",
+            ),
+        )
+    return ()
+
+
+def decide(resolution: Resolution, observed: Observed) -> Action:
+    """The one next action. A rest means: nothing more to do until something changes, or until its time."""
+    if not observed.enabled:
+        return _disarm(observed)
+    plan = resolution.plan
+    if plan is not None and observed.matches(plan) and observed.anew is None:
+        return Nothing(why="armed with what the configuration says now")
+    in_the_way = obstacles(observed.crash, plan)
+    if in_the_way:
+        return Blocked(problems=in_the_way, why=in_the_way[0].message)
+
+    wanted = _towards(plan, observed) if plan is not None else None
+    if not observed.crash.loaded and not (
+        isinstance(wanted, Load) and _fault_in_force(wanted, observed) is None
+    ):
+        restore = _restore(wanted, observed)
+        if restore is not None:
+            return restore
+    if wanted is None:
+        faults = errors(resolution.problems) or resolution.problems
+        return Blocked(problems=faults, why=str(faults[0]) if faults else "there is no plan")
+    return _now_or_later(wanted, observed)
+
+
+def _disarm(observed: Observed) -> Action:
+    if not observed.is_ours:
+        return Nothing(why="disabled")
+    in_the_way = obstacles(observed.crash)
+    if in_the_way:
+        return Blocked(problems=in_the_way, why=in_the_way[0].message)
+    return _now_or_later(Unload(why="disabled"), observed)
+
+
+def _towards(plan: Plan, observed: Observed) -> BuildBase | BuildImage | Load:
+    """The next step from what is in the store to what `plan` says, whether or not its time has come."""
+    if observed.anew is Anew.BASE:
+        return BuildBase(plan=plan, why="asked to build everything anew")
+    if plan.image_fingerprint not in observed.images or observed.anew is Anew.IMAGE:
+        if plan.base_fingerprint not in observed.bases:
+            return BuildBase(plan=plan, why=f"no base {plan.base_fingerprint[:8]} is in the store")
+        anew = "asked to build it anew" if observed.anew is Anew.IMAGE else ""
+        return BuildImage(plan=plan, why=anew or f"no image {plan.image_fingerprint[:8]} is in the store")
+    return Load(plan=plan, why=_why_load(plan, observed))
+
+
+def _why_load(plan: Plan, observed: Observed) -> str:
+    if observed.anew is Anew.LOAD:
+        return "asked to load it again"
+    if not observed.crash.loaded:
+        return "nothing is loaded"
+    if observed.intent_left:
+        return "an earlier load was cut short"
+    if observed.armed is None:
+        return "what is loaded was loaded by someone else"
+    if observed.armed.image != plan.image_fingerprint:
+        return "another image than the loaded one is planned"
+    return "the kernel, its command line or the layout of the machine changed"
+
+
+def _restore(wanted: Step | None, observed: Observed) -> Restore | None:
+    last_good = observed.last_good
+    if last_good is None or (isinstance(wanted, Load) and last_good.load == wanted.plan.load_fingerprint):
+        return None
+    restore = Restore(last_good=last_good, why="nothing is loaded and today's image is not ready")
+    return restore if _fault_in_force(restore, observed) is None else None
+
+
+def _now_or_later(step: Step, observed: Observed) -> Action:
+    fault = _fault_in_force(step, observed)
+    if fault is None:
+        return step
+    said = str(fault.problems[0]) if fault.problems else "a step failed"
+    return Wait(until_us=fault.not_before_us, why=said, problems=fault.problems)
+
+
+def _fault_in_force(step: Step, observed: Observed) -> Fault | None:
+    fault = observed.faults.get(fault_key(step))
+    return fault if fault is not None and fault.not_before_us > observed.now_us else None

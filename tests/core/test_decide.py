@@ -1,0 +1,304 @@
+"""decide comes to rest from every state, never disarms by its own hand, and says why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdumpd.core.armed import Armed
+from kdumpd.core.decide import (
+    Action,
+    Anew,
+    Blocked,
+    BuildBase,
+    BuildImage,
+    Fault,
+    Load,
+    Nothing,
+    Observed,
+    Restore,
+    Step,
+    Unload,
+    Wait,
+    after,
+    decide,
+    fault_key,
+)
+from kdumpd.core.machine import CrashKernel, Lockdown
+from kdumpd.core.plan import BasePlan, Engine, LoadPlan, OverlayPlan, Plan, Resolution
+from kdumpd.core.problems import Problem
+
+NOW = 1_000_000_000
+MiB = 1024 * 1024
+READY = CrashKernel(layout="old", reserved_bytes=256 * MiB)
+BROKEN = Problem(code="unknown-directive", message="unknown directive 'foo'", file="/etc/kdump.conf", line=7)
+
+
+def a_plan(*, overlay: int = 1, flags: tuple[str, ...] = ("-a",)) -> Plan:
+    return Plan(
+        base=BasePlan(engine=Engine.DIRECT, recipe=1, kernel_release="6.12.0", compression_level=3),
+        overlay=OverlayPlan(recipe=overlay),
+        load=LoadPlan(
+            kernel_image="/boot/vmlinuz-6.12.0",
+            kernel_digest="k",
+            command_line="irqpoll",
+            kexec_flags=flags,
+            layout="",
+        ),
+        engine_reason="a plain disk",
+        target={"type": "ext4", "device": "/dev/vda1", "directory": "/var/crash"},
+        working_set_bytes=0,
+        capture_id="c",
+    )
+
+
+def record(plan: Plan) -> Armed:
+    return Armed(
+        boot_id="b",
+        loaded_us=NOW,
+        kernel_release=plan.base.kernel_release,
+        kernel_image=plan.load.kernel_image,
+        initramfs=f"/var/lib/kdumpd/images/{plan.image_fingerprint}/initramfs",
+        command_line=plan.load.command_line,
+        kexec_flags=plan.load.kexec_flags,
+        base=plan.base_fingerprint,
+        overlay=plan.overlay_fingerprint,
+        image=plan.image_fingerprint,
+        load=plan.load_fingerprint,
+        description=None,
+    )
+
+
+TODAY = a_plan(overlay=2)
+BEFORE = a_plan(overlay=1)
+GOOD = Resolution(plan=TODAY)
+BAD = Resolution(plan=None, problems=(BROKEN,))
+
+
+def ideal(step: Step, seen: Observed) -> Observed:
+    """The machine after `step` went well."""
+    seen = replace(seen, anew=after(seen.anew, step))
+    spent = seen.crash.loads_left if seen.crash.loads_left < 0 else seen.crash.loads_left - 1
+    loaded = replace(seen.crash, loaded=True, loads_left=spent)
+    match step:
+        case BuildBase(plan=plan):
+            return replace(seen, bases=seen.bases | {plan.base_fingerprint})
+        case BuildImage(plan=plan):
+            return replace(seen, images=seen.images | {plan.image_fingerprint})
+        case Load(plan=plan):
+            return replace(seen, crash=loaded, armed=record(plan), last_good=record(plan), intent_left=False)
+        case Restore(last_good=last_good):
+            return replace(seen, crash=loaded, armed=last_good, intent_left=False)
+        case Unload():
+            return replace(seen, crash=replace(loaded, loaded=False), armed=None, intent_left=False)
+
+
+def failed(step: Step, seen: Observed) -> Observed:
+    """The machine after `step` failed as badly as it can: a failed load leaves nothing loaded."""
+    faults: Mapping[str, Fault] = {
+        **seen.faults,
+        fault_key(step): Fault(count=1, not_before_us=NOW + 2_000_000, problems=(BROKEN,)),
+    }
+    if isinstance(step, Load | Restore):
+        crash = replace(seen.crash, loaded=False)
+        return replace(seen, faults=faults, crash=crash, armed=None, intent_left=False)
+    return replace(seen, faults=faults)
+
+
+def run(
+    resolution: Resolution, seen: Observed, *, goes_well: Callable[[Step], bool] = lambda _step: True
+) -> tuple[list[Action], Observed]:
+    actions: list[Action] = []
+    for _ in range(12):
+        action = decide(resolution, seen)
+        actions.append(action)
+        if isinstance(action, Nothing | Wait | Blocked):
+            return actions, seen
+        seen = ideal(action, seen) if goes_well(action) else failed(action, seen)
+    raise AssertionError(f"no rest: {actions}")
+
+
+def every_state() -> Iterator[tuple[Resolution, Observed]]:
+    crashes = [
+        CrashKernel(
+            layout=layout, loaded=loaded, reserved_bytes=reserved, load_disabled=disabled, loads_left=left
+        )
+        for layout, loaded, reserved, disabled, left in product(
+            ("", "new"), (False, True), (0, 256 * MiB), (False, True), (-1, 0, 5)
+        )
+    ]
+    records = (None, record(BEFORE), record(TODAY))
+    stores: tuple[tuple[frozenset[str], frozenset[str]], ...] = (
+        (frozenset(), frozenset()),
+        (frozenset({TODAY.base_fingerprint}), frozenset()),
+        (frozenset({TODAY.base_fingerprint}), frozenset({TODAY.image_fingerprint})),
+        (frozenset(), frozenset({TODAY.image_fingerprint})),
+    )
+    for resolution, crash, enabled, armed, intent, last_good, store, anew in product(
+        (GOOD, BAD), crashes, (True, False), records, (True, False), records, stores, (None, *Anew)
+    ):
+        yield (
+            resolution,
+            Observed(
+                crash=crash,
+                now_us=NOW,
+                enabled=enabled,
+                armed=armed if crash.loaded else None,
+                intent_left=intent,
+                last_good=last_good,
+                bases=store[0],
+                images=store[1],
+                anew=anew,
+            ),
+        )
+
+
+def test_comes_to_rest_from_every_state() -> None:
+    for resolution, seen in every_state():
+        actions, end = run(resolution, seen)
+        assert len(actions) <= 6, (seen, actions)
+        assert actions[-1].why
+        if end.enabled and resolution.plan is not None and isinstance(actions[-1], Nothing):
+            assert end.matches(TODAY)
+        if seen.enabled and seen.crash.loaded:
+            assert end.crash.loaded, "a machine that was protected still is"
+
+
+def test_never_unloads_while_enabled() -> None:
+    for resolution, seen in every_state():
+        actions, _end = run(resolution, seen)
+        assert not (seen.enabled and any(isinstance(action, Unload) for action in actions)), seen
+
+
+@given(
+    state=st.sampled_from(list(every_state())[::97]),
+    luck=st.lists(st.booleans(), min_size=12, max_size=12),
+)
+def test_comes_to_rest_whatever_fails(state: tuple[Resolution, Observed], luck: list[bool]) -> None:
+    outcomes = iter(luck)
+    resolution, seen = state
+    actions, _end = run(resolution, seen, goes_well=lambda _step: next(outcomes))
+    assert len(actions) <= 9
+
+
+def test_from_nothing_builds_both_parts_then_loads() -> None:
+    actions, _ = run(GOOD, Observed(crash=READY, now_us=NOW))
+    assert [type(action) for action in actions] == [BuildBase, BuildImage, Load, Nothing]
+
+
+def test_restores_last_good_before_a_long_build() -> None:
+    actions, end = run(GOOD, Observed(crash=READY, now_us=NOW, last_good=record(BEFORE)))
+    assert [type(action) for action in actions] == [Restore, BuildBase, BuildImage, Load, Nothing]
+    assert end.matches(TODAY)
+
+
+def test_restores_last_good_under_a_broken_configuration_and_rests_blocked() -> None:
+    actions, end = run(BAD, Observed(crash=READY, now_us=NOW, last_good=record(BEFORE)))
+    assert [type(action) for action in actions] == [Restore, Blocked]
+    assert end.crash.loaded
+    assert actions[-1].why == "/etc/kdump.conf:7: unknown directive 'foo'"
+
+
+def test_broken_configuration_keeps_what_is_armed() -> None:
+    seen = Observed(crash=replace(READY, loaded=True), now_us=NOW, armed=record(BEFORE))
+    assert decide(BAD, seen) == Blocked(problems=(BROKEN,), why=str(BROKEN))
+
+
+def test_foreign_is_answered_by_arming_ours() -> None:
+    seen = Observed(crash=replace(READY, loaded=True), now_us=NOW)
+    assert seen.is_foreign
+    actions, end = run(GOOD, seen)
+    assert [type(action) for action in actions] == [BuildBase, BuildImage, Load, Nothing]
+    assert not end.is_foreign
+
+
+def test_disabled_leaves_what_someone_else_loaded() -> None:
+    seen = Observed(crash=replace(READY, loaded=True), now_us=NOW, enabled=False)
+    assert decide(GOOD, seen) == Nothing(why="disabled")
+
+
+def test_disabled_unloads_ours_also_after_a_load_cut_short() -> None:
+    seen = Observed(crash=replace(READY, loaded=True), now_us=NOW, enabled=False, intent_left=True)
+    actions, end = run(GOOD, seen)
+    assert [type(action) for action in actions] == [Unload, Nothing]
+    assert not end.crash.loaded
+
+
+def test_failed_load_restores_last_good_at_once_and_then_waits() -> None:
+    seen = Observed(
+        crash=replace(READY, loaded=True),
+        now_us=NOW,
+        armed=record(BEFORE),
+        last_good=record(BEFORE),
+        bases=frozenset({TODAY.base_fingerprint}),
+        images=frozenset({TODAY.image_fingerprint}),
+    )
+    actions, end = run(GOOD, seen, goes_well=lambda step: not isinstance(step, Load))
+    assert [type(action) for action in actions] == [Load, Restore, Wait]
+    assert end.crash.loaded
+    assert end.armed == record(BEFORE)
+
+
+def test_a_fault_of_one_plan_does_not_delay_another() -> None:
+    fault = Fault(count=9, not_before_us=NOW + 600_000_000, problems=(BROKEN,))
+    faults = {fault_key(BuildImage(plan=BEFORE, why="")): fault}
+    seen = Observed(crash=READY, now_us=NOW, bases=frozenset({TODAY.base_fingerprint}), faults=faults)
+    assert isinstance(decide(GOOD, seen), BuildImage)
+    assert isinstance(decide(Resolution(plan=BEFORE), seen), Wait)
+    assert isinstance(decide(Resolution(plan=BEFORE), replace(seen, now_us=NOW + 600_000_001)), BuildImage)
+
+
+@pytest.mark.parametrize(
+    ("crash", "code"),
+    [
+        (CrashKernel(layout=""), "not-supported"),
+        (CrashKernel(layout="new"), "no-reserved-memory"),
+        (replace(READY, fadump=True), "fadump"),
+        (replace(READY, load_disabled=True), "load-disabled"),
+        (replace(READY, loads_left=0), "load-limit"),
+    ],
+)
+def test_names_what_is_in_the_way(crash: CrashKernel, code: str) -> None:
+    action = decide(GOOD, Observed(crash=crash, now_us=NOW, last_good=record(BEFORE)))
+    assert isinstance(action, Blocked)
+    assert [problem.code for problem in action.problems] == [code]
+
+
+def test_lockdown_refuses_only_the_old_call() -> None:
+    crash = replace(READY, lockdown=Lockdown.INTEGRITY)
+    old_call = decide(Resolution(plan=a_plan(flags=("-c",))), Observed(crash=crash, now_us=NOW))
+    assert isinstance(old_call, Blocked)
+    assert old_call.problems[0].code == "lockdown"
+    assert isinstance(decide(GOOD, Observed(crash=crash, now_us=NOW)), BuildBase)
+
+
+def test_armed_stays_armed_when_loading_is_disabled_afterwards() -> None:
+    seen = Observed(crash=replace(READY, loaded=True, load_disabled=True), now_us=NOW, armed=record(TODAY))
+    assert isinstance(decide(GOOD, seen), Nothing)
+
+
+@pytest.mark.parametrize(
+    ("anew", "steps"),
+    [
+        (Anew.BASE, [BuildBase, BuildImage, Load, Nothing]),
+        (Anew.IMAGE, [BuildImage, Load, Nothing]),
+        (Anew.LOAD, [Load, Nothing]),
+    ],
+)
+def test_anew_is_done_once(anew: Anew, steps: list[type[Action]]) -> None:
+    seen = Observed(
+        crash=replace(READY, loaded=True),
+        now_us=NOW,
+        armed=record(TODAY),
+        bases=frozenset({TODAY.base_fingerprint}),
+        images=frozenset({TODAY.image_fingerprint}),
+        anew=anew,
+    )
+    actions, end = run(GOOD, seen)
+    assert [type(action) for action in actions] == steps
+    assert end.anew is None
