@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from kdumpd.core.inventory import Kind
 
@@ -44,6 +44,21 @@ class Files(Protocol):
         """`path` with every link followed, still as seen from inside the root."""
         ...
 
+    def open(self, path: str) -> BinaryIO:
+        """The file, open for reading: for what is too large to hold in memory."""
+        ...
+
+    def create(self, path: str, *, mode: int = 0o600) -> BinaryIO:
+        """A new file, open for writing, with that mode from creation; FileExistsError where there is one.
+
+        Not whole until closed and synced: for what is built beside and renamed afterwards.
+        """
+        ...
+
+    def sync(self, path: str) -> None:
+        """A file's contents, or a folder's names, are on the disk when this returns."""
+        ...
+
     def digest(self, path: str) -> str:
         """blake2b of the contents, 32 hexadecimal digits."""
         ...
@@ -61,7 +76,10 @@ class Files(Protocol):
         ...
 
     def make_folder(self, path: str, *, mode: int = 0o700) -> None: ...
-    def rename(self, source: str, target: str) -> None: ...
+    def rename(self, source: str, target: str) -> None:
+        """In one step; the names are on the disk when this returns."""
+        ...
+
     def remove(self, path: str) -> None:
         """A file or a whole folder; nothing happens where there is nothing."""
         ...
@@ -104,6 +122,8 @@ class Programs(Protocol):
     ) -> Output:
         """Run to the end in a session of its own, with a clean environment.
 
+        `argv[0]` and the paths in argv are those of the machine that runs us (Files.outside). `on_line` is called
+        in the loop with each line of both outputs (a carriage return ends one too), bounded in length.
         Raises ProgramFailed for a status not in `good`, for a program that is missing, and past `timeout` seconds.
         Cancelled or timed out, the whole process group gets TERM, five seconds, then KILL, and is waited for.
         `gentle` runs it at low cpu and io priority.

@@ -1,0 +1,142 @@
+"""The door to programs: argv only, a clean environment, bounded output, and nobody left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from kdumpd.host.doors import ProgramFailed, Programs
+from kdumpd.host.real import RealPrograms
+
+
+@pytest.fixture
+def programs() -> Programs:
+    return RealPrograms()
+
+
+async def _lines(path: Path, count: int) -> list[str]:
+    """The first lines of a file that somebody is still writing."""
+    while not path.exists() or len(path.read_text().split()) < count:  # noqa: ASYNC110, ASYNC240  # a file tells nobody
+        await asyncio.sleep(0.01)
+    return path.read_text().split()  # noqa: ASYNC240
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+async def test_input_output_and_environment(programs: Programs) -> None:
+    output = await programs.run(
+        ["sh", "-c", 'cat; echo "$PATH $LC_ALL $extra" >&2; env | wc -l'],
+        timeout=10,
+        stdin=b"in\n",
+        environment={"extra": "told"},
+    )
+    assert output.stdout.startswith(b"in\n")
+    assert output.stderr == b"/usr/sbin:/usr/bin:/sbin:/bin C.UTF-8 told\n"
+    assert "HOME" not in output.stdout.decode()
+
+
+async def test_no_input_is_a_closed_input(programs: Programs) -> None:
+    assert (await programs.run(["cat"], timeout=10)).stdout == b""
+
+
+async def test_an_input_that_nobody_reads_is_no_fault(programs: Programs) -> None:
+    assert (await programs.run(["true"], timeout=10, stdin=bytes(1 << 20))).status == 0
+
+
+async def test_words_are_never_read_by_a_shell(programs: Programs) -> None:
+    word = "$(id) ; *'\"\n"
+    assert (await programs.run(["printf", "%s", word], timeout=10)).stdout.decode() == word
+
+
+async def test_a_bad_end_tells_status_and_last_words(programs: Programs) -> None:
+    with pytest.raises(ProgramFailed, match="exit status 3: alas") as caught:
+        await programs.run(["sh", "-c", "echo alas >&2; exit 3"], timeout=10)
+    assert caught.value.output.status == 3
+    output = await programs.run(["sh", "-c", "exit 3"], timeout=10, good=frozenset({0, 3}))
+    assert output.status == 3
+
+
+async def test_a_signal_is_a_negative_status(programs: Programs) -> None:
+    with pytest.raises(ProgramFailed, match="killed by SIGSEGV") as caught:
+        await programs.run(["sh", "-c", "kill -SEGV $$"], timeout=10)
+    assert caught.value.output.status == -11
+
+
+@pytest.mark.parametrize("name", ["no-such-program", "/no/such/program"])
+async def test_a_missing_program_is_named(programs: Programs, name: str) -> None:
+    with pytest.raises(ProgramFailed, match="is not installed") as caught:
+        await programs.run([name, "x"], timeout=10, gentle=True)
+    assert caught.value.output.status == 127
+
+
+async def test_forty_megabytes_are_told_and_only_the_tail_is_kept(programs: Programs) -> None:
+    told: list[int] = []
+    script = "yes 0123456789012345678901234567890123456789 | head -c 40000000; echo; echo last"
+    output = await programs.run(["sh", "-c", script], timeout=50, on_line=lambda line: told.append(len(line)))
+    assert len(output.stdout) == 1 << 20
+    assert output.stdout.endswith(b"last\n")
+    assert sum(told) > 39_000_000
+
+
+async def test_lines_are_bounded_decoded_and_ended_by_carriage_returns(programs: Programs) -> None:
+    told: list[str] = []
+    script = r"printf 'one\rtwo\n\377three\n'; head -c 200000 /dev/zero | tr '\0' x; printf '\nend'"
+    await programs.run(["sh", "-c", script], timeout=10, on_line=told.append)
+    assert told == ["one", "two", "\ufffdthree", "x" * 4096, "end"]
+
+
+async def test_a_listener_that_fails_ends_the_run(programs: Programs) -> None:
+    def listener(line: str) -> None:
+        raise KeyError(line)
+
+    with pytest.raises(KeyError, match="now"):
+        await programs.run(["sh", "-c", "echo now; sleep 100"], timeout=50, on_line=listener)
+
+
+async def test_past_its_time_the_whole_group_is_gone(programs: Programs, tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    script = f"trap '' TERM; sleep 100 & echo $$ $! > {pids}; wait; wait"
+    with pytest.raises(ProgramFailed, match="took longer than"):
+        await programs.run(["sh", "-c", script], timeout=0.5)
+    assert not any(_alive(int(pid)) for pid in pids.read_text().split())
+
+
+async def test_cancelled_the_whole_group_is_gone(programs: Programs, tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    run = asyncio.create_task(
+        programs.run(["sh", "-c", f"sleep 100 & echo $$ $! > {pids}; wait"], timeout=50)
+    )
+    found = [int(pid) for pid in await _lines(pids, 2)]
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    assert not any(_alive(pid) for pid in found)
+
+
+async def test_a_child_left_behind_with_the_pipes_is_not_waited_for(programs: Programs) -> None:
+    output = await programs.run(["sh", "-c", "sleep 8 & echo $!; exit 0"], timeout=50)
+    os.kill(int(output.stdout), 9)
+
+
+async def test_gentle_is_at_low_priority(programs: Programs) -> None:
+    assert (await programs.run(["nice"], timeout=10, gentle=True)).stdout == b"19\n"
+
+
+def test_find_looks_inside_the_root(tmp_path: Path) -> None:
+    programs: Programs = RealPrograms(str(tmp_path))
+    assert programs.find("sh") == ""
+    (tmp_path / "usr/bin").mkdir(parents=True)
+    (tmp_path / "usr/bin/tool").touch(mode=0o755)
+    (tmp_path / "usr/bin/data").touch(mode=0o644)
+    (tmp_path / "usr/bin/sh").symlink_to("/usr/bin/tool")
+    assert programs.find("tool") == "/usr/bin/tool"
+    assert programs.find("sh") == "/usr/bin/sh"
+    assert programs.find("data") == ""
