@@ -1,0 +1,32 @@
+"""Knows the journal's MESSAGE_IDs of kdumpd, which units/kdumpd.catalog explains to whoever reads `journalctl -x`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+
+class Message(StrEnum):
+    """Stable for ever: others match on these. A message that changes its meaning gets a new id."""
+
+    ARMED = "e7eeed9ce53440eeaaa08ce52f39546d"
+    STALE = "50d2a60a32764210811a1b79b39d6138"
+    DISARMED = "8733319400b94c09ab4cc8248ee4660b"
+    BUILD_FAILED = "629fd5f74f974e0893bac954414ad3b7"
+    LOAD_FAILED = "51c2425cc0704fa5b7790499a688e4bc"
+    CONFIG_INVALID = "312943949c8a477bbd54281e2fbe6368"
+    DUMP_FOUND = "80d8a3d32e9640398b15ff91b9ca0e99"
+    CAPTURE_FAILED = "e34ec15995c64359a604f265936215fa"
+
+
+WHY: Final = "KDUMPD_WHY"
+"""Journal field: the reason, one sentence, as State and StateMessage give it."""
+
+JOB: Final = "KDUMPD_JOB"
+"""Journal field: the number of the job that the entry belongs to."""
+
+PLAN: Final = "KDUMPD_PLAN"
+"""Journal field: the fingerprint of the plan that the entry is about."""
+
+DUMP: Final = "KDUMPD_DUMP"
+"""Journal field: the directory of the dump that the entry is about."""
