@@ -167,6 +167,23 @@ class Connection:
             raise BusError(answer.error_name, str(text))
         return answer.body
 
+    def tell(
+        self, destination: str, path: str, interface: str, member: str, signature: str = "", *arguments: Value
+    ) -> None:
+        """Call without wanting to know the outcome. Raises BusError when disconnected."""
+        self.send(
+            Message(
+                kind=Kind.CALL,
+                flags=Flag.NO_REPLY_EXPECTED,
+                destination=destination,
+                path=path,
+                interface=interface,
+                member=member,
+                signature=signature,
+                body=arguments,
+            )
+        )
+
     def send(self, message: Message) -> None:
         """Send what expects no reply. Raises BusError when disconnected, wire.Garbled when it cannot be encoded."""
         self._send(replace(message, serial=self._next_serial()))
@@ -229,7 +246,8 @@ class Connection:
         finally:
             self._subscriptions.remove(subscription)
             if self.connected:
-                self._forget(match)
+                # Without waiting, so that it also happens when the task is being cancelled.
+                self.tell(BUS, BUS_PATH, BUS, "RemoveMatch", "s", match.rule())
 
     async def _owner_of(self, name: str) -> str:
         try:
@@ -239,21 +257,6 @@ class Connection:
                 return ""
             raise
         return str(owner)
-
-    def _forget(self, match: Match) -> None:
-        """RemoveMatch without waiting, so that it also happens when the task is being cancelled."""
-        self.send(
-            Message(
-                kind=Kind.CALL,
-                flags=Flag.NO_REPLY_EXPECTED,
-                destination=BUS,
-                path=BUS_PATH,
-                interface=BUS,
-                member="RemoveMatch",
-                signature="s",
-                body=(match.rule(),),
-            )
-        )
 
     def _follow_owner(self, signal: Message) -> None:
         self._owners[str(signal.body[0])] = str(signal.body[2])

@@ -1,0 +1,59 @@
+"""Which polkit action each method needs. A method that is not in the table is refused to everyone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+BUS_NAME = "org.kdumpd.Kdump1"
+ROOT = "/org/kdumpd/Kdump1"
+
+MANAGER = f"{BUS_NAME}.Manager"
+CONFIG = f"{BUS_NAME}.Config"
+JOB = f"{BUS_NAME}.Job"
+KERNEL = f"{BUS_NAME}.Kernel"
+DUMP = f"{BUS_NAME}.Dump"
+
+
+class Action(StrEnum):
+    """The actions of org.kdumpd.Kdump1.policy."""
+
+    READ_CONFIG = f"{BUS_NAME}.read-config"
+    READ_LOG = f"{BUS_NAME}.read-log"
+    REBUILD = f"{BUS_NAME}.rebuild"
+    RELOAD = f"{BUS_NAME}.reload"
+    MANAGE = f"{BUS_NAME}.manage"
+    MODIFY_CONFIG = f"{BUS_NAME}.modify-config"
+    CANCEL_ANY = f"{BUS_NAME}.cancel-any"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """What a method needs: an action, or None for reading what anyone may read."""
+
+    action: Action | None
+    is_free_to_owner: bool = False
+
+
+_FREE = Rule(action=None)
+
+RULES: Mapping[tuple[str, str], Rule] = MappingProxyType(
+    {
+        (MANAGER, "Rebuild"): Rule(action=Action.REBUILD),
+        (MANAGER, "Reload"): Rule(action=Action.RELOAD),
+        (MANAGER, "Unload"): Rule(action=Action.MANAGE),
+        (MANAGER, "SetEnabled"): Rule(action=Action.MANAGE),
+        (MANAGER, "Refresh"): Rule(action=Action.RELOAD),
+        (MANAGER, "GetPermissions"): _FREE,
+        (MANAGER, "Describe"): _FREE,
+        (CONFIG, "Get"): _FREE,
+        (CONFIG, "GetText"): Rule(action=Action.READ_CONFIG),
+        (CONFIG, "Validate"): _FREE,
+        (CONFIG, "Set"): Rule(action=Action.MODIFY_CONFIG),
+        (CONFIG, "SetText"): Rule(action=Action.MODIFY_CONFIG),
+        (JOB, "Cancel"): Rule(action=Action.CANCEL_ANY, is_free_to_owner=True),
+        (JOB, "GetLog"): Rule(action=Action.READ_LOG),
+    }
+)
