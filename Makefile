@@ -1,0 +1,118 @@
+# make demo    a Debian machine under QEMU: armed, edited, armed again, crashed, the dump read back
+# make test    every linter, every test, the machines that really crash included
+# make check   the same without the machines, in under two minutes
+# make lint    the linters alone
+# make vm      the machines alone
+# make deb     build/kdumpd_VERSION_all.deb
+# make install DESTDIR= PREFIX=/usr
+#
+# As root on Debian 12 or 13, demo, test, check, vm and deb install what they need; otherwise they say what is missing.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := check
+
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' kdumpd/__init__.py)
+DEB := build/kdumpd_$(VERSION)_all.deb
+PYTEST = .venv/bin/python -m pytest
+
+PREFIX ?= /usr
+DESTDIR ?=
+PYTHON ?= /usr/bin/python3
+PYTHONDIR ?= $(PREFIX)/lib/python3/dist-packages
+BINDIR = $(PREFIX)/bin
+LIBEXECDIR = $(PREFIX)/libexec/kdumpd
+UNITDIR = $(PREFIX)/lib/systemd/system
+DATADIR = $(PREFIX)/share
+
+PAGES := $(patsubst docs/%.md,build/man/%,$(wildcard docs/*.[1-9].md))
+
+.PHONY: demo test check lint vm deb man install venv clean
+
+demo:
+	@.ci/prepare check deb vm
+	@$(MAKE) --no-print-directory $(DEB)
+	@.venv/bin/python -m tests.vm.demo
+
+test:
+	@.ci/prepare check deb vm
+	@$(MAKE) --no-print-directory $(DEB)
+	@$(PYTEST) tests
+
+check:
+	@.ci/prepare check deb
+	@$(PYTEST) -m "not vm" tests
+
+lint:
+	@.ci/prepare check
+	@$(PYTEST) -q tests/test_linters.py
+
+vm:
+	@.ci/prepare check deb vm
+	@$(MAKE) --no-print-directory $(DEB)
+	@$(PYTEST) -m vm tests
+
+deb:
+	@.ci/prepare deb
+	@$(MAKE) --no-print-directory $(DEB)
+	@echo $(DEB)
+
+venv:
+	@.ci/prepare check
+
+# Built in a copy, so that the working tree stays as it is. Directories count too: a removed file is a change.
+$(DEB): $(shell find kdumpd dbus units docs debian -name __pycache__ -prune -o -print) Makefile pyproject.toml LICENSE
+	@echo "==> building $@" >&2
+	@rm -rf build/deb && mkdir -p build/deb/kdumpd-$(VERSION)
+	@tar --exclude=__pycache__ -c kdumpd dbus units docs debian Makefile pyproject.toml LICENSE README.md CHANGELOG.md \
+	  | tar -x -C build/deb/kdumpd-$(VERSION)
+	@cd build/deb/kdumpd-$(VERSION) && env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL dpkg-buildpackage -us -uc -b \
+	  >../build.log 2>&1 || { tail -n 40 ../build.log >&2; echo "make deb: the whole of it is in build/deb/build.log" >&2; exit 1; }
+	@mv build/deb/kdumpd_*_all.deb $@ && touch $@
+
+man: $(PAGES)
+
+build/man/%: docs/%.md
+	@mkdir -p $(@D)
+	go-md2man -in $< -out $@
+
+# The programs are written here rather than by pip, so that installing needs neither pip nor a network. -I: root's
+# daemon takes its modules from the system and from nowhere that the environment or a home directory says.
+define PROGRAM
+#!$(PYTHON) -I
+import sys
+
+from kdumpd.$(1) import main
+
+sys.exit(main())
+endef
+export DAEMON := $(call PROGRAM,daemon)
+export CTL := $(call PROGRAM,cli)
+
+# Every pattern below may match nothing on an unfinished tree; `for` with the test keeps that from being an error.
+put = for file in $(1); do if [ -e "$$file" ]; then install -Dpm 644 "$$file" "$(DESTDIR)$(2)/$${file\#\#*/}"; fi; done
+
+install: man
+	find kdumpd -name __pycache__ -prune -o -type f -printf '%P\n' | while read -r file; do \
+	  install -Dpm 644 "kdumpd/$$file" "$(DESTDIR)$(PYTHONDIR)/kdumpd/$$file"; done
+	install -d "$(DESTDIR)$(BINDIR)"
+	printf '%s\n' "$$DAEMON" >"$(DESTDIR)$(BINDIR)/kdumpd"
+	printf '%s\n' "$$CTL" >"$(DESTDIR)$(BINDIR)/kdumpctl"
+	chmod 755 "$(DESTDIR)$(BINDIR)/kdumpd" "$(DESTDIR)$(BINDIR)/kdumpctl"
+	install -Dpm 755 units/kdump-stopped "$(DESTDIR)$(LIBEXECDIR)/kdump-stopped"
+	$(call put,units/*.service,$(UNITDIR))
+	install -Dpm 644 units/kdumpd.tmpfiles "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/kdumpd.conf"
+	install -Dpm 644 units/kdumpd.preset "$(DESTDIR)$(PREFIX)/lib/systemd/system-preset/90-kdumpd.preset"
+	install -Dpm 644 units/kdumpd.catalog "$(DESTDIR)$(PREFIX)/lib/systemd/catalog/kdumpd.catalog"
+	$(call put,dbus/*.conf,$(DATADIR)/dbus-1/system.d)
+	$(call put,dbus/*.service,$(DATADIR)/dbus-1/system-services)
+	$(call put,dbus/*.xml,$(DATADIR)/dbus-1/interfaces)
+	$(call put,dbus/*.policy,$(DATADIR)/polkit-1/actions)
+	$(call put,build/man/*.5,$(DATADIR)/man/man5)
+	$(call put,build/man/*.8,$(DATADIR)/man/man8)
+	for file in kdump.conf kdumpd.toml; do \
+	  if [ ! -e "$(DESTDIR)/etc/$$file" ]; then install -Dpm 644 units/etc/$$file "$(DESTDIR)/etc/$$file"; fi; done
+
+clean:
+	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find kdumpd tests -name __pycache__ -prune -exec rm -rf {} +

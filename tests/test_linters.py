@@ -1,0 +1,60 @@
+"""The linters are tests: one command is the gate. They start together and each test waits for its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
+
+
+def shell_scripts() -> list[str]:
+    """The agent, the gate, the unit's program and the maintainer scripts: all that a shell reads."""
+    agent = [
+        path
+        for path in (ROOT / "kdumpd/agent").iterdir()
+        if path.suffix not in {".py", ".typed"} and path.is_file()
+    ]
+    others = [*(ROOT / ".ci").iterdir(), *(ROOT / "units").iterdir(), *(ROOT / "debian").glob("kdumpd.*")]
+    with_shebang = [path for path in others if path.is_file() and path.read_bytes().startswith(b"#!")]
+    return sorted(str(path.relative_to(ROOT)) for path in [*agent, *with_shebang])
+
+
+LINTERS = {
+    "mypy": [str(BIN / "mypy")],
+    "import-linter": [str(BIN / "lint-imports")],
+    "ruff format": [str(BIN / "ruff"), "format", "--check", "--diff", "."],
+    "ruff check": [str(BIN / "ruff"), "check", "."],
+    "shellcheck": ["shellcheck", "-x", "-P", "SCRIPTDIR", *shell_scripts()],
+}
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[dict[str, subprocess.Popen[str]]]:
+    started = {
+        name: subprocess.Popen(
+            argv,
+            cwd=ROOT,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        for name, argv in LINTERS.items()
+    }
+    yield started
+    for process in started.values():
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", reversed(LINTERS))
+def test_nothing_to_say(running: dict[str, subprocess.Popen[str]], name: str) -> None:
+    said, _ = running[name].communicate()
+    assert running[name].returncode == 0, f"{name}:\n{said}"

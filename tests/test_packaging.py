@@ -1,0 +1,160 @@
+"""What is installed agrees with what the code says: ids, versions, names, and the tree of `make install`."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tomllib
+from configparser import RawConfigParser
+from pathlib import Path
+
+import pytest
+
+import kdumpd
+from kdumpd.service import messages
+from kdumpd.service.messages import Message
+
+ROOT = Path(__file__).parent.parent
+CATALOG = (ROOT / "units/kdumpd.catalog").read_text()
+
+
+def unit(name: str) -> RawConfigParser:
+    parser = RawConfigParser(strict=False, interpolation=None, delimiters=("=",), comment_prefixes=("#",))
+    parser.optionxform = str  # type: ignore[assignment,method-assign]  # the documented way to keep the case of keys
+    parser.read(ROOT / "units" / name)
+    return parser
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tree that `make install` writes, from a copy, so that no build directory of ours is shared."""
+    place = tmp_path_factory.mktemp("install")
+    source, root = place / "source", place / "root"
+    for name in ("kdumpd", "dbus", "units", "docs"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "Makefile", source)
+    subprocess.run(
+        ["make", "-s", "-C", str(source), "install", f"DESTDIR={root}"], check=True, capture_output=True
+    )
+    return root
+
+
+def test_every_message_id_is_explained_and_every_explanation_has_an_id() -> None:
+    explained = re.findall(r"^-- ([0-9a-f]{32})$", CATALOG, flags=re.MULTILINE)
+    assert sorted(explained) == sorted(Message)
+
+
+def test_the_catalog_names_only_fields_that_are_sent() -> None:
+    sent = {messages.WHY, messages.JOB, messages.PLAN, messages.DUMP}
+    assert set(re.findall(r"@(\w+)@", CATALOG)) <= sent
+
+
+def test_journalctl_accepts_the_catalog(installed: Path) -> None:
+    (installed / "var/lib/systemd/catalog").mkdir(parents=True)
+    subprocess.run(["journalctl", f"--root={installed}", "--update-catalog"], check=True, capture_output=True)
+    listed = subprocess.run(
+        ["journalctl", f"--root={installed}", "--list-catalog"], check=True, capture_output=True, text=True
+    ).stdout
+    assert {line.split()[0] for line in listed.splitlines()} == set(Message)
+
+
+def test_one_version_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    changelog = (ROOT / "debian/changelog").read_text().splitlines()[0]
+    assert project["version"] == kdumpd.__version__
+    assert changelog.startswith(f"kdumpd ({kdumpd.__version__}) ")
+
+
+def test_the_bus_finds_the_unit_only_while_it_is_enabled() -> None:
+    install = unit("kdumpd.service")["Install"]
+    bus_name = unit("kdumpd.service")["Service"]["BusName"]
+    assert install["Alias"] == f"dbus-{bus_name}.service"
+
+
+def test_nothing_hides_the_machine_from_the_daemon() -> None:
+    """Each of these gives the daemon a mount namespace, and with it mounts that the machine does not have."""
+    service = unit("kdumpd.service")["Service"]
+    hiding = re.compile(
+        r"Protect(System|Home|Kernel(Tunables|Modules|Logs)|ControlGroups|Hostname|Proc)|ProcSubset|Private(Tmp|Devices|Mounts|Users)"
+        r"|(ReadWrite|ReadOnly|Inaccessible|Exec|NoExec|Bind|BindReadOnly)Paths|TemporaryFileSystem|Root(Directory|Image)"
+    )
+    assert [key for key in service if hiding.fullmatch(key)] == []
+
+
+def test_a_shutdown_does_not_reach_the_wish() -> None:
+    wish = unit("kdump.service")
+    assert wish["Unit"]["DefaultDependencies"] == "no"
+    assert {"Requires", "BindsTo", "PartOf", "Conflicts"}.isdisjoint(wish["Unit"])
+
+
+def test_units_hold_no_directive_that_systemd_does_not_know(installed: Path) -> None:
+    units = installed / "usr/lib/systemd/system"
+    for name in ("sysinit", "basic", "shutdown", "multi-user", "local-fs"):
+        (units / f"{name}.target").write_text("[Unit]\nDefaultDependencies=no\n")
+    (units / "dbus.socket").write_text(
+        "[Unit]\nDefaultDependencies=no\n[Socket]\nListenStream=/run/b\nService=b.service\n"
+    )
+    (units / "b.service").write_text("[Unit]\nDefaultDependencies=no\n[Service]\nExecStart=/usr/bin/kdumpd\n")
+    said = subprocess.run(
+        ["systemd-analyze", "verify", f"--root={installed}", "--man=no", "kdumpd.service", "kdump.service"],
+        check=False,
+        capture_output=True,
+        text=True,
+    ).stderr
+    ours = [line for line in said.splitlines() if re.search(r"/kdumpd?\.service:\d+:", line)]
+    assert ours == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "usr/bin/kdumpd",
+        "usr/bin/kdumpctl",
+        "usr/libexec/kdumpd/kdump-stopped",
+        "usr/lib/systemd/system/kdumpd.service",
+        "usr/lib/systemd/system/kdump.service",
+        "usr/lib/tmpfiles.d/kdumpd.conf",
+        "usr/lib/systemd/system-preset/90-kdumpd.preset",
+        "usr/lib/systemd/catalog/kdumpd.catalog",
+        "usr/share/dbus-1/system.d/org.kdumpd.Kdump1.conf",
+        "usr/share/dbus-1/system-services/org.kdumpd.Kdump1.service",
+        "usr/share/polkit-1/actions/org.kdumpd.Kdump1.policy",
+        "usr/share/man/man8/kdumpd.8",
+        "usr/share/man/man8/kdumpctl.8",
+        "usr/share/man/man5/kdump.conf.5",
+        "usr/share/man/man5/kdumpd.toml.5",
+        "etc/kdump.conf",
+        "etc/kdumpd.toml",
+    ],
+)
+def test_install_brings(installed: Path, path: str) -> None:
+    assert (installed / path).is_file()
+
+
+def test_install_brings_the_whole_package_and_no_more(installed: Path) -> None:
+    def files(top: Path) -> set[str]:
+        return {
+            str(path.relative_to(top))
+            for path in top.rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts
+        }
+
+    assert files(installed / "usr/lib/python3/dist-packages/kdumpd") == files(ROOT / "kdumpd")
+
+
+def test_programs_take_modules_from_the_system_alone(installed: Path) -> None:
+    for name in ("kdumpd", "kdumpctl"):
+        program = installed / "usr/bin" / name
+        assert program.read_text().startswith("#!/usr/bin/python3 -I\n")
+        assert program.stat().st_mode & 0o777 == 0o755
+
+
+def test_an_installation_keeps_the_administrators_configuration(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/kdump.conf").write_text("path /srv\n")
+    source = installed.parent / "source"
+    subprocess.run(
+        ["make", "-s", "-C", str(source), "install", f"DESTDIR={tmp_path}"], check=True, capture_output=True
+    )
+    assert (tmp_path / "etc/kdump.conf").read_text() == "path /srv\n"
