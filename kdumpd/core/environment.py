@@ -67,6 +67,9 @@ class CaptureEnvironment:
     are tried again while the device is awaited, so each must be harmless when there is nothing left to do.
     `core_collector` is an argv without input and output: the agent appends /proc/vmcore and the file to write.
     Devices are `UUID=`, `LABEL=`, `PARTUUID=`, `PARTLABEL=` or a node; no udev runs there, so no /dev/disk/by-*.
+    On assembled layers name the node (`/dev/mapper/vg-lv`, `/dev/md127`): half of a mirror that is not assembled
+    yet has the UUID of the whole. PARTUUID= and PARTLABEL= want util-linux's blkid in the image; busybox's does
+    not know them.
     """
 
     capture_id: str
@@ -89,7 +92,8 @@ class CaptureEnvironment:
     core_collector: tuple[str, ...] = ("makedumpfile", "-l", "--message-level", "7", "-d", "31")
     collector_max_threads: int = 0
     """Most `--num-threads` the agent may add, where the capture kernel has 4 processors or more: its threads
-    spin, so one processor is left for the writer. 0: never (own choice given, -E, --split, an old version)."""
+    spin, so one processor is left for the writer. 0: never (own choice given, -E, --split, an old version, or a
+    collector that is not makedumpfile)."""
 
     modules: tuple[Module, ...] = ()
     bring_up: tuple[str, ...] = ()
@@ -114,6 +118,8 @@ class CaptureEnvironment:
     """How often the awaited device is looked for."""
     watch_seconds: float = 1.0
     """How often the collector's progress is looked at."""
+    grace_seconds: float = 2.0
+    """What a program that is to end has between TERM and KILL, and again until it is left behind."""
 
     root_device: str = ""
     """The crashed system's root file system, for dump_to_rootfs and failure records. Empty: unknown."""

@@ -1,0 +1,144 @@
+# shellcheck shell=sh
+# What is told to the system that boots next: summary.json, the capture kernel's own log, a failure record.
+
+result=failed
+failing_step=
+reason=
+fallback=
+started_at=0
+test_id=
+
+# Takes the marker of a test crash from this kernel's command line.
+look_at_command_line() {
+    [ -r "$root/proc/cmdline" ] || return 0
+    read -r command_line <"$root/proc/cmdline" || [ -n "$command_line" ]
+    set -f
+    for word in $command_line; do
+        case $word in kdumpd_test=*) test_id=${word#*=} ;; esac
+    done
+    set +f
+}
+
+# Sets `quoted` to a JSON string of $1. Bytes that are not UTF-8 are the reader's to replace.
+quote_json() {
+    quoted=
+    text=$1
+    case $text in
+    *[[:cntrl:]]*) text=$(printf '%s' "$text" | tr '\001-\037\177' ' ') ;;
+    esac
+    while :; do
+        case $text in
+        *[\"\\]*)
+            plain=${text%%[\"\\]*}
+            text=${text#"$plain"}
+            quoted="$quoted$plain\\${text%"${text#?}"}"
+            text=${text#?}
+            ;;
+        *) break ;;
+        esac
+    done
+    quoted="\"$quoted$text\""
+}
+
+# member NAME TEXT: one line of the object.
+member() {
+    quote_json "$2"
+    printf '  "%s": %s,\n' "$1" "$quoted"
+}
+
+summary() {
+    printf '{\n'
+    member version "$plan_version"
+    member capture_id "$plan_capture_id"
+    member test_id "$test_id"
+    member result "$result"
+    member failing_step "$failing_step"
+    member reason "$reason"
+    member fallback "$fallback"
+    member kernel_release "$plan_kernel_release"
+    member host_name "$plan_host_name"
+    member panic "$panic_line"
+    member target "$plan_target_device"
+    member directory "$dump_path"
+    member modules_missing "${modules_missing# }"
+    printf '  "collector_status": %s,\n' "${collector_status:-null}"
+    printf '  "vmcore_bytes": %s,\n' "$vmcore_bytes"
+    printf '  "memory_total_kib": %s,\n' "$memory_total"
+    printf '  "memory_least_kib": %s,\n' "$memory_least"
+    printf '  "crashed_us": %s,\n' "$crashed_us"
+    printf '  "started_at": %s,\n' "$started_at"
+    printf '  "finished_at": %s,\n' "$finished_at"
+    printf '  "seconds": %s,\n' "$finished_shown"
+    printf '  "steps": [%s]\n}\n' "$steps"
+}
+
+# write_summary FILE: whole or not at all.
+write_summary() {
+    look_at_memory
+    finished_at=$(date +%s)
+    look_at_clock
+    finished_shown=$shown
+    # The capture kernel started when the other one crashed: as near as anyone here can tell.
+    crashed_us=$((finished_at - now / 100))000000
+    # By way of memory: printf after printf would not tell of a full disk, cat does.
+    summary >"$run/summary.json"
+    cat "$run/summary.json" >"$1.new" && bounded 60 sync "$1.new" && mv "$1.new" "$1"
+}
+
+# The capture kernel's log, and after it what the agent said.
+save_own_log() {
+    { dmesg; cat "$run/log"; } >"$dump_directory/kexec-dmesg.log" 2>/dev/null ||
+        say "the capture kernel's log could not be saved"
+}
+
+write_dump_record() {
+    release_room_for_record
+    if ! write_summary "$dump_directory/summary.json"; then
+        say "summary.json could not be written"
+        return 1
+    fi
+    save_own_log
+    bounded 60 sync "$dump_directory"
+}
+
+# Should this kernel die while it saves (of memory, of the power), this is what it leaves.
+write_first_record() {
+    failing_step=collect
+    reason="the capture kernel ended while it was saving"
+    write_summary "$dump_directory/summary.json" || say "summary.json could not be written"
+    failing_step=
+    reason=
+}
+
+# A failed capture is not silent: beside what there is of the dump, else on the root file system, else in pstore,
+# which the next kernel shows as a file.
+write_failure_record() {
+    if [ -n "$mounted" ]; then
+        if [ -n "$dump_directory" ] || make_dump_directory "$mounted$plan_target_directory"; then
+            write_dump_record && return
+        fi
+        leave_target
+    fi
+    if [ -n "$plan_root_device" ] && find_root_device "$((plan_disk_timeout < 10 ? plan_disk_timeout : 10))" &&
+        mount_rw "$plan_root_fstype" "$plan_root_mount_options" rootfs; then
+        failures=$mounted$plan_root_directory/var/lib/kdumpd/failures
+        if mkdir -p "$failures" && write_summary "$failures/$(date +%Y-%m-%d-%H:%M:%S).json"; then
+            sync "$failures"
+            say "the failure is recorded on the root file system"
+            return 0
+        fi
+    fi
+    if [ -e "$root/dev/pmsg0" ] && write_summary "$run/record.json" &&
+        cat "$run/record.json" >"$root/dev/pmsg0"; then
+        say "the failure is recorded in pstore"
+        return 0
+    fi
+    say "the failure could not be recorded anywhere"
+    return 1
+}
+
+find_root_device() {
+    # The last look may have been a moment ago, for another device.
+    seen_at=-1000
+    wait_for_device "$plan_root_device" "$1"
+}

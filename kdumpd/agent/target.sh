@@ -1,0 +1,76 @@
+# shellcheck shell=sh
+# Where a dump goes: the mounted file system, its free space, the directory of this dump.
+#
+# No fsck runs before the mount: the journal of ext3, ext4, xfs and btrfs is replayed by the mount itself, a check
+# of a large disk needs more memory and time than there is here, and one that repairs may throw away what the
+# administrator would have wanted to see.
+
+mounted=
+dump_directory=
+dump_path=
+reserve=
+free_mib=0
+
+fail() {
+    # The first reason is the cause; what follows from it is only said.
+    if [ -z "$reason" ]; then
+        failing_step=$step
+        reason=$*
+    fi
+    say "failed at $step: $*"
+    return 1
+}
+
+# mount_rw FSTYPE OPTIONS DIRECTORY: mounts `node`; sets `mounted`.
+mount_rw() {
+    mkdir -p "$run/$3"
+    if bounded "$plan_disk_timeout" mount -t "$1" -o "rw${2:+,$2}" "$root$node" "$run/$3"; then
+        mounted=$run/$3
+        say "mounted $node ($1) at /kdumpd/$3"
+    else
+        fail "$node could not be mounted as $1 with options rw${2:+,$2}"
+    fi
+}
+
+look_at_free_space() {
+    free_mib=0
+    stat -f -c '%a %S' "$1" >"$run/free" && read -r free_blocks block_bytes <"$run/free" || return 0
+    free_mib=$((free_blocks * block_bytes / 1048576))
+}
+
+# make_dump_directory BELOW: sets `dump_directory` to a new directory named after this moment.
+make_dump_directory() {
+    mkdir -p "$1" || fail "$1 could not be made" || return
+    moment=$(date +%Y-%m-%d-%H:%M:%S)
+    dump_directory=$1/$plan_directory_prefix-$moment
+    # A clock that stands still must not let a second dump overwrite the first.
+    attempt=1
+    until mkdir "$dump_directory"; do
+        attempt=$((attempt + 1))
+        if [ "$attempt" -gt 99 ]; then
+            dump_directory=
+            fail "no new directory could be made in $1"
+            return
+        fi
+        dump_directory=$1/$plan_directory_prefix-$moment.$attempt
+    done
+    # Inside the file system, not where this kernel has it mounted.
+    dump_path=${dump_directory#"$mounted"}
+    say "saving to $dump_path on $node"
+}
+
+# A collector that fills the disk must leave room for the record that says so.
+reserve_room_for_record() {
+    reserve=$dump_directory/.room-for-the-record
+    head -c 262144 /dev/zero >"$reserve" && sync "$reserve"
+}
+
+release_room_for_record() {
+    [ -z "$reserve" ] || rm -f "$reserve"
+    reserve=
+}
+
+leave_target() {
+    [ -z "$mounted" ] || bounded 60 umount "$mounted" || say "$mounted could not be unmounted"
+    mounted=
+}
