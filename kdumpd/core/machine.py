@@ -53,6 +53,7 @@ class BlockDevice:
     disk: str = ""  # the whole disk this is a partition of, else ""
     slaves: tuple[str, ...] = ()
     drivers: tuple[Driver, ...] = ()  # from the device up to the root of the tree
+    sysfs: str = ""  # /sys/devices/...: its path tells the transport (session1: iSCSI, rport-1:0-2: FC)
     dm_name: str = ""
     dm_uuid: str = ""  # "LVM-...", "CRYPT-LUKS2-...", "mpath-..."
     dm_targets: tuple[str, ...] = ()
@@ -112,6 +113,7 @@ class Machine:
     fstab: tuple[FstabEntry, ...] = ()
     devices: tuple[BlockDevice, ...] = ()
     kernels: tuple[KernelFiles, ...] = ()
+    timezone: str = ""  # POSIX TZ, as the last line of /etc/localtime says; "" is UTC
 
     def device(self, name: str) -> BlockDevice | None:
         return next((device for device in self.devices if device.name == name), None)

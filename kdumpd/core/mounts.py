@@ -1,0 +1,104 @@
+"""What is mounted where: mountinfo and fstab as values, and which mount holds a path."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kdumpd.core.machine import FstabEntry, Mount
+
+_OCTAL = re.compile(r"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a path lies: the mount that holds it, and the directory inside that mount's file system."""
+
+    mount: Mount
+    directory: str
+
+
+def parse_mountinfo(text: str) -> tuple[Mount, ...]:
+    """The lines of /proc/PID/mountinfo in their order; `options` are the mount's own, then its file system's.
+
+    A line that is not of that form is skipped: the kernel adds fields only before the `-`.
+    """
+    return tuple(mount for line in text.splitlines() if (mount := _mount(line)) is not None)
+
+
+def parse_fstab(text: str) -> tuple[FstabEntry, ...]:
+    """The entries of fstab(5); quotes around a tag's value are tolerated, as libmount does."""
+    entries: list[FstabEntry] = []
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) < 3 or words[0].startswith("#"):
+            continue
+        source, target, fstype = (unescape(word) for word in words[:3])
+        options = tuple(words[3].split(",")) if len(words) > 3 else ()
+        entries.append(
+            FstabEntry(source=source.replace('"', ""), target=target, fstype=fstype, options=options)
+        )
+    return tuple(entries)
+
+
+def unescape(word: str) -> str:
+    r"""Undo the octal escapes (`\040` for a blank) of mountinfo and fstab; their bytes are UTF-8."""
+    if "\\" not in word:
+        return word
+    data = b"".join(
+        bytes([int(part, 8) & 0xFF]) if index % 2 else part.encode("utf-8", "surrogateescape")
+        for index, part in enumerate(_OCTAL.split(word))
+    )
+    return data.decode("utf-8", "surrogateescape")
+
+
+def holding(mounts: Iterable[Mount], path: str) -> Place | None:
+    """The mount that serves `path` now; of two on one directory the later one hides the earlier."""
+    found: Mount | None = None
+    for mount in mounts:
+        if _is_under(path, mount.target) and (found is None or _is_under(mount.target, found.target)):
+            found = mount
+    if found is None:
+        return None
+    return Place(mount=found, directory=joined(found.root, _below(path, found.target)))
+
+
+def declared(entries: Iterable[FstabEntry], path: str) -> FstabEntry | None:
+    """The fstab entry whose directory is nearest above `path`, mounted now or not."""
+    fitting = [entry for entry in entries if entry.target.startswith("/") and _is_under(path, entry.target)]
+    return max(fitting, key=lambda entry: len(_clean(entry.target)), default=None)
+
+
+def joined(root: str, below: str) -> str:
+    """`below` under `root`, both directories of one file system; `/` is its top."""
+    return _clean(f"{root}/{below}")
+
+
+def _clean(path: str) -> str:
+    return "/" + "/".join(part for part in path.split("/") if part)
+
+
+def _is_under(path: str, directory: str) -> bool:
+    directory = _clean(directory)
+    return directory == "/" or _clean(path) == directory or _clean(path).startswith(directory + "/")
+
+
+def _below(path: str, directory: str) -> str:
+    return _clean(path)[len(_clean(directory)) :] if _clean(directory) != "/" else _clean(path)
+
+
+def _mount(line: str) -> Mount | None:
+    ours, separator, file_system = line.partition(" - ")
+    before, after = ours.split(), file_system.split()
+    if not separator or len(before) < 6 or len(after) < 2:
+        return None
+    both = f"{before[5]},{after[2] if len(after) > 2 else ''}"
+    return Mount(
+        target=unescape(before[4]),
+        source=unescape(after[1]),
+        fstype=after[0],
+        root=unescape(before[3]),
+        options=tuple(dict.fromkeys(option for option in both.split(",") if option)),
+        number=before[2],
+    )
