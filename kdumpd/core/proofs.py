@@ -1,0 +1,160 @@
+"""What must hold of a finished image before it may replace one that works; each check says what it found missing."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from kdumpd.core.problems import Problem, Severity
+
+PAGE_BYTES = 4096
+MIB = 1 << 20
+ELF = b"\x7fELF"
+SHELL_SCRIPT = re.compile(rb"#![ \t]*(?:/usr)?/bin/(?:busybox )?(?:sh|ash|dash)[ \t]*(?:\n|\Z)")
+_VERMAGIC = re.compile(rb"(?:^|\0)vermagic=([^\0]+)\0")
+_DEPENDS = re.compile(rb"(?:^|\0)depends=([^\0]*)\0")
+_PT_INTERP = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleWords:
+    """What a module says of itself in its .modinfo: the kernel it was built for, and the modules it needs."""
+
+    vermagic: str
+    depends: tuple[str, ...]
+
+
+def module_words(data: bytes) -> ModuleWords | None:
+    """None where `data` is no kernel module. Each field stands NUL-ended in the .modinfo section."""
+    vermagic = _VERMAGIC.search(data)
+    if not data.startswith(ELF) or vermagic is None:
+        return None
+    depends = _DEPENDS.search(data)
+    names = depends[1].decode("ascii", "replace").split(",") if depends else []
+    return ModuleWords(
+        vermagic=vermagic[1].decode("ascii", "replace"),
+        depends=tuple(module_name(name) for name in names if name),
+    )
+
+
+def module_name(name: str) -> str:
+    """The name as the kernel spells it, whichever way a file or a list has it."""
+    return name.replace("-", "_")
+
+
+def module_problems(modules: Mapping[str, ModuleWords | None], *, kernel_release: str) -> tuple[Problem, ...]:
+    """Modules by name with what they say (None: no module at all): each for this kernel, with all that it needs."""
+    present = {module_name(name) for name in modules}
+    problems: list[Problem] = []
+    for name, words in sorted(modules.items()):
+        if words is None:
+            problems.append(
+                Problem(code="module-damaged", message=f"{name} in the image is not a kernel module")
+            )
+            continue
+        built_for, *magic = words.vermagic.split()
+        if built_for != kernel_release:
+            problems.append(
+                Problem(
+                    code="module-of-other-kernel",
+                    message=f"module {name} was built for kernel {built_for}, not for {kernel_release}",
+                    # With symbol versions the kernel looks at those and not at the release (same_magic()).
+                    severity=Severity.WARNING if "modversions" in magic else Severity.ERROR,
+                )
+            )
+        problems.extend(
+            Problem(
+                code="module-incomplete", message=f"module {name} needs {needed}, which is not in the image"
+            )
+            for needed in words.depends
+            if needed not in present
+        )
+    return tuple(problems)
+
+
+def interpreter(data: bytes) -> str:
+    """The loader that an ELF program asks for; "" where it asks for none (static, a library, no ELF at all)."""
+    if not data.startswith(ELF) or len(data) < 64:
+        return ""
+    wide, order = data[4] == 2, "<" if data[5] == 1 else ">"
+    if wide:
+        (table,) = struct.unpack_from(order + "Q", data, 32)
+        size, count = struct.unpack_from(order + "HH", data, 54)
+    else:
+        (table,) = struct.unpack_from(order + "I", data, 28)
+        size, count = struct.unpack_from(order + "HH", data, 42)
+    for at in range(table, table + size * count, size or 1):
+        header = data[at : at + (40 if wide else 20)]
+        if len(header) < (40 if wide else 20):
+            return ""
+        if struct.unpack_from(order + "I", header)[0] != _PT_INTERP:
+            continue
+        if wide:
+            start, length = (
+                struct.unpack_from(order + "Q", header, 8)[0],
+                struct.unpack_from(order + "Q", header, 32)[0],
+            )
+        else:
+            start, length = (
+                struct.unpack_from(order + "I", header, 4)[0],
+                struct.unpack_from(order + "I", header, 16)[0],
+            )
+        return data[start : start + length].rstrip(b"\0").decode("utf-8", "replace")
+    return ""
+
+
+def missing_libraries(said: str) -> tuple[str, ...]:
+    """The libraries that a loader's --list did not find, from its output."""
+    return tuple(
+        line.split("=>")[0].strip() for line in said.splitlines() if line.rstrip().endswith("not found")
+    )
+
+
+def unpacked_bytes(sizes: Iterable[int]) -> int:
+    """What files of these sizes take of the capture kernel's memory, where each fills whole pages."""
+    return sum(-(-size // PAGE_BYTES) * PAGE_BYTES for size in sizes)
+
+
+def size_problems(
+    *, unpacked: int, image: int, kernel: int, working_set: int, reserved: int
+) -> tuple[Problem, ...]:
+    """All in bytes. While it unpacks, the kernel holds the image twice; afterwards it needs the working set instead.
+
+    Half of the memory is what the kernel lets the unpacked files have at most.
+    """
+    needed = kernel + unpacked + max(working_set, image)
+    if needed <= reserved and unpacked <= reserved // 2:
+        return ()
+    return (
+        Problem(
+            code="image-too-big",
+            message=(
+                f"the capture needs {_mib(needed)} MiB (kernel {_mib(kernel)}, image {_mib(unpacked)} unpacked, "
+                f"work {_mib(working_set)}), and {reserved // MIB} MiB are reserved"
+            ),
+            hint=f"reserve more with crashkernel={_advised(max(needed, 2 * unpacked))}M and reboot",
+        ),
+    )
+
+
+def environment_problems(*, planned: Mapping[str, str], evaluated: Mapping[str, str]) -> tuple[Problem, ...]:
+    """What the image's own shell makes of plan.env, against what was planned."""
+    return tuple(
+        Problem(
+            code="plan-env-differs",
+            message=f"the capture would read {name} as {evaluated.get(name)!r}, planned was {value!r}",
+        )
+        for name, value in planned.items()
+        if evaluated.get(name) != value
+    )
+
+
+def _mib(size: int) -> int:
+    return -(-size // MIB)
+
+
+def _advised(needed: int) -> int:
+    """The next multiple of 32 MiB."""
+    return -(-needed // (32 * MIB)) * 32
