@@ -1,0 +1,374 @@
+"""Builds the Debian 13 machine that the tests crash, in three layers, each cached by what it is made of."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.vm.requirements import ARCHIVE_KEYS, Cannot, insist
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+SUITE = "trixie"
+# fmt: off
+PACKAGES = (
+    # the system
+    "linux-image-amd64", "systemd", "systemd-sysv", "udev", "dbus", "polkitd", "initramfs-tools", "kmod",
+    "util-linux", "iproute2",
+    # what kdumpd depends on
+    "python3", "python3-dbus-next", "python3-systemd", "python3-pydantic", "python3-watchdog",
+    # what plans may need
+    "kexec-tools", "makedumpfile", "busybox", "zstd", "dracut-core", "e2fsprogs", "xfsprogs", "btrfs-progs",
+    "lvm2", "mdadm", "openssh-client",
+)
+# fmt: on
+
+# A boot initramfs with what this machine's disk needs and nothing else: made and unpacked in seconds.
+_INITRAMFS_HOOK = (
+    'mkdir -p "$1/etc/initramfs-tools/conf.d" && '
+    'printf "MODULES=list\\nCOMPRESS=zstd\\nFSTYPE=ext4\\n" > "$1/etc/initramfs-tools/conf.d/test-machine" && '
+    'printf "virtio_pci\\nvirtio_blk\\next4\\n" > "$1/etc/initramfs-tools/modules"'
+)
+_BASE_OPTIONS = (
+    "--mode=root",
+    "--variant=apt",
+    "--format=directory",
+    "--dpkgopt=force-unsafe-io",
+    "--dpkgopt=path-exclude=/usr/share/doc/*",
+    "--dpkgopt=path-exclude=/usr/share/locale/*",
+    f"--essential-hook={_INITRAMFS_HOOK}",
+    f"--include={','.join(PACKAGES)}",
+)
+
+# Nothing that starts by itself may disturb a measurement, ask for a password on the console or wait for a network.
+_MASKED = [
+    "serial-getty@ttyS0.service",
+    "getty@tty1.service",
+    "console-getty.service",
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "e2scrub_reap.service",
+    "fstrim.timer",
+    "xfs_scrub_all.timer",
+    "man-db.timer",
+    "mdcheck_start.timer",
+    "mdcheck_continue.timer",
+    "mdmonitor-oneshot.timer",
+    "logrotate.timer",
+    "systemd-networkd-wait-online.service",
+    "systemd-firstboot.service",
+]
+
+_HOSTNAME = "crashbox"
+_MACHINE_ID = "c0ffee00c0ffee00c0ffee00c0ffee00"
+_ROOT_UUID = str(uuid.uuid5(uuid.NAMESPACE_DNS, "root.crashbox.kdumpd.test"))
+_DISK_SIZE = "8G"
+_KEPT = 3  # images kept in the cache, newest first
+
+_GUEST = Path(__file__).parent / "guest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """A bootable machine: all paths lie in the cache and are read only by agreement."""
+
+    key: str
+    disk: Path
+    kernel: Path
+    initrd: Path
+    root_uuid: str
+    tree: Path
+    package: Path | None
+
+
+def say_on_stderr(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+def cache() -> Path:
+    """Where everything built is kept: $KDUMPD_CACHE, or ~/.cache/kdumpd-vm; private, as it holds set-uid programs."""
+    directory = Path(os.environ.get("KDUMPD_CACHE") or Path.home() / ".cache" / "kdumpd-vm")
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.chmod(0o700)
+    return directory
+
+
+def package_under_test() -> Path | None:
+    """The .deb named by $KDUMPD_DEB, or None: then the machine is plain Debian."""
+    named = os.environ.get("KDUMPD_DEB")
+    if not named:
+        return None
+    path = Path(named).resolve()
+    if not path.is_file():
+        raise Cannot(f"KDUMPD_DEB names {path}, which is not there")
+    return path
+
+
+def image(*, package: Path | None = None, say: Callable[[str], None] = say_on_stderr) -> Image:
+    """Layers 1 to 3: the tree, with the package installed, as a disk.  Cached; raises Cannot."""
+    insist()
+    with _alone():
+        tree = _base_tree(say)
+        key = _digest(
+            tree.parent.name.encode(),
+            Path(__file__).read_bytes(),
+            *(path.read_bytes() for path in sorted(_GUEST.iterdir()) if path.is_file()),
+            package.read_bytes() if package else b"",
+        )
+        finished = cache() / f"image-{key}"
+        if not finished.exists():
+            _build_image(tree, finished, package=package, say=say)
+        os.utime(finished)
+        _prune("image-*", keep=_KEPT)
+    return Image(
+        key=key,
+        disk=finished / "disk.raw",
+        kernel=finished / "vmlinuz",
+        initrd=finished / "initrd.img",
+        root_uuid=_ROOT_UUID,
+        tree=tree,
+        package=package,
+    )
+
+
+def _base_tree(say: Callable[[str], None]) -> Path:
+    key = _digest(SUITE.encode(), *(option.encode() for option in _BASE_OPTIONS))
+    finished = cache() / f"base-{key}"
+    if finished.exists():
+        return finished / "root"
+    source = archive_source()
+    say(f"building Debian {SUITE} from {source.split()[-3]} (once; a minute or two)")
+    with _beside(finished) as unfinished:
+        _run_aloud(
+            ["mmdebstrap", *_BASE_OPTIONS, *_apt_options(), SUITE, str(unfinished / "root"), source],
+            say=say,
+            on_failure="Debian could not be installed into a directory; is the mirror reachable?",
+        )
+    return finished / "root"
+
+
+def _build_image(tree: Path, finished: Path, *, package: Path | None, say: Callable[[str], None]) -> None:
+    begun = time.monotonic()
+    with _beside(finished) as unfinished:
+        root = unfinished / "root"
+        _run(["cp", "-a", "--reflink=auto", str(tree), str(root)])
+        (root / "etc/dpkg/dpkg.cfg.d/99mmdebstrap").unlink(missing_ok=True)
+        if package is not None:
+            say(f"installing {package.name} into the image")
+            _install(package, root, say=say)
+        _furnish(root)
+        _run(
+            ["mke2fs", "-q", "-t", "ext4", "-U", _ROOT_UUID, "-L", "root", "-d", str(root)],
+            str(unfinished / "disk.raw"),
+            _DISK_SIZE,
+        )
+        for name in ("vmlinuz", "initrd.img"):
+            found = sorted((root / "boot").glob(f"{name}-*"))
+            if not found:
+                raise Cannot(f"the built tree has no /boot/{name}-*: the kernel package did not finish")
+            shutil.copy(found[-1], unfinished / name)
+        shutil.rmtree(root)
+    say(f"image ready in {time.monotonic() - begun:.0f} s: {finished}")
+
+
+def _install(package: Path, root: Path, *, say: Callable[[str], None]) -> None:
+    # Services are enabled by the package's own scripts, but nothing may start in a chroot.
+    policy = root / "usr/sbin/policy-rc.d"
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    policy.chmod(0o755)
+    staged = root / "var/cache" / package.name
+    shutil.copy(package, staged)
+    mount_and_run = 'mount -t proc proc "$1/proc" && exec chroot "$@"'
+    chroot = ["unshare", "--mount", "sh", "-c", mount_and_run, "sh", str(root)]
+    chroot += [
+        "env",
+        "DEBIAN_FRONTEND=noninteractive",
+        "LC_ALL=C.UTF-8",
+        "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+    ]
+    install = ["apt-get", "install", "--yes", "--no-install-recommends", f"/var/cache/{package.name}"]
+    try:
+        if _run_quietly([*chroot, *install]) != 0:
+            say(
+                f"{package.name} needs packages that the base does not have: fetching them (add them to PACKAGES)"
+            )
+            _run_aloud(
+                [*chroot, "apt-get", "update", "-q"], say=say, on_failure="apt-get update failed in the image"
+            )
+            _run_aloud([*chroot, *install], say=say, on_failure=f"{package.name} could not be installed")
+    finally:
+        staged.unlink()
+        policy.unlink()
+
+
+def _furnish(root: Path) -> None:
+    """Makes the tree this machine: its identity, its disk, its silence, and the agent that answers the harness."""
+    files = {
+        "etc/hostname": f"{_HOSTNAME}\n",
+        "etc/hosts": f"127.0.0.1 localhost\n127.0.1.1 {_HOSTNAME}\n",
+        "etc/resolv.conf": "",
+        # Without an id systemd takes each boot for the first and enables every unit anew.
+        "etc/machine-id": f"{_MACHINE_ID}\n",
+        "etc/fstab": f"UUID={_ROOT_UUID} / ext4 errors=remount-ro 0 1\n",
+        "etc/systemd/journald.conf.d/persistent.conf": "[Journal]\nStorage=persistent\nSystemMaxUse=64M\n",
+    }
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        path.write_text(text)
+        path.chmod(0o644)
+    (root / "var/log/journal" / _MACHINE_ID).mkdir(parents=True, exist_ok=True)
+    units = root / "etc/systemd/system"
+    for unit in _MASKED:
+        (units / unit).unlink(missing_ok=True)
+        (units / unit).symlink_to("/dev/null")
+    program = root / "usr/local/lib/kdumpd-test/answerer.py"
+    program.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(_GUEST / "answerer.py", program)
+    unit_file = units / "kdumpd-test-agent.service"
+    shutil.copy(_GUEST / unit_file.name, unit_file)
+    wants = units / "sysinit.target.wants" / unit_file.name
+    wants.parent.mkdir(exist_ok=True)
+    wants.symlink_to(f"../{unit_file.name}")
+    # Tell ConditionNeedsUpdate= that hwdb, catalogue and ldconfig are of today.
+    now = int(time.time())
+    os.utime(root / "usr", (now - 60, now - 60))
+    for name in ("etc/.updated", "var/.updated"):
+        (root / name).write_text(f"# written when the image was built\nTIMESTAMP_NSEC={now * 10**9}\n")
+        os.utime(root / name, (now, now))
+
+
+def archive_source() -> str:
+    """A one-line apt source for SUITE, from the mirror that this machine itself uses."""
+    uri = _own_mirror() or "http://deb.debian.org/debian"
+    return f"deb [signed-by={ARCHIVE_KEYS}] {uri} {SUITE} main"
+
+
+def _own_mirror() -> str | None:
+    directory = Path("/etc/apt")
+    texts = [
+        p.read_text()
+        for p in [directory / "sources.list", *sorted(directory.glob("sources.list.d/*.list"))]
+        if p.exists()
+    ]
+    texts += [_one_line_each(p.read_text()) for p in sorted(directory.glob("sources.list.d/*.sources"))]
+    own = re.search(r"^VERSION_CODENAME=(\w+)$", Path("/etc/os-release").read_text(), re.MULTILINE)
+    suites = {own.group(1) if own else "stable", "stable", SUITE}
+    for line in "\n".join(texts).splitlines():
+        found = re.match(r"deb\s+(?:\[[^]]*\]\s+)?(\S+)\s+(\S+)\s+.*\bmain\b", line)
+        if (
+            found
+            and found.group(2) in suites
+            and "debian" in found.group(1)
+            and "docker" not in found.group(1)
+        ):
+            return found.group(1)
+    return None
+
+
+def _one_line_each(deb822: str) -> str:
+    lines = []
+    for stanza in re.split(r"\n\s*\n", deb822):
+        fields = dict(re.findall(r"^([A-Za-z-]+):[ \t]*(.*)$", stanza, re.MULTILINE))
+        if "deb" in fields.get("Types", "").split() and fields.get("Enabled", "yes") != "no":
+            lines += [
+                f"deb {uri} {suite} {fields.get('Components', '')}"
+                for uri in fields.get("URIs", "").split()
+                for suite in fields.get("Suites", "").split()
+            ]
+    return "\n".join(lines)
+
+
+def _apt_options() -> list[str]:
+    """This machine's own way to the mirrors (a proxy, a private authority), which mmdebstrap does not take over."""
+    dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True).stdout
+    wanted = re.findall(r'^(Acquire::https?::\S+|Acquire::Check-\S+) ("[^"]+");$', dump, re.MULTILINE)
+    return [f"--aptopt={name} {value}" for name, value in wanted if "User-Agent" not in name]
+
+
+def _digest(*parts: bytes) -> str:
+    sum_of_parts = hashlib.sha256()
+    for part in parts:
+        sum_of_parts.update(len(part).to_bytes(8, "big") + part)
+    return sum_of_parts.hexdigest()[:16]
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Two test runs on one cache build one after the other."""
+    with (cache() / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _beside(finished: Path) -> Iterator[Path]:
+    """A directory to build in, renamed to `finished` only if all went well."""
+    unfinished = finished.with_name(f"{finished.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(mode=0o755, parents=True)
+    try:
+        yield unfinished
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    unfinished.rename(finished)
+
+
+def _prune(pattern: str, *, keep: int) -> None:
+    by_age = sorted(cache().glob(pattern), key=lambda path: path.stat().st_mtime, reverse=True)
+    for old in by_age[keep:]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _run(options: list[str], *operands: str) -> None:
+    argv = [*options, *operands]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Cannot(f"{' '.join(argv[:3])} ... ended with {done.returncode}: {done.stderr.strip()[-800:]}")
+
+
+def _run_quietly(argv: list[str]) -> int:
+    return subprocess.run(argv, capture_output=True, check=False).returncode
+
+
+def _run_aloud(argv: list[str], *, say: Callable[[str], None], on_failure: str) -> None:
+    begun = time.monotonic()
+    said: list[str] = []
+    with subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            said.append(line.rstrip())
+            if line.startswith(("I: ", "W: ", "E: ")):
+                say(f"  {time.monotonic() - begun:4.0f} s  {line.strip()}")
+    if running.returncode != 0:
+        last = "\n".join(said[-25:])
+        raise Cannot(f"{on_failure}\n{argv[0]} ended with {running.returncode}; its last lines:\n{last}")
+    say(f"  {time.monotonic() - begun:4.0f} s  {argv[0]} done")
+
+
+if __name__ == "__main__":
+    print(image(package=package_under_test()))

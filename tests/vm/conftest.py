@@ -1,0 +1,86 @@
+"""One image and one frozen machine for the session; each test wakes a machine of its own from it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.vm.build import cache, image, package_under_test
+from tests.vm.frozen import Frozen, freeze
+from tests.vm.machine import Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.vm.build import Image
+
+_HERE = Path(__file__).parent
+_SECONDS_FOR_A_TEST = 1800  # the first one builds and boots everything
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(_HERE):
+            item.add_marker(pytest.mark.vm)
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(_SECONDS_FOR_A_TEST))
+
+
+@pytest.fixture(scope="session")
+def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Prints at once, past pytest's capture: a build of minutes must not look like a hang."""
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+    capture = request.config.pluginmanager.get_plugin("capturemanager")
+    assert reporter is not None
+    assert capture is not None
+
+    def line(text: str) -> None:
+        with capture.global_and_fixture_disabled():
+            reporter.write_line(f"[vm] {text}")
+            reporter.flush()
+
+    return line
+
+
+@pytest.fixture(scope="session")
+def built(say: Callable[[str], None]) -> Image:
+    """The machine as a disk: Debian, and the package named by $KDUMPD_DEB if there is one."""
+    return image(package=package_under_test(), say=say)
+
+
+@pytest.fixture(scope="session")
+def frozen(built: Image, say: Callable[[str], None]) -> Frozen:
+    """The booted, idle machine; with the package, armed as it is after any boot."""
+    if built.package is None:
+        return freeze(built, say=say)
+    return freeze(built, say=say, ready=_idle_and_armed, means="armed")
+
+
+def _idle_and_armed(machine: Machine) -> None:
+    machine.wait_until_idle()
+    try:
+        machine.wait_until("kdumpctl status", timeout=300)
+    except AssertionError as problem:
+        journal = machine.sh("journalctl -b -u kdumpd --no-pager | tail -40", check=False)
+        raise AssertionError(
+            f"the machine did not arm itself after its first boot: {problem}\n{journal}"
+        ) from None
+
+
+@pytest.fixture
+def console_log(request: pytest.FixtureRequest) -> Path:
+    """Where this test's console is kept, with host timestamps, after the test too."""
+    logs = cache() / "logs"
+    logs.mkdir(exist_ok=True)
+    return logs / (re.sub(r"[^\w.-]+", "_", request.node.name) + ".log")
+
+
+@pytest.fixture
+def machine(frozen: Frozen, console_log: Path, request: pytest.FixtureRequest) -> Iterator[Machine]:
+    """A machine of this test's own, just woken; on a failure the console's end is in the report."""
+    with frozen.wake(log=console_log) as woken:
+        yield woken
+        request.node.add_report_section("teardown", "console", f"{console_log}\n{woken.console.tail(40)}")

@@ -1,0 +1,107 @@
+"""Keeps a booted machine as a file, from which any number of machines wake in about a second."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.vm import hardware
+from tests.vm.build import cache
+from tests.vm.hardware import Shape, accelerator, host_cpu, qemu_version
+from tests.vm.machine import Machine
+from tests.vm.requirements import Cannot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.vm.build import Image
+    from tests.vm.hardware import Accelerator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frozen:
+    """A machine stopped in the middle of its life, from which any number wake, each on its own disk."""
+
+    image: Image
+    shape: Shape
+    accelerator: Accelerator
+    directory: Path
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def wake(self, *, log: Path | None = None, stops_at_reboot: bool = False) -> Machine:
+        """A running machine, answering, with the clock set."""
+        machine = Machine(
+            self.image,
+            shape=self.shape,
+            accelerator=self.accelerator,
+            backing=self.directory / "root.qcow2",
+            state=self.directory / "state",
+            log=log,
+            stops_at_reboot=stops_at_reboot,
+        )
+        with machine.closed_on_error():
+            machine.wait_until_up(timeout=120)
+            machine.set_clock()
+        return machine
+
+
+def freeze(
+    image: Image,
+    *,
+    shape: Shape | None = None,
+    ready: Callable[[Machine], object] = Machine.wait_until_idle,
+    means: str = "idle",
+    say: Callable[[str], None],
+) -> Frozen:
+    """Boots once, waits until `ready` returns, and keeps that moment; cached by image, shape, QEMU and `means`.
+
+    `means` is a word for what `ready` waits for."""
+    shape = shape or Shape()
+    chosen = accelerator(image)
+    identity = (
+        image.key,
+        shape,
+        means,
+        chosen,
+        qemu_version(),
+        host_cpu(),
+        Path(hardware.__file__).read_text(),
+    )
+    key = hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
+    directory = cache() / f"frozen-{key}"
+    frozen = Frozen(image=image, shape=shape, accelerator=chosen, directory=directory)
+    if directory.exists():
+        return frozen
+    say(f"booting the machine once under {chosen}, to freeze it")
+    with Machine.boot(image, shape=shape) as machine:
+        frozen.seconds["up"] = time.monotonic() - machine.started_at
+        say(f"  {frozen.seconds['up']:4.0f} s  the agent answers")
+        ready(machine)
+        frozen.seconds[means] = time.monotonic() - machine.started_at
+        say(f"  {frozen.seconds[means]:4.0f} s  {means}")
+        machine.sh("sync")
+        unfinished = cache() / f"frozen-{key}.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        begun = time.monotonic()
+        machine.qmp.ask(
+            "migrate-set-capabilities", {"capabilities": [{"capability": "events", "state": True}]}
+        )
+        machine.qmp.ask("migrate-set-parameters", {"max-bandwidth": 1 << 40, "downtime-limit": 60_000})
+        machine.qmp.ask("migrate", {"uri": f"exec:cat > {unfinished / 'state'}"})
+        while (status := machine.qmp.wait_for("MIGRATION", timeout=300)["data"]["status"]) != "completed":
+            if status in {"failed", "cancelled"}:
+                raise Cannot(f"the machine could not be frozen: {machine.qmp.ask('query-migrate')}")
+        machine.qmp.ask("quit")
+        machine.wait_for_exit(timeout=60)
+        machine.disk.rename(unfinished / "root.qcow2")
+        unfinished.rename(directory)
+        frozen.seconds["freeze"] = time.monotonic() - begun
+        say(f"  frozen in {frozen.seconds['freeze']:.1f} s, {(directory / 'state').stat().st_size >> 20} MiB")
+    for old in sorted(cache().glob("frozen-*"), key=lambda path: path.stat().st_mtime)[:-3]:
+        shutil.rmtree(old, ignore_errors=True)
+    return frozen

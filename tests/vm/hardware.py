@@ -1,0 +1,160 @@
+"""Knows the test machine's parts as QEMU is told of them: its shape, its disks, and who executes its instructions."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tests.vm.build import cache
+from tests.vm.requirements import Cannot
+
+if TYPE_CHECKING:
+    from tests.vm.build import Image
+
+Accelerator = Literal["kvm", "tcg"]
+SLOTS = 4  # places where a disk or a card can be plugged in while the machine runs
+
+_SPEED: dict[Accelerator, tuple[str, ...]] = {
+    "kvm": ("-accel", "kvm", "-cpu", "host"),
+    "tcg": ("-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What must be the same in the machine that was frozen and in those that wake from it."""
+
+    memory_mib: int = 2048
+    cpus: int = 2
+    crashkernel: str = "256M"
+    append: str = "quiet"
+    devices: tuple[str, ...] = ()  # further words for QEMU, as they are
+
+    def command_line(self, image: Image) -> str:
+        crashkernel = f"crashkernel={self.crashkernel} " if self.crashkernel else ""
+        return f"root=UUID={image.root_uuid} ro console=ttyS0,115200 {crashkernel}{self.append}".strip()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disk:
+    """A further disk, made on the host; its /dev/disk/by-id name ends in `serial`.
+
+    SATA disks cannot be plugged in while the machine runs, and a machine with NVMe cannot be frozen."""
+
+    serial: str
+    bus: Literal["virtio", "nvme", "sata"] = "virtio"
+    size: str = "2G"
+    filesystem: Literal["ext4", "xfs", "none"] = "none"
+    label: str = ""
+
+    def make(self, directory: Path) -> Path:
+        """The disk as a qcow2 in that directory."""
+        raw = directory / f"{self.serial}.raw"
+        on_host("truncate", "-s", self.size, str(raw))
+        label = ("-L", self.label) if self.label else ()
+        if self.filesystem == "xfs":
+            on_host("mkfs.xfs", "-q", *label, str(raw))
+        elif self.filesystem == "ext4":
+            on_host("mke2fs", "-q", "-t", "ext4", *label, str(raw))
+        return overlay_on(raw, directory / f"{self.serial}.qcow2", backing_format="raw")
+
+    def device(self) -> dict[str, object]:
+        """QEMU's device for it, without the bus."""
+        match self.bus:
+            case "virtio":
+                return {"driver": "virtio-blk-pci", "drive": self.serial, "serial": self.serial}
+            case "nvme":
+                return {"driver": "nvme", "drive": self.serial, "serial": self.serial}
+            case "sata":
+                return {"driver": "ide-hd", "drive": self.serial, "serial": self.serial}
+
+
+def accelerator(image: Image) -> Accelerator:
+    """KVM if this image's kernel really boots under it (some nested hosts have a /dev/kvm that cannot), else TCG.
+
+    $KDUMPD_VM_ACCEL (kvm or tcg) decides without a try; the outcome of a try is kept until the host reboots."""
+    wish = os.environ.get("KDUMPD_VM_ACCEL", "auto")
+    if wish in {"kvm", "tcg"}:
+        return "kvm" if wish == "kvm" else "tcg"
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return "tcg"
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    known = cache() / "kvm-works"
+    question = f"{boot} {qemu_version()} {image.kernel}"
+    if known.exists() and known.read_text().startswith(question):
+        return "kvm" if known.read_text().endswith("yes") else "tcg"
+    works = _boots_under_kvm(image)
+    known.write_text(f"{question} {'yes' if works else 'no'}")
+    return "kvm" if works else "tcg"
+
+
+def _boots_under_kvm(image: Image) -> bool:
+    """Whether the kernel alone comes as far as missing its root file system, within 20 s."""
+    argv = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-no-user-config", "-nodefaults"]
+    argv += [
+        "-machine",
+        "q35",
+        "-accel",
+        "kvm",
+        "-cpu",
+        "host",
+        "-m",
+        "512",
+        "-display",
+        "none",
+        "-no-reboot",
+    ]
+    argv += ["-serial", "stdio", "-kernel", str(image.kernel), "-append", "console=ttyS0 panic=-1"]
+    try:
+        tried = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=20,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return b"Unable to mount root fs" in tried.stdout
+
+
+def qemu_argv(shape: Shape, chosen: Accelerator, *, agent: int, monitor: int) -> list[str]:
+    argv = ["qemu-system-x86_64", "-no-user-config", "-nodefaults", "-machine", "q35", *_SPEED[chosen]]
+    argv += ["-m", str(shape.memory_mib), "-smp", str(shape.cpus), "-display", "none"]
+    argv += ["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]
+    argv += ["-chardev", f"socket,id=monitor,fd={monitor}", "-mon", "chardev=monitor,mode=control"]
+    argv += ["-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,fd={agent}"]
+    argv += ["-device", "virtserialport,chardev=agent,name=org.kdumpd.test", "-device", "virtio-rng-pci"]
+    for slot in range(SLOTS):
+        argv += ["-device", f"pcie-root-port,id=slot{slot},chassis={slot + 1}"]
+    return [*argv, *shape.devices]
+
+
+def overlay_on(backing: Path, overlay: Path, *, backing_format: str) -> Path:
+    on_host("qemu-img", "create", "-q", "-f", "qcow2", "-b", str(backing), "-F", backing_format, str(overlay))
+    return overlay
+
+
+def on_host(*argv: str) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Cannot(f"{' '.join(argv)} ended with {done.returncode}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def qemu_version() -> str:
+    return on_host("qemu-system-x86_64", "--version").splitlines()[0]
+
+
+def host_cpu() -> str:
+    flags = [
+        line
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith(("model name", "flags"))
+    ]
+    return f"{platform.release()} {flags[:2]}"
