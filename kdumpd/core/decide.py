@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from types import MappingProxyType
 
 from kdumpd.core.armed import Armed
+from kdumpd.core.faults import NO_FAULTS, Fault, Faults
 from kdumpd.core.machine import CrashKernel, Lockdown
 from kdumpd.core.plan import Plan, Resolution
 from kdumpd.core.problems import Problem, errors
-
-UNLOAD = "unload"  # the key of a fault that no plan owns
 
 
 class Anew(StrEnum):
@@ -24,28 +21,24 @@ class Anew(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """A step that failed `count` times in a row and is not to be tried before `not_before_us` (since epoch)."""
-
-    count: int
-    not_before_us: int
-    problems: tuple[Problem, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """What a look found. `armed` is the record of this boot; `last_good` one whose files are still there."""
 
     crash: CrashKernel
     now_us: int
-    enabled: bool = True
+    enabled: bool = True  # the standing wish
+    held: bool = False  # unloaded by somebody's wish, until a reboot or until asked for again
     armed: Armed | None = None
     intent_left: bool = False  # a load was begun by us and its end was never written down
     last_good: Armed | None = None
     bases: frozenset[str] = frozenset()
     images: frozenset[str] = frozenset()
-    faults: Mapping[str, Fault] = field(default_factory=lambda: MappingProxyType({}))
+    faults: Faults = NO_FAULTS
     anew: Anew | None = None
+
+    @property
+    def wants_armed(self) -> bool:
+        return self.enabled and not self.held
 
     @property
     def is_ours(self) -> bool:
@@ -131,12 +124,56 @@ def fault_key(step: Step) -> str:
             return f"base:{plan.base_fingerprint}"
         case BuildImage(plan=plan):
             return f"image:{plan.image_fingerprint}"
-        case Load(plan=plan):
-            return f"load:{plan.load_fingerprint}"
-        case Restore(last_good=last_good):
-            return f"restore:{last_good.load}"
+        case Load() | Restore() | Unload():
+            return f"{verb(step)}:{load_of(step)}"
+
+
+def verb(step: Step) -> str:
+    """What a step does, in a word or two."""
+    match step:
+        case BuildBase():
+            return "build base"
+        case BuildImage():
+            return "build image"
+        case Load():
+            return "load"
+        case Restore():
+            return "restore"
         case Unload():
-            return UNLOAD
+            return "unload"
+
+
+def load_of(step: Step) -> str:
+    """The load fingerprint that a step leads to, "" for an unload."""
+    match step:
+        case BuildBase(plan=plan) | BuildImage(plan=plan) | Load(plan=plan):
+            return plan.load_fingerprint
+        case Restore(last_good=last_good):
+            return last_good.load
+        case Unload():
+            return ""
+
+
+def possible_steps(resolution: Resolution, observed: Observed) -> tuple[Step, ...]:
+    """Every step that `decide` could still ask for: a fault of any other step is of no interest any more."""
+    steps: list[Step] = [] if observed.wants_armed else [Unload(why="")]
+    if observed.last_good is not None:
+        steps.append(Restore(last_good=observed.last_good, why=""))
+    plan = resolution.plan
+    if plan is not None:
+        steps += [BuildBase(plan=plan, why=""), BuildImage(plan=plan, why=""), Load(plan=plan, why="")]
+    return tuple(steps)
+
+
+def is_on_the_way(step: BuildBase | BuildImage, to: Action) -> bool:
+    """Whether `step`, decided earlier and still under way, is what `to`, decided now, asks for."""
+    match step, to:
+        case BuildBase(), BuildBase():
+            return step.plan.base_fingerprint == to.plan.base_fingerprint
+        case BuildImage(), BuildImage():
+            return step.plan.image_fingerprint == to.plan.image_fingerprint
+        case _:
+            return False
 
 
 def after(anew: Anew | None, step: Step) -> Anew | None:
@@ -207,7 +244,7 @@ def obstacles(crash: CrashKernel, plan: Plan | None = None) -> tuple[Problem, ..
 
 def decide(resolution: Resolution, observed: Observed) -> Action:
     """The one next action. A rest means: nothing more to do until something changes, or until its time."""
-    if not observed.enabled:
+    if not observed.wants_armed:
         return _disarm(observed)
     plan = resolution.plan
     if plan is not None and observed.matches(plan) and observed.anew is None:
@@ -230,12 +267,13 @@ def decide(resolution: Resolution, observed: Observed) -> Action:
 
 
 def _disarm(observed: Observed) -> Action:
+    wish = "disabled" if not observed.enabled else "unloaded until a reboot or the next start"
     if not observed.is_ours:
-        return Nothing(why="disabled")
+        return Nothing(why=wish)
     in_the_way = obstacles(observed.crash)
     if in_the_way:
         return Blocked(problems=in_the_way, why=in_the_way[0].message)
-    return _now_or_later(Unload(why="disabled"), observed)
+    return _now_or_later(Unload(why=wish), observed)
 
 
 def _towards(plan: Plan, observed: Observed) -> BuildBase | BuildImage | Load:
@@ -281,5 +319,5 @@ def _now_or_later(step: Step, observed: Observed) -> Action:
 
 
 def _fault_in_force(step: Step, observed: Observed) -> Fault | None:
-    fault = observed.faults.get(fault_key(step))
+    fault = observed.faults.of(fault_key(step))
     return fault if fault is not None and fault.not_before_us > observed.now_us else None

@@ -136,7 +136,7 @@ def _state(resolution: Resolution, observed: Observed, action: Action) -> State:
     crash = observed.crash
     if not crash.layout or crash.fadump:
         return State.UNSUPPORTED
-    if not observed.enabled:
+    if not observed.wants_armed:
         return State.DISABLED
     if crash.loaded:
         if observed.is_foreign:
@@ -181,7 +181,8 @@ def _sentence(
         case State.DISABLED if observed.crash.loaded:
             return f"the crash kernel is still loaded{tail}"
         case State.DISABLED:
-            return "a crash would not be captured, by the administrator's wish"
+            until = " until a reboot or the next start" if observed.enabled else ""
+            return f"a crash would not be captured, by the administrator's wish{until}"
         case State.NO_MEMORY:
             return f"a crash would not be captured{tail or '; no memory is reserved for a crash kernel'}"
         case State.UNARMED | State.FAILED:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import product
 
@@ -17,7 +17,6 @@ from kdumpd.core.decide import (
     Blocked,
     BuildBase,
     BuildImage,
-    Fault,
     Load,
     Nothing,
     Observed,
@@ -29,6 +28,7 @@ from kdumpd.core.decide import (
     decide,
     fault_key,
 )
+from kdumpd.core.faults import NO_FAULTS
 from kdumpd.core.machine import CrashKernel, Lockdown
 from kdumpd.core.plan import BasePlan, Engine, LoadPlan, OverlayPlan, Plan, Resolution
 from kdumpd.core.problems import Problem
@@ -100,10 +100,7 @@ def ideal(step: Step, seen: Observed) -> Observed:
 
 def failed(step: Step, seen: Observed) -> Observed:
     """The machine after `step` failed as badly as it can: a failed load leaves nothing loaded."""
-    faults: Mapping[str, Fault] = {
-        **seen.faults,
-        fault_key(step): Fault(count=1, not_before_us=NOW + 2_000_000, problems=(BROKEN,)),
-    }
+    faults = seen.faults.failed(fault_key(step), (BROKEN,), now_us=NOW)
     if isinstance(step, Load | Restore):
         crash = replace(seen.crash, loaded=False)
         return replace(seen, faults=faults, crash=crash, armed=None, intent_left=False)
@@ -229,6 +226,14 @@ def test_disabled_unloads_ours_also_after_a_load_cut_short() -> None:
     assert not end.crash.loaded
 
 
+def test_held_is_let_go_of_like_disabled_and_says_for_how_long() -> None:
+    seen = Observed(crash=replace(READY, loaded=True), now_us=NOW, held=True, armed=record(TODAY))
+    actions, end = run(GOOD, seen)
+    assert [type(action) for action in actions] == [Unload, Nothing]
+    assert "reboot" in actions[-1].why
+    assert not end.crash.loaded
+
+
 def test_failed_load_restores_last_good_at_once_and_then_waits() -> None:
     seen = Observed(
         crash=replace(READY, loaded=True),
@@ -245,8 +250,7 @@ def test_failed_load_restores_last_good_at_once_and_then_waits() -> None:
 
 
 def test_a_fault_of_one_plan_does_not_delay_another() -> None:
-    fault = Fault(count=9, not_before_us=NOW + 600_000_000, problems=(BROKEN,))
-    faults = {fault_key(BuildImage(plan=BEFORE, why="")): fault}
+    faults = NO_FAULTS.put_off(fault_key(BuildImage(plan=BEFORE, why="")), BROKEN, now_us=NOW)
     seen = Observed(crash=READY, now_us=NOW, bases=frozenset({TODAY.base_fingerprint}), faults=faults)
     assert isinstance(decide(GOOD, seen), BuildImage)
     assert isinstance(decide(Resolution(plan=BEFORE), seen), Wait)

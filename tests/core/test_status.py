@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from kdumpd.core.armed import Armed
-from kdumpd.core.decide import BuildBase, Fault, Observed, decide, fault_key
+from kdumpd.core.decide import BuildBase, Observed, decide, fault_key
+from kdumpd.core.faults import NO_FAULTS
 from kdumpd.core.machine import CrashKernel, Machine
 from kdumpd.core.plan import BasePlan, Engine, LoadPlan, OverlayPlan, Plan, Resolution, describe
 from kdumpd.core.problems import Problem, Severity
@@ -110,11 +111,14 @@ def test_foreign_is_protected_and_says_so() -> None:
 
 def test_failed_and_waiting_tells_when_it_tries_again() -> None:
     key = fault_key(BuildBase(plan=PLAN, why=""))
-    fault = Fault(
-        count=2, not_before_us=500, problems=(Problem(code="no-space", message="the disk is full"),)
+    full = Problem(code="no-space", message="the disk is full")
+    faults = NO_FAULTS.failed(key, (full,), now_us=9)
+    status = told(Resolution(plan=PLAN), Observed(crash=READY, now_us=9, faults=faults))
+    assert (status.state, status.activity, status.next_retry_us) == (
+        State.FAILED,
+        Activity.WAITING,
+        2_000_009,
     )
-    status = told(Resolution(plan=PLAN), Observed(crash=READY, now_us=9, faults={key: fault}))
-    assert (status.state, status.activity, status.next_retry_us) == (State.FAILED, Activity.WAITING, 500)
     assert status.message == "failed: a crash would not be captured; the disk is full"
     assert status.reason == "no-space"
 
