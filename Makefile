@@ -72,9 +72,11 @@ $(DEB): $(shell find kdumpd dbus units docs debian -name __pycache__ -prune -o -
 
 man: $(PAGES)
 
+# A page begins with "# name(8): what it is", which reads well in Markdown; man(1) wants the same as title and NAME.
 build/man/%: docs/%.md
 	@mkdir -p $(@D)
-	go-md2man -in $< -out $@
+	sed -E -e '1s/^# ([a-z.]+)\(([0-9])\): (.*)/% \U\1\E \2 "" "kdumpd $(VERSION)" ""\n\n## NAME\n\n\1 - \3/' -e '/^<!--.*-->$$/d' $< \
+	  | go-md2man -out $@
 
 # The programs are written here rather than by pip, so that installing needs neither pip nor a network. -I: root's
 # daemon takes its modules from the system and from nowhere that the environment or a home directory says.
