@@ -1,0 +1,127 @@
+"""The jobs that one pass of the reconciler works for: they share its stages, its log lines and its end."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from kdumpd.core.decide import (
+    Blocked,
+    BuildBase,
+    BuildImage,
+    Load,
+    Nothing,
+    Observed,
+    Rest,
+    Restore,
+    Step,
+    Unload,
+    Wait,
+    obstacles,
+    verb,
+)
+from kdumpd.core.problems import Problem
+from kdumpd.service.jobs import Job, Jobs, Kind, Result
+
+
+class Errand:
+    """Jobs that were asked for, or one of our own where nobody asked."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+        self._mine: list[Job] = []
+
+    @property
+    def first(self) -> Job | None:
+        """The one that is shown as active."""
+        return self._mine[0] if self._mine else None
+
+    @property
+    def members(self) -> tuple[Job, ...]:
+        return tuple(self._mine)
+
+    def take_queued(self) -> None:
+        for job in self._jobs.queued:
+            self._mine.append(job)
+            self._jobs.start(job)
+
+    def has_one_for(self, step: Step, *, reason: str) -> Job:
+        """The job that is shown for a step; begun in our own name where there is none."""
+        if not self._mine:
+            self._jobs.ask(_kind_of(step), reason=reason)
+            self.take_queued()
+        return self._mine[0]
+
+    def enter(self, step: Step, stage: str) -> None:
+        """A step is at a new stage. Only building can be ended early: a load is one call."""
+        for job in self._mine:
+            self._jobs.enter(
+                job,
+                stage or verb(step),
+                cancelable=isinstance(step, BuildBase | BuildImage),
+                remaining=_steps_from(step),
+            )
+
+    def tick(self) -> None:
+        for job in self._mine:
+            self._jobs.advance(job)
+
+    def say(self, line: str) -> None:
+        for job in self._mine:
+            job.say(line)
+
+    async def stop(self, result: Result, *, only: Collection[Job]) -> None:
+        """Those of `only` are over before the machine is at rest; who came later waits for what comes next."""
+        ended = [job for job in self._mine if job in only]
+        self._mine = [job for job in self._mine if job not in only]
+        for job in ended:
+            said = "a newer configuration took its place"
+            if result is Result.CANCELLED:
+                said = "; ".join(filter(None, ("it was cancelled", await _undo(job))))
+            self._jobs.end(job, result, message=said)
+
+    async def end(self, rest: Rest, observed: Observed) -> bool:
+        """The machine is at rest. Gives whether there was any job."""
+        jobs, self._mine = self._mine, []
+        for job in jobs:
+            match rest:
+                case Nothing():
+                    self._jobs.end(job, Result.DONE)
+                case Wait(problems=problems) | Blocked(problems=problems):
+                    # A fault of the machine itself is no reason to take a configuration back.
+                    is_machine = isinstance(rest, Blocked) and bool(obstacles(observed.crash))
+                    undone = "" if is_machine else await _undo(job)
+                    said = "; ".join(filter(None, (*map(str, problems), undone))) or rest.why
+                    self._jobs.end(job, Result.FAILED, problems=problems, message=said)
+        return bool(jobs)
+
+
+async def _undo(job: Job) -> str:
+    if job.undo is None:
+        return ""
+    try:
+        return await job.undo()
+    except OSError as fault:
+        problem = Problem(
+            code="not-put-back", message=f"the previous configuration could not be put back: {fault}"
+        )
+        return str(problem)
+
+
+def _kind_of(step: Step) -> Kind:
+    match step:
+        case BuildBase() | BuildImage():
+            return Kind.REBUILD
+        case Load() | Restore():
+            return Kind.RELOAD
+        case Unload():
+            return Kind.UNLOAD
+
+
+def _steps_from(step: Step) -> tuple[str, ...]:
+    match step:
+        case BuildBase():
+            return ("build base", "build image", "load")
+        case BuildImage():
+            return ("build image", "load")
+        case _:
+            return (verb(step),)

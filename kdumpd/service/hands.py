@@ -1,0 +1,84 @@
+"""What the reconciler needs of the rooms below: a look at everything, and the five steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from kdumpd.core.armed import Armed
+from kdumpd.core.config import Config
+from kdumpd.core.machine import CrashKernel, Machine
+from kdumpd.core.plan import Plan, Resolution
+from kdumpd.core.problems import Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigText:
+    """kdump.conf as it stands: its text, and what reading it alone found."""
+
+    path: str
+    text: str
+    etag: str
+    config: Config | None
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """One look at the whole machine; everything decided afterwards is decided from this."""
+
+    config: ConfigText
+    resolution: Resolution
+    machine: Machine
+    settle_seconds: float
+    settle_cap_seconds: float
+    slow_poll_seconds: float
+    enabled: bool
+    held: bool
+    armed: Armed | None
+    intent_left: bool
+    last_good: Armed | None
+    bases: frozenset[str]
+    images: frozenset[str]
+    stale: tuple[str, ...]  # in which respects the plan moved on from what is loaded
+    initramfs_built_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Glimpse:
+    """What is cheap enough to be read every half minute: a change of it is a reason to look."""
+
+    crash: CrashKernel
+    layout: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telling:
+    """Where a step says how it gets on."""
+
+    stage: Callable[[str], None]
+    line: Callable[[str], None]
+
+
+class Hands(Protocol):
+    """Looking and doing. Every step raises Trouble when it failed, and is finished or undone when it is cancelled."""
+
+    async def look(self) -> Sight: ...
+    async def glimpse(self) -> Glimpse: ...
+    async def build_base(self, plan: Plan, telling: Telling) -> None: ...
+    async def build_image(self, plan: Plan, telling: Telling) -> None: ...
+    async def load(self, plan: Plan, telling: Telling) -> None: ...
+    async def restore(self, last_good: Armed, telling: Telling) -> None: ...
+    async def unload(self, telling: Telling) -> None: ...
+    async def tidy(self) -> None:
+        """Throw away what no plan and no last good image needs."""
+        ...
+
+    async def wish(self, *, enabled: bool) -> None:
+        """Remember over reboots whether the machine is to be armed; ends a hold."""
+        ...
+
+    async def hold(self, *, held: bool) -> None:
+        """Remember until the reboot that nothing is to be loaded."""
+        ...

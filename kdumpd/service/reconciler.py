@@ -1,0 +1,366 @@
+"""The loop that keeps the machine armed: settle, look, decide, do one step, look again, until there is nothing to do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from kdumpd.core.decide import (
+    Action,
+    Anew,
+    Blocked,
+    BuildBase,
+    BuildImage,
+    Load,
+    Nothing,
+    Observed,
+    Rest,
+    Restore,
+    Step,
+    Unload,
+    Wait,
+    after,
+    decide,
+    fault_key,
+    is_on_the_way,
+    possible_steps,
+    verb,
+)
+from kdumpd.core.faults import NO_FAULTS
+from kdumpd.core.problems import Problem, Trouble
+from kdumpd.core.status import Activity, Past, Status, tell
+from kdumpd.service import journal
+from kdumpd.service.errand import Errand
+from kdumpd.service.hands import Glimpse, Hands, Sight, Telling
+from kdumpd.service.jobs import Clock, Job, Jobs, JobState, Result
+
+logger = logging.getLogger(__name__)
+
+SYSFS_POLL: Final = 30.0  # seconds between glimpses: sysfs tells nobody of its changes
+TICK: Final = 1.0  # seconds between two words about progress
+_ANEW_ORDER = (None, Anew.LOAD, Anew.IMAGE, Anew.BASE)
+
+
+class Reconciler:
+    """One per daemon. `poke` says "look again, because ..."; everything else follows from what is seen."""
+
+    def __init__(
+        self, *, hands: Hands, jobs: Jobs, clock: Clock, on_status: Callable[[Status, Sight], None]
+    ) -> None:
+        self.looked = asyncio.Event()
+        """Set once the first look is done: from then on there are `status` and `sight`."""
+        self._hands = hands
+        self._jobs = jobs
+        self._clock = clock
+        self._on_status = on_status
+        self._errand = Errand(jobs)
+        self._dirty = asyncio.Event()
+        self._cancel = asyncio.Event()
+        self._pokes = 0
+        self._reasons: list[str] = []
+        self._reason = ""
+        self._is_urgent = False
+        self._faults = NO_FAULTS
+        self._anew: Anew | None = None
+        self._loads_afterwards = True
+        self._activity = Activity.IDLE
+        self._past = Past()
+        self._told: tuple[Sight, Status] | None = None
+        self._seen: Glimpse | None = None
+
+    @property
+    def sight(self) -> Sight:
+        return self._known()[0]
+
+    @property
+    def status(self) -> Status:
+        return self._known()[1]
+
+    @property
+    def active_job(self) -> Job | None:
+        return self._errand.first
+
+    def poke(self, reason: str, *, urgent: bool = False) -> None:
+        """Look again; what changed is found by looking. `urgent` does not wait for more of the kind."""
+        if reason not in self._reasons:
+            self._reasons.append(reason)
+        self._pokes += 1
+        self._is_urgent |= urgent
+        self._dirty.set()
+
+    def work_for(self, job: Job, *, anew: Anew | None = None, loads_afterwards: bool = True) -> None:
+        """Take up a queued job; it ends when the machine has come to rest. Earlier faults are forgiven."""
+        self._anew = max(self._anew, anew, key=_ANEW_ORDER.index)
+        self._loads_afterwards = loads_afterwards
+        self._faults = NO_FAULTS
+        self.poke(job.reason or f"{job.kind} was asked for", urgent=True)
+
+    def cancel(self, job: Job) -> None:
+        """End a job early. Raises Trouble when it is over, or past the point where it can be."""
+        if not job.cancelable:
+            raise Trouble(Problem(code="not-cancelable", message=f"job {job.number} cannot be cancelled now"))
+        if job.state is JobState.QUEUED:
+            self._jobs.end(job, Result.CANCELLED, message="it was cancelled before it began")
+            self._anew = self._anew if self._jobs.queued else None
+        else:
+            self._cancel.set()
+
+    async def run(self) -> None:
+        """For ever. A fault that has no name ends it, and with it the daemon, which then begins again by looking."""
+        self.poke("kdumpd started", urgent=True)
+        while True:
+            try:
+                rest = await self._come_to_rest()
+            except (Trouble, OSError) as fault:
+                rest = self._cannot_look(fault)
+            await self._wait(rest)
+
+    # --- a pass ---------------------------------------------------------------------------------------------------
+
+    async def _come_to_rest(self) -> Rest:
+        while True:
+            await self._settle()
+            sight = await self._look()
+            action = decide(sight.resolution, self._observed(sight))
+            match action:
+                case Nothing() | Wait() | Blocked():
+                    self._activity = Activity.IDLE
+                    self._publish(sight, action)
+                    if not self._is_urgent:  # else the answer must be from a look after the asking
+                        await self._end_errand(sight, action)
+                    if not self._dirty.is_set():
+                        return action
+                case _:
+                    await self._take(step=action, sight=sight)
+
+    async def _settle(self) -> None:
+        """Let a burst of changes pass, so that it becomes one look; for ever it does not wait."""
+        if self._told is None or not self._dirty.is_set():
+            return
+        quiet, cap = self.sight.settle_seconds, self.sight.settle_cap_seconds
+        if self._activity is Activity.IDLE and not self._is_urgent:
+            self._activity = Activity.SETTLING
+            self._publish(self.sight, decide(self.sight.resolution, self._observed(self.sight)))
+        end_us = self._clock.now_us() + int(cap * 1e6)
+        while not self._is_urgent and self._clock.now_us() < end_us:
+            pokes = self._pokes
+            await self._clock.sleep(quiet)
+            if self._pokes == pokes:
+                break
+
+    async def _look(self) -> Sight:
+        reasons, self._reasons = self._reasons, []
+        self._dirty.clear()
+        self._is_urgent = False
+        self._reason = reasons[0] if reasons else ""
+        logger.debug("looking, because %s", "; ".join(reasons) or "a step was done")
+        self._errand.take_queued()
+        sight = await self._hands.look()
+        self._seen = Glimpse(crash=sight.machine.crash, layout=sight.machine.layout)
+        observed = self._observed(sight)
+        self._faults = self._faults.only(
+            fault_key(step) for step in possible_steps(sight.resolution, observed)
+        )
+        return sight
+
+    def _observed(self, sight: Sight) -> Observed:
+        return Observed(
+            crash=sight.machine.crash,
+            now_us=self._clock.now_us(),
+            enabled=sight.enabled,
+            held=sight.held,
+            armed=sight.armed,
+            intent_left=sight.intent_left,
+            last_good=sight.last_good,
+            bases=sight.bases,
+            images=sight.images,
+            faults=self._faults,
+            anew=self._anew,
+        )
+
+    def _publish(self, sight: Sight, action: Action) -> None:
+        status = tell(
+            resolution=sight.resolution,
+            observed=self._observed(sight),
+            action=action,
+            activity=self._activity,
+            machine=sight.machine,
+            stale=sight.stale,
+            initramfs_built_us=sight.initramfs_built_us,
+            past=self._past,
+        )
+        before = self._told[1] if self._told is not None else None
+        self._told = (sight, status)
+        self.looked.set()
+        journal.tell_status(before, status)
+        self._on_status(status, sight)
+
+    def _known(self) -> tuple[Sight, Status]:
+        if self._told is None:
+            raise Trouble(Problem(code="busy", message="kdumpd has just started and not looked around yet"))
+        return self._told
+
+    def _cannot_look(self, fault: Trouble | OSError) -> Wait:
+        """The machine could not be read. What is loaded stays loaded, and what is known stays told."""
+        problem = journal.named(fault, code="look-failed")
+        logger.error("cannot look at the machine: %s", problem)
+        return Wait(
+            until_us=self._clock.now_us() + int(SYSFS_POLL * 1e6), why=str(problem), problems=(problem,)
+        )
+
+    async def _end_errand(self, sight: Sight, rest: Rest) -> None:
+        self._anew = None
+        self._loads_afterwards = True
+        self._cancel.clear()
+        if await self._errand.end(rest, self._observed(sight)):
+            self._publish(sight, rest)
+            await self._hands.tidy()
+
+    # --- one step -------------------------------------------------------------------------------------------------
+
+    async def _take(self, *, step: Step, sight: Sight) -> None:
+        job = self._errand.has_one_for(step, reason=self._reason or step.why)
+        members = self._errand.members
+        journal.tell_step(step, job)
+        began_us = self._clock.now_us()
+        task = asyncio.create_task(self._do(step, sight), name=verb(step))
+        try:
+            ended_early = await self._watch(task, step)
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+        fault = None if task.cancelled() else task.exception()
+        if ended_early is not None and (task.cancelled() or fault is not None):
+            await self._stopped(step, ended_early, members)
+        elif fault is None:
+            self._jobs.took(verb(step), (self._clock.now_us() - began_us) / 1e6)
+            self._faults = self._faults.mended(fault_key(step))
+            self._anew = after(self._anew, step)
+            if self._anew is Anew.LOAD and isinstance(step, BuildImage) and not self._loads_afterwards:
+                self._anew = None
+            self._past = Past(last_result=Result.DONE, last_success_us=self._clock.now_us())
+        elif isinstance(fault, Trouble | OSError):
+            self._failed(step, fault)
+        else:
+            raise fault
+
+    async def _do(self, step: Step, sight: Sight) -> None:
+        telling = Telling(stage=lambda stage: self._enter(step, sight, stage), line=self._errand.say)
+        self._enter(step, sight, "")
+        match step:
+            case BuildBase(plan=plan):
+                await self._hands.build_base(plan, telling)
+            case BuildImage(plan=plan):
+                await self._hands.build_image(plan, telling)
+            case Load(plan=plan):
+                await self._hands.load(plan, telling)
+            case Restore(last_good=last_good):
+                await self._hands.restore(last_good, telling)
+            case Unload():
+                await self._hands.unload(telling)
+
+    def _enter(self, step: Step, sight: Sight, stage: str) -> None:
+        match step:
+            case BuildBase() | BuildImage():
+                self._activity = Activity.VERIFYING if stage == "prove" else Activity.BUILDING
+            case Load() | Restore() | Unload():
+                self._activity = Activity.LOADING
+        self._errand.enter(step, stage)
+        self._publish(self.sight if self._told is not None else sight, step)
+
+    async def _watch(self, task: asyncio.Task[None], step: Step) -> Result | None:
+        """Wait for a step. Gives why it is to be ended early, None when it ended by itself."""
+        while True:
+            early = (
+                (self._cancel.wait(), self._dirty.wait()) if isinstance(step, BuildBase | BuildImage) else ()
+            )
+            await _first_of(asyncio.wait({task}), self._clock.sleep(TICK), *early)
+            if task.done():
+                return None
+            self._errand.tick()
+            if isinstance(step, BuildBase | BuildImage):
+                if self._cancel.is_set():
+                    return Result.CANCELLED
+                if self._dirty.is_set() and not await self._is_still_wanted(step):
+                    return Result.SUPERSEDED
+
+    async def _is_still_wanted(self, step: BuildBase | BuildImage) -> bool:
+        """Something changed while `step` is under way: is it still what is to be done?"""
+        await self._settle()
+        try:
+            sight = await self._look()
+        except (Trouble, OSError) as fault:
+            logger.warning("cannot look at the machine: %s", fault)
+            return True
+        action = decide(sight.resolution, self._observed(sight))
+        self._publish(sight, action)
+        return is_on_the_way(step, action)
+
+    async def _stopped(self, step: Step, result: Result, members: tuple[Job, ...]) -> None:
+        logger.info("%s: %s", verb(step), result)
+        self._cancel.clear()
+        if result is Result.CANCELLED:
+            # Not to be begun again at once; but whatever is asked for, and any change of plan, is heard.
+            problem = Problem(code="cancelled", message=f"{verb(step)} was cancelled")
+            self._faults = self._faults.put_off(fault_key(step), problem, now_us=self._clock.now_us())
+            self._anew = None
+        await self._errand.stop(result, only=members)
+        self.poke(f"{verb(step)} was {result}", urgent=True)
+
+    def _failed(self, step: Step, fault: Trouble | OSError) -> None:
+        is_build = isinstance(step, BuildBase | BuildImage)
+        code = "build-failed" if is_build else "load-failed"
+        problems = fault.problems if isinstance(fault, Trouble) and fault.problems else ()
+        problems = problems or (journal.named(fault, code=code),)
+        self._faults = self._faults.failed(fault_key(step), problems, now_us=self._clock.now_us())
+        self._anew = None
+        self._past = Past(
+            last_result=Result.FAILED,
+            last_error=problems[0].code,
+            last_error_text=str(problems[0]),
+            last_success_us=self._past.last_success_us,
+            consecutive_failures=self._past.consecutive_failures + 1,
+        )
+        journal.tell_fault(step, problems, self._errand.first)
+
+    # --- between two passes ---------------------------------------------------------------------------------------
+
+    async def _wait(self, rest: Rest) -> None:
+        """Until somebody pokes, until it is time to try again, or until a poll finds a change."""
+        slow_poll = self.sight.slow_poll_seconds if self._told is not None else SYSFS_POLL
+        until_us = self._clock.now_us() + int(slow_poll * 1e6)
+        reason = "nothing was heard for a while"
+        if isinstance(rest, Wait) and rest.until_us < until_us:
+            until_us, reason = rest.until_us, "it is time to try again"
+        while not self._dirty.is_set():
+            left = (until_us - self._clock.now_us()) / 1e6
+            if left <= 0:
+                self.poke(reason, urgent=True)
+                return
+            forget = self._jobs.forget_old()
+            nap = min(left, SYSFS_POLL, SYSFS_POLL if forget is None else max(forget, TICK))
+            await _first_of(self._dirty.wait(), self._clock.sleep(nap))
+            if not self._dirty.is_set() and await self._has_moved():
+                self.poke("what the kernel says of its crash kernel changed")
+
+    async def _has_moved(self) -> bool:
+        try:
+            return await self._hands.glimpse() != self._seen
+        except (OSError, Trouble):
+            return True  # a look will say what is wrong
+
+
+async def _first_of(*waiting: Awaitable[object]) -> None:
+    """Wait for one of them and end the others."""
+    tasks = {asyncio.ensure_future(one) for one in waiting}
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+__all__ = ["SYSFS_POLL", "Reconciler"]
