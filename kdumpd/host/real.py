@@ -147,6 +147,9 @@ class RealFiles:
                 os.chmod(outside, mode)  # the umask took bits away
                 _sync(os.path.dirname(outside))
 
+    def make_link(self, path: str, target: str) -> None:
+        os.symlink(target, self._outside_itself(path))
+
     def rename(self, source: str, target: str) -> None:
         old, new = self._outside_itself(source), self._outside_itself(target)
         os.rename(old, new)
@@ -162,6 +165,9 @@ class RealFiles:
                 os.unlink(outside)
         except (FileNotFoundError, NotADirectoryError):
             return
+
+    def below(self, path: str) -> RealFiles:
+        return RealFiles(self.outside(path))
 
     def free_bytes(self, path: str) -> int:
         found = os.statvfs(self.outside(path))

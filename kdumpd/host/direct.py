@@ -1,0 +1,249 @@
+"""Engine direct: packs the planned files into the two layers of the capture image, and nothing that was not planned."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+import lzma
+import threading
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from kdumpd.core import newc
+from kdumpd.core.layer import Placed, base_layer, overlay_layer
+from kdumpd.core.plan import BasePlan, Engine, Folder, FromHost, Link, ModuleFile, OverlayPlan, Written
+from kdumpd.core.problems import Problem, Trouble
+from kdumpd.core.storing import is_out_of_space, storing_fault
+from kdumpd.host.doors import Files, Output, ProgramFailed, Programs
+
+OVERLAY_LEVEL = 3  # kilobytes: ready at once matters, not their size
+ULTRA_LEVEL = 19  # zstd wants to be told twice above this
+PACK_SECONDS = 1800.0  # the slowest machine at the highest level; a bound, not a wish
+
+
+async def build_base(
+    plan: BasePlan,
+    *,
+    files: Files,
+    programs: Programs,
+    target: str,
+    on_stage: Callable[[str], None],
+) -> None:
+    """Write the base to `target`, a new file in a private folder, which the caller removes whatever happens.
+
+    Raises Trouble: `changed-while-building` when a file is no longer as planned (look again), `module-damaged`,
+    `zstd-missing`, `packing-failed`, `no-space`, `store-unwritable`, `store-failing`.
+    """
+    if plan.engine is not Engine.DIRECT:
+        raise Trouble(
+            Problem(code="engine-missing", message=f"engine {plan.engine} cannot be asked to build directly")
+        )
+    layer = base_layer(plan)
+    on_stage("modules")
+    unpacked = await _unpack_zstd_modules(
+        plan.modules, files=files, programs=programs, folder=f"{target}.modules"
+    )
+    await _build(
+        layer,
+        unpacked,
+        plan.compression_level,
+        files=files,
+        programs=programs,
+        target=target,
+        on_stage=on_stage,
+    )
+
+
+async def build_overlay(
+    plan: OverlayPlan,
+    *,
+    base: BasePlan,
+    files: Files,
+    programs: Programs,
+    target: str,
+    on_stage: Callable[[str], None],
+) -> None:
+    """Write the overlay that lies on `base` to `target`. Raises Trouble as `build_base` does."""
+    layer = overlay_layer(plan, base=base)
+    await _build(layer, {}, OVERLAY_LEVEL, files=files, programs=programs, target=target, on_stage=on_stage)
+
+
+async def _build(
+    layer: Sequence[Placed],
+    unpacked: dict[str, str],
+    level: int,
+    *,
+    files: Files,
+    programs: Programs,
+    target: str,
+    on_stage: Callable[[str], None],
+) -> None:
+    archive = f"{target}.cpio"
+    try:
+        on_stage("files")
+        await _in_thread(lambda stop: _write_archive(files, _Contents(files, unpacked, stop), layer, archive))
+        on_stage("compress")
+        await _zstd(
+            programs,
+            (
+                *(("--ultra",) if level > ULTRA_LEVEL else ()),
+                f"-{level}",
+                "-T1",  # one and the same result on every machine
+                "-o",
+                files.outside(target),
+                files.outside(archive),
+            ),
+            target=target,
+        )
+        files.remove(archive)
+        await asyncio.to_thread(files.sync, target)
+    except OSError as fault:
+        raise Trouble(storing_fault(fault, target.rpartition("/")[0])) from fault
+
+
+async def _unpack_zstd_modules(
+    modules: Iterable[ModuleFile], *, files: Files, programs: Programs, folder: str
+) -> dict[str, str]:
+    """Modules that only the zstd program can unpack, from source to where they lie unpacked."""
+    packed = [module.source for module in modules if module.source.endswith(".zst")]
+    if not packed:
+        return {}
+    files.make_folder(folder)
+    places: dict[str, str] = {}
+    for number, source in enumerate(packed):
+        # One at a time: a kernel may have two modules of one name in different folders.
+        places[source] = f"{folder}/{number}.ko"
+        arguments = ("-d", "-o", files.outside(places[source]), files.outside(source))
+        await _zstd(programs, arguments, target=folder)
+    return places
+
+
+async def _zstd(programs: Programs, arguments: tuple[str, ...], *, target: str) -> Output:
+    try:
+        return await programs.run(("zstd", "-q", "-f", *arguments), timeout=PACK_SECONDS, gentle=True)
+    except ProgramFailed as fault:
+        said = fault.output.stderr.decode("utf-8", "replace").strip()
+        if fault.output.status == 127:
+            raise Trouble(
+                Problem(
+                    code="zstd-missing",
+                    message="the program zstd is missing",
+                    hint="install the package zstd",
+                )
+            ) from fault
+        if is_out_of_space(said):
+            raise Trouble(
+                Problem(
+                    code="no-space",
+                    message=f"there is no room for the image in {target.rpartition('/')[0]}",
+                    hint="make room there; kdumpd tries again by itself",
+                )
+            ) from fault
+        raise Trouble(
+            Problem(code="packing-failed", message=f"zstd {fault.reason}", hint=" ".join(fault.output.argv))
+        ) from fault
+
+
+class _Contents:
+    """What the entries of a layer hold, read one at a time and compared with what was planned."""
+
+    def __init__(self, files: Files, unpacked: dict[str, str], stop: threading.Event) -> None:
+        self._files = files
+        self._unpacked = unpacked
+        self._stop = stop
+
+    def entry(self, placed: Placed) -> tuple[newc.Entry, Iterable[bytes]]:
+        if self._stop.is_set():
+            raise _Stopped
+        mode, data = self._mode_and_data(placed)
+        return newc.Entry(path=placed.path, mode=mode, size_bytes=len(data)), (data,)
+
+    def _mode_and_data(self, placed: Placed) -> tuple[int, bytes]:
+        content = placed.content
+        match content:
+            case Folder():
+                return newc.FOLDER | content.mode, b""
+            case Link():
+                return newc.LINK | 0o777, content.target.encode("utf-8", "surrogateescape")
+            case Written():
+                return newc.REGULAR | content.mode, content.text.encode("utf-8", "surrogateescape")
+            case FromHost():
+                return newc.REGULAR | content.mode, self._as_planned(content)
+            case ModuleFile():
+                return newc.REGULAR | 0o644, self._module(content)
+
+    def _as_planned(self, item: FromHost | ModuleFile) -> bytes:
+        try:
+            data = self._files.read_bytes(item.source)
+        except FileNotFoundError as fault:
+            raise _changed(item.source, "is gone") from fault
+        except OSError as fault:
+            raise Trouble(
+                Problem(
+                    code="unreadable",
+                    message=f"{item.source} cannot be read: {fault.strerror}",
+                    file=item.source,
+                )
+            ) from fault
+        if hashlib.blake2b(data, digest_size=16).hexdigest() != item.digest:
+            raise _changed(item.source, "is another file than it was")
+        return data
+
+    def _module(self, module: ModuleFile) -> bytes:
+        data = self._as_planned(module)
+        if module.source in self._unpacked:
+            return self._files.read_bytes(self._unpacked[module.source])
+        try:
+            if module.source.endswith(".xz"):
+                return lzma.decompress(data)
+            if module.source.endswith(".gz"):
+                return gzip.decompress(data)
+        except (lzma.LZMAError, zlib.error, OSError, EOFError) as fault:
+            raise Trouble(
+                Problem(
+                    code="module-damaged",
+                    message=f"kernel module {module.name} cannot be unpacked: {fault}",
+                    hint="reinstall the package of this kernel",
+                    file=module.source,
+                )
+            ) from fault
+        return data
+
+
+class _Stopped(Exception):
+    """Nobody waits for the archive any more."""
+
+
+def _write_archive(files: Files, contents: _Contents, layer: Iterable[Placed], archive: str) -> None:
+    def entries() -> Iterator[tuple[newc.Entry, Iterable[bytes]]]:
+        for placed in layer:
+            yield contents.entry(placed)
+
+    with files.create(archive) as file:
+        newc.write(entries(), file.write)
+
+
+async def _in_thread(work: Callable[[threading.Event], None]) -> None:
+    """Run `work` in a thread; cancelled, it is told to stop and waited for, so that it leaves nothing behind us."""
+    stop = threading.Event()
+    running = asyncio.ensure_future(asyncio.to_thread(work, stop))
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.wait({running})
+        if not running.cancelled():
+            running.exception()  # it ended as it was told to; whatever else it met is of no use now
+        raise
+
+
+def _changed(source: str, how: str) -> Trouble:
+    return Trouble(
+        Problem(
+            code="changed-while-building",
+            message=f"{source} {how} since the image was planned",
+            hint="kdumpd looks again by itself",
+            file=source,
+        )
+    )

@@ -1,0 +1,248 @@
+"""The store of bases and images by fingerprint: made beside, published by rename, believed only when whole."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+
+from kdumpd.core.armed import Armed
+from kdumpd.core.inventory import Kind
+from kdumpd.core.problems import Trouble
+from kdumpd.core.storing import storing_fault
+from kdumpd.host.doors import Files
+
+logger = logging.getLogger(__name__)
+
+FOLDER = "/var/lib/kdumpd"
+BASES = "bases"
+IMAGES = "images"
+PARTS = {BASES: "base.img", IMAGES: "initramfs.img"}
+MANIFEST = "description.json"
+LAST_GOOD = "last-good.json"
+WORKSHOP = "tmp-"
+CHUNK_BYTES = 1 << 20
+ALIGNMENT = 4  # where the kernel looks for the next archive
+SPARE = 1  # entries kept beside those that are needed: the one before is the likeliest to be wanted again
+
+
+class Manifest(BaseModel):
+    """What stands beside each artefact: whose it is, how large, and of what it was made."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    fingerprint: str
+    size_bytes: int
+    digest: str  # blake2b of the artefact, 32 hexadecimal digits
+    built_us: int  # microseconds since epoch
+    unpacked_bytes: int = 0
+    description: JsonValue = None
+
+
+class Store:
+    """Bases and images below one private folder; what is damaged is as good as absent.
+
+    Every method that writes raises Trouble: `no-space`, `store-unwritable` or `store-failing`. Publishing waits for
+    the disk: call it in a thread.
+    """
+
+    def __init__(self, files: Files, *, folder: str = FOLDER) -> None:
+        self._files = files
+        self.folder = folder
+
+    def bases(self) -> frozenset[str]:
+        return self._whole(BASES)
+
+    def images(self) -> frozenset[str]:
+        return self._whole(IMAGES)
+
+    def base(self, fingerprint: str) -> str:
+        """The path of a base's artefact."""
+        return self._artefact(BASES, fingerprint)
+
+    def initramfs(self, fingerprint: str) -> str:
+        """The path of an image's artefact: what kexec loads."""
+        return self._artefact(IMAGES, fingerprint)
+
+    def base_manifest(self, fingerprint: str) -> Manifest | None:
+        return self._manifest(BASES, fingerprint)
+
+    def manifest(self, fingerprint: str) -> Manifest | None:
+        return self._manifest(IMAGES, fingerprint)
+
+    def description(self, fingerprint: str) -> JsonValue:
+        """Of what an image was made; None where there is no such image."""
+        found = self.manifest(fingerprint)
+        return found.description if found is not None else None
+
+    def is_sound(self, fingerprint: str) -> bool:
+        """Whether an image still is, byte for byte, what was published: reads all of it."""
+        found = self.manifest(fingerprint)
+        try:
+            return found is not None and found.digest == self._files.digest(self.initramfs(fingerprint))
+        except OSError:
+            return False
+
+    @contextlib.contextmanager
+    def workshop(self) -> Iterator[str]:
+        """A private folder to build in, of the same file system; gone afterwards, whatever happened."""
+        folder = f"{self.folder}/{WORKSHOP}{secrets.token_hex(6)}"
+        with self._faults():
+            self._files.make_folder(folder)
+        try:
+            yield folder
+        finally:
+            self._discard(folder)
+
+    def publish_base(
+        self, fingerprint: str, *, built: str, description: JsonValue, unpacked_bytes: int = 0
+    ) -> str:
+        """Take `built`, a file in a workshop, as the base of that name; returns its lasting path."""
+        return self._publish(BASES, fingerprint, (built,), description, unpacked_bytes)
+
+    def publish_image(
+        self, fingerprint: str, *, base: str, overlay: str, description: JsonValue, unpacked_bytes: int = 0
+    ) -> str:
+        """Join the base of fingerprint `base` and the file `overlay` to one image; returns its lasting path."""
+        parts = (self.base(base), overlay)
+        return self._publish(IMAGES, fingerprint, parts, description, unpacked_bytes)
+
+    def prune(self, *, keep_bases: frozenset[str], keep_images: frozenset[str], spare: int = SPARE) -> None:
+        """Remove all but those, the last good one's, and the newest `spare` others of each."""
+        last_good = self.last_good()
+        if last_good is not None:
+            keep_bases |= {last_good.base}
+            keep_images |= {last_good.image}
+        for part, keep in ((BASES, keep_bases), (IMAGES, keep_images)):
+            others = sorted(self._whole(part) - keep, key=lambda each: self._built_us(part, each))
+            for fingerprint in others[: max(0, len(others) - spare)]:
+                logger.info("removing %s %s: not needed any more", part.removesuffix("s"), fingerprint)
+                self._discard(self._entry(part, fingerprint))
+
+    def sweep(self) -> None:
+        """Remove what killed builds left, and what is damaged. Only while nothing is being built."""
+        for name in self._names(self.folder):
+            if name.startswith(WORKSHOP):
+                self._discard(f"{self.folder}/{name}")
+        for part in PARTS:
+            whole = self._whole(part)
+            for name in self._names(f"{self.folder}/{part}"):
+                if name not in whole:
+                    logger.warning("removing %s/%s: it is not whole", part, name)
+                    self._discard(self._entry(part, name))
+
+    def last_good(self) -> Armed | None:
+        """The last load that succeeded, in this boot or before, if kernel and image are still there."""
+        try:
+            found = Armed.model_validate_json(self._files.read_bytes(f"{self.folder}/{LAST_GOOD}"))
+            there = all(
+                self._files.stat(path).kind is Kind.FILE for path in (found.kernel_image, found.initramfs)
+            )
+        except (OSError, ValidationError, ValueError):
+            return None
+        return found if there else None
+
+    def remember_good(self, armed: Armed) -> None:
+        with self._faults():
+            self._files.make_folder(self.folder)
+            self._files.write(f"{self.folder}/{LAST_GOOD}", armed.model_dump_json(indent=1).encode())
+
+    def _publish(
+        self, part: str, fingerprint: str, sources: Iterable[str], description: JsonValue, unpacked_bytes: int
+    ) -> str:
+        with self.workshop() as folder, self._faults():
+            beside = f"{folder}/{fingerprint}"
+            self._files.make_folder(beside)
+            size, digest = self._join(sources, f"{beside}/{PARTS[part]}")
+            manifest = Manifest(
+                fingerprint=fingerprint,
+                size_bytes=size,
+                digest=digest,
+                built_us=time.time_ns() // 1000,
+                unpacked_bytes=unpacked_bytes,
+                description=description,
+            )
+            self._files.write(f"{beside}/{MANIFEST}", manifest.model_dump_json(indent=1).encode())
+            self._files.sync(beside)
+            self._files.make_folder(f"{self.folder}/{part}")
+            entry = self._entry(part, fingerprint)
+            if self._files.exists(entry):
+                self._files.rename(entry, f"{folder}/before")
+            self._files.rename(beside, entry)
+        return self._artefact(part, fingerprint)
+
+    def _join(self, sources: Iterable[str], target: str) -> tuple[int, str]:
+        """Write the archives one after the other, each padded; the size and digest of what was written."""
+        size = 0
+        digest = hashlib.blake2b(digest_size=16)
+        with self._files.create(target) as file:
+            for source in sources:
+                for chunk in self._chunks(source):
+                    file.write(chunk)
+                    digest.update(chunk)
+                    size += len(chunk)
+                padding = bytes(-size % ALIGNMENT)
+                file.write(padding)
+                digest.update(padding)
+                size += len(padding)
+        self._files.sync(target)
+        return size, digest.hexdigest()
+
+    def _chunks(self, path: str) -> Iterator[bytes]:
+        with self._files.open(path) as file:
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
+
+    def _whole(self, part: str) -> frozenset[str]:
+        names = self._names(f"{self.folder}/{part}")
+        return frozenset(name for name in names if self._manifest(part, name) is not None)
+
+    def _manifest(self, part: str, fingerprint: str) -> Manifest | None:
+        entry = self._entry(part, fingerprint)
+        try:
+            found = Manifest.model_validate_json(self._files.read_bytes(f"{entry}/{MANIFEST}"))
+            artefact = self._files.stat(f"{entry}/{PARTS[part]}")
+        except (OSError, ValidationError, ValueError):
+            return None
+        is_whole = (
+            artefact.kind is Kind.FILE
+            and artefact.size_bytes == found.size_bytes
+            and found.fingerprint == fingerprint
+        )
+        return found if is_whole else None
+
+    def _built_us(self, part: str, fingerprint: str) -> int:
+        found = self._manifest(part, fingerprint)
+        return found.built_us if found is not None else 0
+
+    def _entry(self, part: str, fingerprint: str) -> str:
+        return f"{self.folder}/{part}/{fingerprint}"
+
+    def _artefact(self, part: str, fingerprint: str) -> str:
+        return f"{self._entry(part, fingerprint)}/{PARTS[part]}"
+
+    def _names(self, folder: str) -> tuple[str, ...]:
+        try:
+            return self._files.names(folder)
+        except OSError as fault:
+            logger.warning("%s cannot be read: %s", folder, fault.strerror)
+            return ()
+
+    def _discard(self, path: str) -> None:
+        """What cannot be removed is left for another day: it is never believed, only in the way."""
+        try:
+            self._files.remove(path)
+        except OSError as fault:
+            logger.warning("%s cannot be removed: %s", path, fault.strerror)
+
+    @contextlib.contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as fault:
+            raise Trouble(storing_fault(fault, self.folder)) from fault

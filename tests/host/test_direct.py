@@ -1,0 +1,270 @@
+"""Engine direct and the proof, with the real zstd, chroot, loader and busybox of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kdumpd.core.layer import base_layer
+from kdumpd.core.plan import FromHost, ImageItem, Link, Written
+from kdumpd.core.problems import Trouble
+from kdumpd.host.direct import build_base, build_overlay
+from kdumpd.host.proof import Proof, prove_base, prove_image
+from tests.host.conftest import RELEASE, Bench, module, packed_module, real_program
+from tests.host.scripted import MISSING, Answer, ScriptedPrograms
+
+pytestmark = pytest.mark.tools
+
+ROOM = 256 << 20
+
+
+def _workshop(bench: Bench) -> str:
+    bench.files.make_folder("/var/lib/kdumpd/tmp-test")
+    return "/var/lib/kdumpd/tmp-test"
+
+
+async def _base(bench: Bench) -> str:
+    target = f"{_workshop(bench)}/base.img"
+    await build_base(
+        bench.plan.base, files=bench.files, programs=bench.programs, target=target, on_stage=lambda _: None
+    )
+    return target
+
+
+async def _overlay(bench: Bench) -> str:
+    target = f"{_workshop(bench)}/overlay.img"
+    await build_overlay(
+        bench.plan.overlay,
+        base=bench.plan.base,
+        files=bench.files,
+        programs=bench.programs,
+        target=target,
+        on_stage=lambda _: None,
+    )
+    return target
+
+
+async def _prove_base(bench: Bench) -> Proof:
+    return await prove_base(
+        await _base(bench),
+        bench.plan.base,
+        files=bench.files,
+        programs=bench.programs,
+        folder=f"{_workshop(bench)}/proof",
+    )
+
+
+async def _prove(bench: Bench, *, reserved: int = ROOM) -> Proof:
+    return await prove_image(
+        (await _base(bench), await _overlay(bench)),
+        bench.plan,
+        reserved_bytes=reserved,
+        files=bench.files,
+        programs=bench.programs,
+        folder=f"{_workshop(bench)}/proof",
+    )
+
+
+def _with_base(bench: Bench, *items: ImageItem) -> Bench:
+    base = replace(bench.plan.base, items=(*bench.plan.base.items, *items))
+    return replace(bench, plan=replace(bench.plan, base=base))
+
+
+def _with_overlay(bench: Bench, *items: ImageItem) -> Bench:
+    overlay = replace(bench.plan.overlay, items=(*bench.plan.overlay.items, *items))
+    return replace(bench, plan=replace(bench.plan, overlay=overlay))
+
+
+async def _codes(proving: object) -> set[str]:
+    assert asyncio.iscoroutine(proving)
+    with pytest.raises(Trouble) as caught:
+        await proving
+    return {problem.code for problem in caught.value.problems}
+
+
+async def test_the_image_holds_what_was_planned_and_cpio_reads_it(bench: Bench, tmp_path: Path) -> None:
+    image = bench.files.outside(await _base(bench))
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    script = 'zstd -dc "$1" | cpio -idm --quiet -D "$2"'
+    subprocess.run(["sh", "-c", script, "sh", image, str(tree)], check=True)  # noqa: ASYNC221
+    assert (tree / f"lib/modules/{RELEASE}/virtio_blk.ko").read_bytes() == module(
+        "virtio_blk", depends="virtio"
+    )
+    assert (tree / f"lib/modules/{RELEASE}/ext4.ko").read_bytes() == module("ext4", depends="jbd2")
+    assert (tree / "usr/bin/busybox").read_bytes() == Path("/usr/bin/busybox").read_bytes()  # noqa: ASYNC240
+    assert (tree / "bin/sh").readlink() == Path("/usr/bin/busybox")
+    made = {str(path.relative_to(tree)) for path in tree.rglob("*")}
+    assert made == {placed.path for placed in base_layer(bench.plan.base)}
+
+
+async def test_the_same_plan_is_the_same_image_and_nobody_else_reads_it(bench: Bench) -> None:
+    first = Path(bench.files.outside(await _base(bench)))
+    assert stat.S_IMODE(first.stat().st_mode) == 0o600  # noqa: ASYNC240
+    before = first.read_bytes()  # noqa: ASYNC240
+    bench.files.remove("/var/lib/kdumpd/tmp-test")
+    assert Path(bench.files.outside(await _base(bench))).read_bytes() == before  # noqa: ASYNC240
+
+
+async def test_a_file_that_changed_since_it_was_planned_stops_the_building(bench: Bench) -> None:
+    (bench.root / "usr/bin/busybox").write_bytes(b"newer")
+    with pytest.raises(Trouble, match="/usr/bin/busybox is another file") as caught:
+        await _base(bench)
+    assert [problem.code for problem in caught.value.problems] == ["changed-while-building"]
+
+
+async def test_a_file_that_is_gone_stops_the_building(bench: Bench) -> None:
+    (bench.root / "usr/bin/busybox").unlink()
+    with pytest.raises(Trouble, match="is gone"):
+        await _base(bench)
+
+
+async def test_a_module_that_cannot_be_unpacked_is_named(bench: Bench) -> None:
+    source = bench.root / f"lib/modules/{RELEASE}/kernel/odd.ko.xz"
+    source.write_bytes(b"not xz")
+    odd = replace(packed_module(bench.root, "odd", ""), source=f"/lib/modules/{RELEASE}/kernel/odd.ko.xz")
+    odd = replace(odd, digest=bench.files.digest(odd.source))
+    bench = replace(bench, plan=replace(bench.plan, base=replace(bench.plan.base, modules=(odd,))))
+    assert await _codes(_base(bench)) == {"module-damaged"}
+
+
+async def test_a_good_image_is_proved(bench: Bench) -> None:
+    assert (await _prove_base(bench)).warnings == ()
+    proof = await _prove(bench)
+    assert proof.warnings == ()
+    assert proof.unpacked_bytes > Path("/usr/bin/busybox").stat().st_size  # noqa: ASYNC240
+
+
+async def test_the_collector_is_proved_too(bench: Bench) -> None:
+    if not Path("/usr/bin/makedumpfile").exists():  # noqa: ASYNC240
+        pytest.skip("no makedumpfile here")
+    bench = _with_base(bench, *real_program(bench.root, "/usr/bin/makedumpfile"))
+    assert (await _prove_base(bench)).warnings == ()
+
+
+async def test_a_program_without_its_library_is_no_good(bench: Bench) -> None:
+    items = tuple(
+        item for item in bench.plan.base.items if not (isinstance(item, FromHost) and "libc.so" in item.path)
+    )
+    bench = replace(bench, plan=replace(bench.plan, base=replace(bench.plan.base, items=items)))
+    with pytest.raises(Trouble, match=r"busybox cannot run in the image: .*libc") as caught:
+        await _prove_base(bench)
+    assert {problem.code for problem in caught.value.problems} == {"program-incomplete"}
+
+
+async def test_a_program_without_its_loader_is_no_good(bench: Bench) -> None:
+    items = tuple(
+        item for item in bench.plan.base.items if not (isinstance(item, FromHost) and "ld-linux" in item.path)
+    )
+    bench = replace(bench, plan=replace(bench.plan, base=replace(bench.plan.base, items=items)))
+    with pytest.raises(Trouble, match=r"ld-linux\S* is missing"):
+        await _prove_base(bench)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [({"depends": "absent"}, "module-incomplete"), ({"release": "5.0"}, "module-of-other-kernel")],
+)
+async def test_modules_must_be_complete_and_of_the_kernel(
+    bench: Bench, words: dict[str, str], code: str
+) -> None:
+    more = packed_module(bench.root, "more", ".xz", **words)
+    base = replace(bench.plan.base, modules=(*bench.plan.base.modules, more))
+    bench = replace(bench, plan=replace(bench.plan, base=base))
+    assert await _codes(_prove_base(bench)) == {code}
+
+
+async def test_a_hook_that_sh_cannot_read_is_no_good(bench: Bench) -> None:
+    bench = _with_overlay(bench, Written(path="/hook", text="#!/bin/sh\nif true; then\n", mode=0o755))
+    assert await _codes(_prove(bench)) == {"script-broken"}
+
+
+async def test_a_plan_that_sh_reads_otherwise_is_no_good(bench: Bench) -> None:
+    bench = _with_overlay(bench, Written(path="/other/plan.env", text="plan_a='x'\nplan_b=$plan_a\n"))
+    with pytest.raises(Trouble, match=r"would read plan_b as 'x', planned was '\$plan_a'"):
+        await _prove(bench)
+
+
+async def test_an_image_that_does_not_fit_is_no_good_and_says_the_numbers(bench: Bench) -> None:
+    with pytest.raises(Trouble, match="32 MiB are reserved") as caught:
+        await _prove(bench, reserved=32 << 20)
+    assert [problem.code for problem in caught.value.problems] == ["image-too-big"]
+
+
+async def test_an_overlay_reaches_through_the_links_of_the_base(bench: Bench) -> None:
+    bench = _with_base(bench, Link(path="/sbin", target="usr/bin"))
+    bench = _with_overlay(bench, Written(path="/sbin/hook", text="#!/bin/sh\n", mode=0o755))
+    await _prove(bench)
+
+
+async def test_an_overlay_that_would_hide_a_folder_is_no_good(bench: Bench) -> None:
+    bench = _with_overlay(bench, Written(path="/usr", text=""))
+    assert "image-clash" in await _codes(_prove(bench))
+
+
+async def test_an_image_of_something_else_is_noticed(bench: Bench) -> None:
+    image = await _base(bench)
+    other = _with_base(bench, Written(path="/more", text="not in the image"))
+    proving = prove_base(
+        image, other.plan.base, files=bench.files, programs=bench.programs, folder=f"{_workshop(bench)}/proof"
+    )
+    assert await _codes(proving) == {"image-differs"}
+
+
+async def test_a_torn_image_is_damaged(bench: Bench) -> None:
+    image = await _base(bench)
+    whole = bench.files.read_bytes(image)
+    bench.files.write(image, whole[: len(whole) // 2])
+    proving = prove_base(
+        image, bench.plan.base, files=bench.files, programs=bench.programs, folder=f"{_workshop(bench)}/proof"
+    )
+    assert await _codes(proving) == {"image-damaged"}
+
+
+async def test_a_build_that_is_cancelled_leaves_nobody_writing(bench: Bench) -> None:
+    started = asyncio.Event()
+    folder = _workshop(bench)
+    building = asyncio.create_task(
+        build_base(
+            replace(bench.plan.base, compression_level=19),
+            files=bench.files,
+            programs=bench.programs,
+            target=f"{folder}/base.img",
+            on_stage=lambda stage: started.set() if stage == "files" else None,
+        )
+    )
+    await started.wait()
+    building.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await building
+    bench.files.remove(folder)
+    assert bench.files.names("/var/lib/kdumpd") == ()
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (MISSING, "zstd-missing"),
+        (Answer(status=1, stderr="zstd: error 70 : Write error : No space left on device"), "no-space"),
+        (Answer(status=1, stderr="zstd: alas"), "packing-failed"),
+    ],
+)
+async def test_the_fault_of_the_packer_has_a_name(bench: Bench, answer: Answer, code: str) -> None:
+    folder = _workshop(bench)
+    programs = ScriptedPrograms()
+    target = bench.files.outside(f"{folder}/overlay.img")
+    programs.expect("zstd", "-q", "-f", "-3", "-T1", "-o", target, f"{target}.cpio", answer=answer)
+    building = build_overlay(
+        bench.plan.overlay,
+        base=bench.plan.base,
+        files=bench.files,
+        programs=programs,
+        target=f"{folder}/overlay.img",
+        on_stage=lambda _: None,
+    )
+    assert await _codes(building) == {code}
