@@ -25,7 +25,7 @@ run_all_hooks() {
 
 run_pre_hooks() {
     hook_argument=
-    eval "run_hooks $plan_pre_d" && run_hooks "$plan_kdump_pre" ||
+    { eval "run_hooks $plan_pre_d" && run_hooks "$plan_kdump_pre"; } ||
         fail "$hook ended with $hook_status, so there is no dump"
 }
 

@@ -103,11 +103,13 @@ write_dump_record() {
 
 # Should this kernel die while it saves (of memory, of the power), this is what it leaves.
 write_first_record() {
+    failing_step_before=$failing_step
+    reason_before=$reason
     failing_step=collect
     reason="the capture kernel ended while it was saving"
     write_summary "$dump_directory/summary.json" || say "summary.json could not be written"
-    failing_step=
-    reason=
+    failing_step=$failing_step_before
+    reason=$reason_before
 }
 
 # A failed capture is not silent: beside what there is of the dump, else on the root file system, else in pstore,

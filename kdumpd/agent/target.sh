@@ -24,7 +24,8 @@ fail() {
 # mount_rw FSTYPE OPTIONS DIRECTORY: mounts `node`; sets `mounted`.
 mount_rw() {
     mkdir -p "$run/$3"
-    if bounded "$plan_disk_timeout" mount -t "$1" -o "rw${2:+,$2}" "$root$node" "$run/$3"; then
+    # The device is there; two minutes more are for the journal.
+    if bounded "$((plan_disk_timeout + 120))" mount -t "$1" -o "rw${2:+,$2}" "$root$node" "$run/$3"; then
         mounted=$run/$3
         say "mounted $node ($1) at /kdumpd/$3"
     else

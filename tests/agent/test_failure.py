@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import pytest
+
+from kdumpd.core.environment import AfterDump, AfterFailure, Module, TargetKind
+from kdumpd.core.summary import CaptureResult, Summary, read_summary
+from tests.agent.capture_kernel import CaptureKernel
+
+BROKEN_COLLECTOR = """called "$@"
+case $1 in
+--dump-dmesg) cat "$KDUMPD_ROOT/crashed.log" >"$3" ;;
+*) for output; do :; done; echo half >"$output"; exit 1 ;;
+esac"""
+
+
+def _record_on_rootfs(kernel: CaptureKernel) -> Summary:
+    (record,) = (kernel.rootfs / "var/lib/kdumpd/failures").iterdir()
+    return read_summary(record.read_bytes())
+
+
+def test_a_failing_collector_leaves_what_it_wrote_and_says_so(kernel: CaptureKernel) -> None:
+    kernel.program("makedumpfile", BROKEN_COLLECTOR)
+    post = kernel.script("post", 'called "$@"')
+    emergency = kernel.script("emergency", "called")
+    first = kernel.script("emergency.d/10", "called; exit 1")
+    kernel.capture(kdump_post=post, kdump_emergency=emergency, emergency_d=(first,))
+    names = {file.name for file in kernel.dump().iterdir()}
+    assert names == {"vmcore-incomplete", "vmcore-dmesg.txt", "summary.json", "kexec-dmesg.log"}
+    summary = kernel.summary()
+    assert summary.result is CaptureResult.FAILED
+    assert summary.failing_step == "collect"
+    assert summary.reason.startswith("the core collector ended with 1; ")
+    assert (summary.collector_status, summary.vmcore_bytes) == (1, 5)
+    assert summary.panic == "Kernel panic - not syncing: sysrq triggered crash"
+    assert kernel.calls[-5:] == ("post 1", "10", "emergency", "umount /kdumpd/target", "reboot -n -f")
+
+
+def test_a_collector_that_wrote_nothing_has_not_saved_a_dump(kernel: CaptureKernel) -> None:
+    kernel.program("makedumpfile", "exit 0")
+    kernel.capture()
+    assert kernel.summary().reason == "the core collector said it was done but wrote nothing"
+
+
+def test_a_stalled_collector_is_ended(kernel: CaptureKernel) -> None:
+    kernel.program("makedumpfile", 'for output; do :; done; echo half >"$output"; exec sleep 25')
+    kernel.capture(stall_seconds=1)
+    summary = kernel.summary()
+    assert (summary.failing_step, summary.reason) == (
+        "collect",
+        "the core collector was ended: no progress for 1 s",
+    )
+    assert (kernel.dump() / "vmcore-incomplete").read_text() == "half\n"
+
+
+def test_a_stalled_collector_that_ignores_the_request_is_killed(kernel: CaptureKernel) -> None:
+    kernel.without("makedumpfile")
+    kernel.program("cp", "trap '' TERM; while :; do sleep 0.2; done")
+    kernel.capture(core_collector=("cp",), stall_seconds=1)
+    assert kernel.summary().reason == "the core collector was ended: no progress for 1 s"
+    assert kernel.summary().collector_status == 137
+    assert kernel.calls[-1] == "reboot -n -f"
+
+
+def test_a_collector_that_computes_without_writing_is_not_ended(kernel: CaptureKernel) -> None:
+    kernel.without("makedumpfile")
+    kernel.program(
+        "cp",
+        """ln -s /proc/$$ "$KDUMPD_ROOT/proc/$$"
+        read -r now _ </proc/uptime; end=$((${now%.*} + 3))
+        while [ "${now%.*}" -lt $end ]; do read -r now _ </proc/uptime; done
+        echo dump >"$2" """,
+    )
+    kernel.link("ln")
+    kernel.capture(core_collector=("cp",), stall_seconds=1)
+    assert kernel.summary().result is CaptureResult.SAVED
+
+
+def test_a_collector_that_takes_too_long_is_ended(kernel: CaptureKernel) -> None:
+    kernel.without("makedumpfile")
+    kernel.program("cp", 'while echo more >>"$2"; do sleep 0.05; done')
+    kernel.capture(core_collector=("cp",), collector_timeout=1)
+    assert kernel.summary().reason == "the core collector was ended: not done after 1 s"
+
+
+def test_a_failing_pre_hook_means_no_dump(kernel: CaptureKernel) -> None:
+    hooks = tuple(
+        kernel.script(f"pre.d/{name}", f"called; exit {status}") for name, status in (("10", 0), ("20", 7))
+    )
+    never = kernel.script("pre", "called")
+    post = kernel.script("post", 'called "$@"')
+    kernel.capture(pre_d=hooks, kdump_pre=never, kdump_post=post, root_device="/dev/vda", root_fstype="xfs")
+    record = _record_on_rootfs(kernel)
+    assert (record.result, record.failing_step) == (CaptureResult.FAILED, "pre")
+    assert record.reason == "/pre.d/20 ended with 7, so there is no dump"
+    assert kernel.calls == (
+        "10",
+        "20",
+        "mount -t xfs -o rw /dev/vda /kdumpd/rootfs",
+        "umount /kdumpd/rootfs",
+        "reboot -n -f",
+    )
+
+
+def test_a_device_that_never_comes_is_recorded_on_the_root_file_system(kernel: CaptureKernel) -> None:
+    kernel.program("insmod", "exit 1")
+    kernel.capture(
+        target_device="/dev/sdz",
+        modules=(Module(path="/lib/ahci.ko"),),
+        root_device="/dev/vda",
+        root_fstype="ext4",
+        root_directory="/@",
+    )
+    (record,) = (kernel.rootfs / "@/var/lib/kdumpd/failures").iterdir()
+    summary = read_summary(record.read_bytes())
+    assert summary.failing_step == "device"
+    assert summary.reason == "/dev/sdz did not come in 1 s; not loaded: ahci.ko"
+    assert summary.modules_missing == "ahci.ko"
+
+
+def test_where_no_file_system_can_be_had_pstore_keeps_the_record(kernel: CaptureKernel) -> None:
+    kernel.write("dev/pmsg0", b"")
+    kernel.program("mount", 'called "$@"; exit 32')
+    kernel.capture(root_device="/dev/vda", root_fstype="ext4", target_mount_options="nonsense")
+    summary = read_summary((kernel.root / "dev/pmsg0").read_bytes())
+    assert summary.failing_step == "mount"
+    assert summary.reason == "/dev/vda1 could not be mounted as ext4 with options rw,nonsense"
+    assert kernel.calls[-1] == "reboot -n -f"
+
+
+def test_a_failure_that_cannot_be_recorded_is_still_said_and_ended(kernel: CaptureKernel) -> None:
+    kernel.program("mount", "exit 32")
+    kernel.capture()
+    assert "the failure could not be recorded anywhere" in kernel.console
+    assert kernel.calls == ("reboot -n -f",)
+
+
+def test_without_space_only_the_kernel_log_is_saved(kernel: CaptureKernel) -> None:
+    kernel.capture(least_free_mib=1 << 40)
+    names = {file.name for file in kernel.dump().iterdir()}
+    assert names == {"vmcore-dmesg.txt", "summary.json", "kexec-dmesg.log"}
+    assert kernel.summary().failing_step == "collect"
+    assert kernel.summary().reason.startswith("no space: ")
+
+
+def test_a_kernel_that_no_crash_started_says_so_and_ends(kernel: CaptureKernel) -> None:
+    (kernel.root / "proc/vmcore").unlink()
+    kernel.capture(failure_action=AfterFailure.DUMP_TO_ROOTFS, root_device="/dev/vda", root_fstype="ext4")
+    assert (
+        _record_on_rootfs(kernel).reason == "/proc/vmcore is absent: this kernel was not started by a crash"
+    )
+    assert kernel.calls[-1] == "reboot -n -f"
+
+
+@pytest.mark.parametrize("kind", [TargetKind.RAW, TargetKind.NFS, TargetKind.SSH, TargetKind.VIRTIOFS])
+def test_a_target_that_the_agent_does_not_know_is_refused_by_name(
+    kernel: CaptureKernel, kind: TargetKind
+) -> None:
+    kernel.capture(target_kind=kind)
+    assert f"this agent cannot save to a target of kind {kind}" in kernel.console
+    assert kernel.calls == ("reboot -n -f",)
+
+
+@pytest.mark.parametrize("action", [AfterFailure.REBOOT, AfterFailure.HALT, AfterFailure.POWEROFF])
+def test_a_failure_action_ends_the_machine(kernel: CaptureKernel, action: AfterFailure) -> None:
+    kernel.program("makedumpfile", "exit 1")
+    kernel.capture(failure_action=action)
+    assert kernel.calls[-1] == f"{action} -n -f"
+
+
+@pytest.mark.parametrize("final", AfterDump)
+def test_after_the_shell_comes_the_final_action(kernel: CaptureKernel, final: AfterDump) -> None:
+    kernel.program("makedumpfile", "exit 1")
+    kernel.capture(failure_action=AfterFailure.SHELL, final_action=final)
+    assert kernel.calls == (
+        "mount -t ext4 -o rw /dev/vda1 /kdumpd/target",
+        "sh -i",
+        "umount /kdumpd/target",
+        f"{final} -n -f",
+    )
+
+
+def test_the_root_file_system_gets_the_dump_that_the_target_refused(kernel: CaptureKernel) -> None:
+    kernel.program("mount", 'called "$@"; case $* in */target) exit 32 ;; esac')
+    kernel.capture(
+        failure_action=AfterFailure.DUMP_TO_ROOTFS,
+        final_action=AfterDump.POWEROFF,
+        root_device="/dev/vda",
+        root_fstype="btrfs",
+        root_mount_options="compress=zstd",
+        root_directory="/@",
+    )
+    crashes = kernel.rootfs / "@/var/crash"
+    assert (kernel.dump(below=crashes) / "vmcore").exists()
+    summary = kernel.summary(below=crashes)
+    assert (summary.result, summary.fallback) == (CaptureResult.SAVED, "dump_to_rootfs")
+    assert (summary.failing_step, summary.directory.startswith("/@/var/crash/")) == ("mount", True)
+    assert not (kernel.rootfs / "@/var/lib").exists()
+    assert "mount -t btrfs -o rw,compress=zstd /dev/vda /kdumpd/rootfs" in kernel.calls
+    assert kernel.calls[-1] == "poweroff -n -f"
+
+
+def test_a_root_file_system_that_fails_too_still_ends_in_a_record(kernel: CaptureKernel) -> None:
+    kernel.program("makedumpfile", BROKEN_COLLECTOR)
+    kernel.capture(failure_action=AfterFailure.DUMP_TO_ROOTFS, root_device="/dev/vda", root_fstype="ext4")
+    summary = kernel.summary(below=kernel.rootfs / "var/crash")
+    assert (summary.result, summary.failing_step) == (CaptureResult.FAILED, "collect")
+    assert kernel.calls[-1] == "reboot -n -f"
+
+
+def test_the_record_of_a_capture_that_dies_while_saving_stands_before_it(kernel: CaptureKernel) -> None:
+    kernel.without("makedumpfile")
+    # PID 1 is gone with the kernel; nothing after this line runs.
+    kernel.program("cp", "kill -KILL $PPID")
+    kernel.capture(core_collector=("cp",))
+    summary = kernel.summary()
+    assert (summary.result, summary.failing_step) == (CaptureResult.FAILED, "collect")
+    assert summary.reason == "the capture kernel ended while it was saving"
+
+
+@pytest.mark.parametrize("damage", [None, b"plan_version='0.1\n", b"plan_version=0.1.0\n"])
+def test_a_damaged_plan_still_ends_in_a_reboot(kernel: CaptureKernel, damage: bytes | None) -> None:
+    if damage is not None:
+        kernel.write("kdump/plan.env", damage)
+    kernel.run_init()
+    assert kernel.calls == ("reboot -n -f",)
+    assert "the agent ended unforeseen" in kernel.console
