@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from kdumpd.core import collector, quoting
 from kdumpd.core.document import Document, Line
@@ -46,10 +46,8 @@ class DracutMount:
     options: str
 
 
-class Config(BaseModel):
+class Config(BaseModel, frozen=True, extra="forbid"):
     """What kdump.conf says, with the defaults where it says nothing. `lines` takes no part in a dump of the model."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     target: Target | None = None
     """None is the default target: the device that holds `path`."""
@@ -83,7 +81,7 @@ class Config(BaseModel):
     fence_kdump_args: tuple[str, ...] = ()
     auto_reset_crashkernel: bool = True
     lines: Annotated[Mapping[str, int], AfterValidator(MappingProxyType)] = Field(
-        default=MappingProxyType({}), exclude=True, repr=False
+        default_factory=lambda: MappingProxyType({}), exclude=True, repr=False
     )
     """Directive as written -> its first line, for Problems that the machine has with it."""
 
@@ -184,6 +182,10 @@ def _read_line(draft: _Draft, line: Line) -> None:
         draft.refuse(
             line, "bad-character", f"the value of `{line.key}` holds a character that cannot be printed"
         )
+        return
+    if line.value.startswith("="):
+        hint = f"write {line.key} {line.value.lstrip('= ')}"
+        draft.refuse(line, "stray-equals", f"the value of `{line.key}` begins with `=`", hint)
         return
     if line.is_cut_by_comment:
         draft.warn(

@@ -17,7 +17,10 @@ XEN_MARKER = "Kdump_not_supported_on_Xen_domU_guest"
 
 
 class Affects(StrEnum):
-    """What has to be made again when a directive changes; each includes those after it, down to LOAD."""
+    """What an edit of a directive is expected to make again; each includes those after it, down to LOAD.
+
+    The fingerprints of the plan have the last word: another `path` may lie on another device.
+    """
 
     BASE = "base"
     OVERLAY = "overlay"
@@ -124,7 +127,7 @@ _ROWS: tuple[Setting, ...] = (
         meaning="The directory for dumps, below the target. Without a target it is a directory of the running "
         "system, and the device that holds it is the target.",
         parse=values.directory,
-        affects=Affects.BASE,
+        affects=Affects.OVERLAY,
         default=DEFAULT_PATH,
     ),
     Setting(
@@ -133,7 +136,7 @@ _ROWS: tuple[Setting, ...] = (
         meaning="The command that copies the memory: `makedumpfile`, `cp`, or `scp` with ssh. The names of its "
         "input and output are added; so is `-F` of makedumpfile for ssh and raw.",
         parse=values.words,
-        affects=Affects.BASE,
+        affects=Affects.OVERLAY,
         default=DEFAULT_COLLECTOR,
     ),
     Setting(

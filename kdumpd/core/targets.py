@@ -15,7 +15,7 @@ from kdumpd.core.problems import Problem
 BLOCK_FILESYSTEMS = (
     *("ext2", "ext3", "ext4", "xfs", "btrfs", "minix"),
     *("bcachefs", "exfat", "f2fs", "gfs2", "hfs", "hfsplus", "jfs", "msdos", "nilfs2", "ntfs", "ntfs3"),
-    *("ocfs2", "reiserfs", "udf", "ufs", "vfat", "zonefs"),
+    *("ocfs2", "reiserfs", "udf", "ufs", "vfat"),
 )
 """File systems of the kernel that live on a block device and can be written to."""
 

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from kdumpd.core.config import printable
 from kdumpd.core.problems import Problem
@@ -35,10 +35,8 @@ AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 Seconds = Annotated[float, Field(allow_inf_nan=False, le=DAY_SECONDS)]
 
 
-class Tuning(BaseModel):
+class Tuning(BaseModel, frozen=True, extra="forbid", strict=True):
     """kdumpd's own settings. Sizes are in bytes; 0 turns a rule of retention off."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     engine: EngineChoice = Field(
         default=EngineChoice.AUTO,
