@@ -1,0 +1,158 @@
+"""What a plan stands on: the target and the root file system with their layers, and the modules they take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from kdumpd.core import loading, locate
+from kdumpd.core.config import Config, FailureAction
+from kdumpd.core.contents import merged
+from kdumpd.core.environment import Module
+from kdumpd.core.inventory import Inventory
+from kdumpd.core.locate import KDUMP_CONF, Located
+from kdumpd.core.machine import Machine
+from kdumpd.core.modules import ModuleIndex, normalised
+from kdumpd.core.plan import ModuleFile
+from kdumpd.core.problems import Problem, Severity
+from kdumpd.core.storage import Needs, modaliases, together
+from kdumpd.core.sysconfig import Sysconfig
+from kdumpd.core.tuning import Tuning
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """All that is known before the image is put together."""
+
+    config: Config
+    sysconfig: Sysconfig
+    tuning: Tuning
+    machine: Machine
+    modules: ModuleIndex
+    target: Located
+    root: Located | None
+    extra_modules: tuple[str, ...] = ()
+
+    @property
+    def needs(self) -> Needs:
+        located = [self.target, *([self.root] if self.root else [])]
+        return together([one.stack.needs for one in located])
+
+    @property
+    def wanted_modules(self) -> tuple[str, ...]:
+        return (*self.storage_modules, *self.extra_modules)
+
+    @property
+    def storage_modules(self) -> tuple[str, ...]:
+        """Drivers first, then file systems; a kernel other than the running one is asked by modalias as well."""
+        located = [self.target, *([self.root] if self.root else [])]
+        others: tuple[str, ...] = ()
+        if loading.release(self.sysconfig, self.machine) != self.machine.kernel_release:
+            others = tuple(
+                module
+                for one in located
+                for alias in modaliases(one.stack)
+                for module in self.modules.serving(alias)
+            )
+        filesystems = tuple(_filesystem_module(self.modules, one.fstype) for one in located)
+        return tuple(dict.fromkeys((*self.needs.modules, *others, *filesystems)))
+
+
+def on(
+    config: Config,
+    sysconfig: Sysconfig,
+    tuning: Tuning,
+    machine: Machine,
+    modules: ModuleIndex,
+    target: Located | None,
+) -> Ground | None:
+    if target is None:
+        return None
+    root = locate.root(machine).located
+    is_free = (
+        root is not None
+        and set(root.stack.layers) <= set(target.stack.layers)
+        and root.fstype == target.fstype
+    )
+    wanted = config.failure_action is FailureAction.DUMP_TO_ROOTFS or is_free
+    return Ground(
+        config=config,
+        sysconfig=sysconfig,
+        tuning=tuning,
+        machine=machine,
+        modules=modules,
+        target=target,
+        root=root if wanted else None,
+        extra_modules=tuple(name for name in config.extra_modules if modules.named(name)),
+    )
+
+
+def image_modules(ground: Ground) -> tuple[str, ...]:
+    """All that may be loaded, blacklisted or not: an edit of the blacklist must not build the base again."""
+    return ground.modules.closure(ground.wanted_modules).load
+
+
+def to_load(ground: Ground) -> tuple[Module, ...]:
+    """The modules that the agent loads, in order, each with the options of kdump.conf or else of modprobe.d."""
+    config, index = ground.config, ground.modules
+    options = {**index.options, **{normalised(name): text for name, text in config.module_options}}
+    order = index.closure(ground.wanted_modules, blacklist=config.blacklist).load
+    return tuple(Module(path=_inside(index.path(name)), options=options.get(name, "")) for name in order)
+
+
+def module_file(ground: Ground, name: str, inventory: Inventory) -> ModuleFile:
+    source = ground.modules.path(name)
+    return ModuleFile(name=name, source=source, digest=inventory.facts(source).digest, path=_inside(source))
+
+
+def module_problems(ground: Ground) -> Iterable[Problem]:
+    config, modules = ground.config, ground.modules
+    of = loading.release(ground.sysconfig, ground.machine)
+    whole = modules.closure(ground.storage_modules)
+    served = {"ext2": "ext4", "ext3": "ext4"}
+    for name in whole.unknown:
+        if served.get(name, name) not in modules.builtin:
+            yield Problem(
+                code="module-missing",
+                message=f"kernel {of} has no module {name}, which the target needs",
+                hint="install the rest of the kernel's package, or capture with the running kernel",
+            )
+    for name in modules.closure(ground.storage_modules, blacklist=config.blacklist).missed:
+        problem = Problem(
+            code="blacklist-hides-target",
+            message=f"the target needs the module {name}, which blacklist keeps from being loaded",
+            hint="take it out of blacklist",
+        )
+        yield at_line(config, "blacklist", problem)
+    for name in config.extra_modules:
+        if not modules.is_known(name):
+            problem = Problem(
+                code="unknown-module",
+                message=f"kernel {of} has no module {name}",
+                hint="it is left out; see modinfo for the name",
+                severity=Severity.WARNING,
+            )
+            yield at_line(config, "extra_modules", problem)
+
+
+def module_gone(module: ModuleFile) -> Problem:
+    return Problem(
+        code="module-missing",
+        message=f"{module.source} stands in modules.dep but cannot be read",
+        hint="install the kernel's package again, or run depmod",
+    )
+
+
+def at_line(config: Config, key: str, problem: Problem) -> Problem:
+    line = config.lines.get(key, 0)
+    return replace(problem, file=KDUMP_CONF if line else "", line=line, key=key)
+
+
+def _filesystem_module(modules: ModuleIndex, fstype: str) -> str:
+    """The alias that mount itself asks for: the ext4 module serves ext2 and ext3."""
+    return f"fs-{fstype}" if modules.named(f"fs-{fstype}") else fstype
+
+
+def _inside(source: str) -> str:
+    """Where a module is in the image: uncompressed, and below /usr."""
+    return merged(f"{source[: source.rindex('.ko')]}.ko")

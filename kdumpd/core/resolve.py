@@ -1,0 +1,328 @@
+"""From configuration and machine to the plan of the capture image and its loading, or to all that stands in its way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from types import MappingProxyType
+
+from kdumpd import __version__, agent
+from kdumpd.core import hooks as own_programs
+from kdumpd.core import loading, locate, packages
+from kdumpd.core.config import Config
+from kdumpd.core.contents import SKELETON, Contents
+from kdumpd.core.environment import AfterDump, AfterFailure, CaptureEnvironment, TargetKind, render
+from kdumpd.core.ground import (
+    Ground,
+    at_line,
+    image_modules,
+    module_file,
+    module_gone,
+    module_problems,
+    on,
+    to_load,
+)
+from kdumpd.core.hooks import Hooks
+from kdumpd.core.inventory import Inventory, Kind, Wants
+from kdumpd.core.locate import KDUMP_CONF
+from kdumpd.core.machine import Machine
+from kdumpd.core.modules import ModuleIndex
+from kdumpd.core.plan import (
+    BasePlan,
+    Engine,
+    Link,
+    OverlayPlan,
+    Plan,
+    Resolution,
+    Written,
+    fingerprint,
+)
+from kdumpd.core.problems import Problem, Severity, Trouble, errors
+from kdumpd.core.storage import Needs
+from kdumpd.core.sysconfig import Sysconfig
+from kdumpd.core.tuning import EngineChoice, Tuning
+
+BASE_RECIPE = 1
+OVERLAY_RECIPE = 1
+
+MIB = 1 << 20
+KERNEL_WORKING_SET = 60 * MIB
+"""What the capture kernel itself takes beside its image file: its code and data unpacked, page structures, slabs,
+the buffers of one processor. Linux 6.1 of Debian 12 captured with 104 MiB reserved and not with 96, with an image of
+10 MiB unpacked and a kernel file of 8 MiB: the estimate has to stay below 86."""
+COLLECTOR_WORKING_SET = 10 * MIB
+"""makedumpfile: 5 MiB resident, 4 MiB of bitmap at most, its libraries' pages shared with the image."""
+LAYER_WORKING_SET = 8 * MIB
+"""lvm or mdadm while they run; not at the same time as the collector, but their slabs stay."""
+
+_HOST_PROGRAMS = ("kexec",)  # needed outside the image
+
+
+def wants(
+    config: Config,
+    sysconfig: Sysconfig,
+    tuning: Tuning,
+    machine: Machine,
+    modules: ModuleIndex | None = None,
+) -> Wants:
+    """What has to be looked at. `modules_directory` is known at once; with its index given, `files` has the modules too:
+
+    first = wants(config, sysconfig, tuning, machine)
+    index = kernel_modules(files, first.modules_directory)
+    inventory = await inventory(files, programs, wants(config, sysconfig, tuning, machine, index))
+    """
+    search = locate.target(config, machine)
+    ground = on(config, sysconfig, tuning, machine, modules or ModuleIndex(), search.located)
+    needs = ground.needs if ground else Needs()
+    collector = config.core_collector[0]
+    named = {hook.path for hook in own_programs.named(config)}
+    kernel = loading.kernel_images(sysconfig, machine)
+    module_files = {ground.modules.path(name) for name in image_modules(ground)} if ground else set[str]()
+    return Wants(
+        files=frozenset(
+            {*kernel, *named, *module_files, "/etc/hosts", *([collector] if "/" in collector else [])}
+        ),
+        programs=frozenset(
+            {
+                *("busybox", *agent.PROGRAMS, *agent.WELCOME_PROGRAMS, "grep", "env", *_HOST_PROGRAMS),
+                *needs.programs,
+                *([] if "/" in collector else [collector]),
+            }
+        ),
+        directories=frozenset(own_programs.FOLDERS),
+        modules_directory=loading.modules_directory(sysconfig, machine),
+    )
+
+
+def resolve(
+    *,
+    config: Config,
+    sysconfig: Sysconfig,
+    tuning: Tuning,
+    machine: Machine,
+    modules: ModuleIndex,
+    inventory: Inventory,
+) -> Resolution:
+    """The plan, or every problem there is; the same input gives the same plan, to the byte.
+
+    A reservation that is missing or too small is no problem of the plan: the plan is the same with more memory.
+    """
+    search = locate.target(config, machine)
+    hooks = own_programs.gathered(config, inventory)
+    problems = [
+        *search.problems,
+        *_unserved(config, tuning),
+        *loading.problems(sysconfig, machine, inventory),
+        *_missing_programs(inventory),
+        *hooks.problems,
+    ]
+    ground = on(config, sysconfig, tuning, machine, modules, search.located)
+    if not modules.files:
+        problems.append(_no_modules(sysconfig, machine))
+        ground = None
+    if ground is None:
+        problems += _put_hooks(Contents(inventory=inventory), hooks)
+        return Resolution(plan=None, problems=_once(problems))
+    problems += module_problems(ground)
+    base_contents = Contents(inventory=inventory)
+    _put_programs(base_contents, ground)
+    module_files = tuple(module_file(ground, name, inventory) for name in image_modules(ground))
+    problems += [module_gone(module) for module in module_files if not module.digest]
+    base = BasePlan(
+        engine=Engine.DIRECT,
+        recipe=BASE_RECIPE,
+        kernel_release=loading.release(sysconfig, machine),
+        compression_level=tuning.compression_level,
+        modules=module_files,
+        items=base_contents.sorted_items,
+    )
+    overlay_contents = Contents(inventory=inventory, beneath=base_contents.paths)
+    problems += [*base_contents.problems.values(), *_put_hooks(overlay_contents, hooks)]
+    if hooks.all and inventory.facts("/etc/hosts").kind is Kind.FILE:
+        overlay_contents.add(
+            "/etc/hosts", said_by=Problem(code="file-unreadable", message="/etc/hosts is gone")
+        )
+    environment = _environment(ground, hooks)
+    try:
+        blank = _overlay(overlay_contents, environment)
+    except Trouble as trouble:
+        problems += trouble.problems
+        return Resolution(plan=None, problems=_once(problems))
+    told = _once(problems)
+    if errors(told):
+        return Resolution(plan=None, problems=told)
+    capture_id = fingerprint([fingerprint(base), fingerprint(blank)])
+    plan = Plan(
+        base=base,
+        overlay=_overlay(overlay_contents, replace(environment, capture_id=capture_id)),
+        load=loading.load_plan(sysconfig, machine, inventory, capture_id=capture_id),
+        engine_reason=_engine_reason(ground),
+        target=_told(ground),
+        working_set_bytes=_working_set(ground),
+        capture_id=capture_id,
+        warnings=told,
+    )
+    return Resolution(plan=plan, problems=told)
+
+
+def _unserved(config: Config, tuning: Tuning) -> Iterable[Problem]:
+    """What the configuration asks for and this release does not have."""
+    if tuning.engine is EngineChoice.DRACUT:
+        yield Problem(
+            code="engine-not-yet",
+            message="engine dracut is chosen in kdumpd.toml, and this release does not have it yet",
+            hint='write engine = "auto"',
+            key="engine",
+        )
+    elif config.dracut_args and not (config.dracut_mount and len(config.dracut_args) <= 2):
+        yield at_line(
+            config,
+            "dracut_args",
+            Problem(
+                code="dracut-args-unused",
+                message="dracut_args is for engine dracut, which this release does not have: what it asks for beside "
+                "--mount is left out",
+                hint="use extra_bins and extra_modules",
+                severity=Severity.WARNING,
+            ),
+        )
+    if config.fence_kdump_nodes:
+        yield at_line(
+            config,
+            "fence_kdump_nodes",
+            Problem(
+                code="fence-kdump-not-yet",
+                message="fence_kdump_nodes is understood, but this release brings no network up in the capture kernel",
+                hint="remove it; the cluster has to fence by other means until a later release",
+            ),
+        )
+
+
+def _missing_programs(inventory: Inventory) -> Iterable[Problem]:
+    for name in _HOST_PROGRAMS:
+        if name not in inventory.programs:
+            yield packages.missing(name, why="it loads the crash kernel")
+
+
+def _no_modules(sysconfig: Sysconfig, machine: Machine) -> Problem:
+    return Problem(
+        code="no-modules",
+        message=f"{loading.modules_directory(sysconfig, machine)} has no modules.dep: the modules of the capture "
+        "kernel are not known",
+        hint="install the kernel's package, run depmod, or reboot into a kernel that is installed",
+        key="KDUMP_KERNELVER" if "KDUMP_KERNELVER" in sysconfig.lines else "",
+    )
+
+
+def _put_programs(base: Contents, ground: Ground) -> None:
+    """The collector, what the layers need, and busybox for all else, or where there is none the host's own."""
+    base.put((*SKELETON, *ground.needs.files))
+    found = base.inventory.programs
+    collector = ground.config.core_collector[0]
+    _put_program(base, collector, why="it is the core collector", config=ground.config, key="core_collector")
+    for name in ground.needs.programs:
+        _put_program(base, name, why=f"{ground.target.stack.words} needs it", config=ground.config)
+    if "busybox" in found:
+        base.add(found["busybox"], said_by=packages.missing("busybox", why="the agent runs on it"))
+        busybox = next(path for path in base.paths if path.endswith("/busybox"))
+        base.put(
+            Link(path=f"/usr/{folder}/{name}", target=busybox)
+            for folder, names in packages.APPLETS.items()
+            for name in names
+            if not {f"/usr/bin/{name}", f"/usr/sbin/{name}"} & base.paths
+        )
+        return
+    for name in (*agent.PROGRAMS, "grep"):
+        _put_program(base, name, why="the agent needs it; busybox would do as well", config=ground.config)
+    for name in (*agent.WELCOME_PROGRAMS, "env"):
+        if name in found:
+            _put_program(base, name, why="", config=ground.config)
+
+
+def _put_program(base: Contents, name: str, *, why: str, config: Config, key: str = "") -> None:
+    path = name if "/" in name else base.inventory.programs.get(name, "")
+    line = config.lines.get(key, 0)
+    problem = packages.missing(name, why=why, file=KDUMP_CONF, line=line, key=key)
+    if not path:
+        base.problems[problem.code, name] = problem
+        return
+    base.add(path, said_by=problem)
+
+
+def _put_hooks(overlay: Contents, hooks: Hooks) -> tuple[Problem, ...]:
+    for hook in hooks.all:
+        overlay.add(hook.path, said_by=hook.missing)
+    return tuple(overlay.problems.values())
+
+
+def _overlay(contents: Contents, environment: CaptureEnvironment) -> OverlayPlan:
+    items = {item.path: item for item in contents.sorted_items}
+    for path, data in agent.files().items():
+        mode = 0o755 if path == "init" else 0o644
+        items[f"/{path}"] = Written(path=f"/{path}", text=data.decode("utf-8"), mode=mode)
+    items["/kdump/plan.env"] = Written(path="/kdump/plan.env", text=render(environment), mode=0o600)
+    return OverlayPlan(recipe=OVERLAY_RECIPE, items=tuple(items[path] for path in sorted(items)))
+
+
+def _environment(ground: Ground, hooks: Hooks) -> CaptureEnvironment:
+    config, machine, target, root = ground.config, ground.machine, ground.target, ground.root
+    return CaptureEnvironment(
+        capture_id="",
+        version=__version__,
+        kernel_release=machine.kernel_release,
+        host_name=machine.host_name,
+        timezone=machine.timezone,
+        target_kind=TargetKind.FILESYSTEM,
+        target_fstype=target.fstype,
+        target_device=target.name,
+        target_mount_options=target.mount_options,
+        target_directory=target.directory,
+        core_collector=config.core_collector,
+        # makedumpfile up to 1.7.7 may corrupt a dump with threads, and its version is not known here.
+        collector_max_threads=0,
+        modules=to_load(ground),
+        bring_up=ground.needs.bring_up,
+        kdump_pre=config.kdump_pre,
+        kdump_post=config.kdump_post,
+        kdump_emergency=config.kdump_emergency,
+        pre_d=hooks.pre_d,
+        post_d=hooks.post_d,
+        emergency_d=hooks.emergency_d,
+        failure_action=AfterFailure(config.failure_action.value),
+        final_action=AfterDump(config.final_action.value),
+        debug_mem_level=config.debug_mem_level,
+        disk_timeout=config.disk_timeout,
+        stall_seconds=int(ground.tuning.stall_seconds),
+        root_device=root.name if root else "",
+        root_fstype=root.fstype if root else "",
+        root_mount_options=root.mount_options if root else "",
+        root_directory=root.directory.rstrip("/") if root else "",
+    )
+
+
+def _engine_reason(ground: Ground) -> str:
+    return f"direct, for every layer is known: {ground.target.fstype} on {ground.target.stack.words}"
+
+
+def _told(ground: Ground) -> MappingProxyType[str, str]:
+    target = ground.target
+    return MappingProxyType(
+        {
+            "type": "filesystem",
+            "fstype": target.fstype,
+            "device": target.name,
+            "node": f"/dev/{target.device.name}",
+            "directory": target.directory,
+            "layers": target.stack.words,
+        }
+    )
+
+
+def _working_set(ground: Ground) -> int:
+    layers = LAYER_WORKING_SET if ground.needs.programs else 0
+    return KERNEL_WORKING_SET + COLLECTOR_WORKING_SET + layers
+
+
+def _once(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Errors first, in the order of lines; each told once."""
+    return tuple(sorted(dict.fromkeys(problems), key=lambda problem: (not problem.is_error, problem.line)))
