@@ -14,15 +14,13 @@ BIN = Path(sys.executable).parent
 
 
 def shell_scripts() -> list[str]:
-    """The agent, the gate, the unit's program and the maintainer scripts: all that a shell reads."""
-    agent = [
-        path
-        for path in (ROOT / "kdumpd/agent").iterdir()
-        if path.suffix not in {".py", ".typed"} and path.is_file()
-    ]
-    others = [*(ROOT / ".ci").iterdir(), *(ROOT / "units").iterdir(), *(ROOT / "debian").glob("kdumpd.*")]
-    with_shebang = [path for path in others if path.is_file() and path.read_bytes().startswith(b"#!")]
-    return sorted(str(path.relative_to(ROOT)) for path in [*agent, *with_shebang])
+    """The gate, the unit's program and the maintainer scripts; tests/agent looks at the agent as the one script it is."""
+    files = [*(ROOT / ".ci").iterdir(), *(ROOT / "units").iterdir(), *(ROOT / "debian").glob("kdumpd.*")]
+    return sorted(
+        str(path.relative_to(ROOT))
+        for path in files
+        if path.is_file() and path.read_bytes().startswith(b"#!")
+    )
 
 
 LINTERS = {
@@ -30,7 +28,7 @@ LINTERS = {
     "import-linter": [str(BIN / "lint-imports")],
     "ruff format": [str(BIN / "ruff"), "format", "--check", "--diff", "."],
     "ruff check": [str(BIN / "ruff"), "check", "."],
-    "shellcheck": ["shellcheck", "-x", "-P", "SCRIPTDIR", *shell_scripts()],
+    "shellcheck": ["shellcheck", *shell_scripts()],
 }
 
 
@@ -49,12 +47,12 @@ def running() -> Iterator[dict[str, subprocess.Popen[str]]]:
     }
     yield started
     for process in started.values():
-        process.kill()
-        process.communicate()
+        with process:  # a test that was left out leaves its linter running
+            process.kill()
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", reversed(LINTERS))
+@pytest.mark.parametrize("name", sorted(LINTERS))
 def test_nothing_to_say(running: dict[str, subprocess.Popen[str]], name: str) -> None:
     said, _ = running[name].communicate()
     assert running[name].returncode == 0, f"{name}:\n{said}"

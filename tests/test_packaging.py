@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import kdumpd
+from kdumpd.core import config, document, tuning
 from kdumpd.service import messages
 from kdumpd.service.messages import Message
 
@@ -158,3 +159,38 @@ def test_an_installation_keeps_the_administrators_configuration(installed: Path,
         ["make", "-s", "-C", str(source), "install", f"DESTDIR={tmp_path}"], check=True, capture_output=True
     )
     assert (tmp_path / "etc/kdump.conf").read_text() == "path /srv\n"
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in (ROOT / "docs").glob("*.[1-9].md")))
+def test_a_man_page_has_the_name_and_section_that_man_looks_for(installed: Path, page: str) -> None:
+    name, section, _ = page.rsplit(".", 2)
+    text = (installed / f"usr/share/man/man{section}" / f"{name}.{section}").read_text()
+    assert f".TH {name.upper()} {section} " in text
+    assert f".SH NAME\n.PP\n{name} - " in text
+
+
+DEFAULT_CONF = (ROOT / "units/etc/kdump.conf").read_text()
+
+
+def test_the_configuration_that_is_installed_sets_nothing() -> None:
+    reading = config.read(document.parse(DEFAULT_CONF), file="kdump.conf")
+    assert reading.problems == ()
+    assert [line for line in DEFAULT_CONF.splitlines() if line and not line.startswith("#")] == []
+
+
+@pytest.mark.parametrize(
+    "example", [line[1:] for line in DEFAULT_CONF.splitlines() if re.match(r"#\w", line)]
+)
+def test_each_example_in_it_is_right_once_its_comment_sign_is_gone(example: str) -> None:
+    companions = {"core_collector scp": "ssh user@my.server.com\n", "sshkey": "ssh user@my.server.com\n"}
+    before = next((text for start, text in companions.items() if example.startswith(start)), "")
+    assert config.read(document.parse(f"{before}{example}\n"), file="kdump.conf").problems == ()
+
+
+def test_the_values_shown_in_kdumpd_toml_are_the_defaults() -> None:
+    shown = "\n".join(
+        re.findall(r"^#(\w+ = .*)$", (ROOT / "units/etc/kdumpd.toml").read_text(), flags=re.MULTILINE)
+    )
+    reading = tuning.read(shown, file="kdumpd.toml")
+    assert reading.problems == ()
+    assert reading == tuning.read("", file="kdumpd.toml")
