@@ -1,0 +1,177 @@
+"""A real crash: what the capture kernel saved, what it did when it could not, and what the daemon told afterwards."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kdumpd.core.summary import Summary
+from tests.vm.hardware import Disk
+from tests.vm.installed import NAME, Installed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.vm.machine import Machine
+
+PANIC = "Kernel panic - not syncing: sysrq triggered crash"
+
+
+@pytest.fixture
+def kdumpd(machine: Machine) -> Installed:
+    return Installed(machine)
+
+
+def _is_whole(kdumpd: Installed, directory: str) -> Summary:
+    """The dump in `directory` is complete and tells the panic of this crash."""
+    machine = kdumpd.machine
+    assert set(machine.sh(f"ls {directory}").split()) == {
+        "vmcore",
+        "vmcore-dmesg.txt",
+        "kexec-dmesg.log",
+        "summary.json",
+    }
+    machine.sh(f"makedumpfile --dump-dmesg {directory}/vmcore /root/read-back")
+    assert PANIC in machine.sh("cat /root/read-back")
+    assert PANIC in machine.sh(f"cat {directory}/vmcore-dmesg.txt")
+    assert "kdumpd" in machine.sh(f"cat {directory}/kexec-dmesg.log")
+    return Summary.model_validate_json(machine.get(f"{directory}/summary.json"))
+
+
+def _is_announced(kdumpd: Installed, directory: str) -> None:
+    machine = kdumpd.machine
+    kdumpd.wait_for("LastDump", "/dumps/")
+    dump = str(kdumpd.value("LastDump"))
+    told = json.loads(
+        machine.sh(
+            f"busctl --json=short call {NAME} {dump} org.freedesktop.DBus.Properties GetAll s {NAME}.Dump"
+        )
+    )["data"][0]
+    told = {name: value["data"] for name, value in told.items()}
+    assert told["Path"] == directory
+    assert told["Complete"] is True
+    assert told["Kernel"] == machine.sh("uname -r")
+    assert told["Reason"].startswith(PANIC)
+    assert told["Size"] == int(machine.sh(f"stat -c %s {directory}/vmcore"))
+    written = int(machine.sh(f"stat -c %Y {directory}/vmcore")) * 1_000_000
+    assert abs(told["Time"] - written) < 900_000_000
+    assert directory in machine.sh("journalctl -b -u kdumpd -o cat --no-pager")
+
+
+def test_the_default_target_on_ext4(kdumpd: Installed, say: Callable[[str], None]) -> None:
+    kdumpd.wait_until_armed()
+    image = str(kdumpd.value("InitramfsPath"))
+    size = int(kdumpd.machine.sh(f"stat -c %s {shlex.quote(image)}"))
+    reboot = kdumpd.machine.crash_and_come_back()
+    bare = reboot.seconds_to("Linux version")
+    say(
+        f"image {size / 1e6:.2f} MB; after the crash: capture kernel's first line {bare:.1f} s, "
+        f"agent {reboot.seconds_to('kdumpd['):.1f} s, collector starts {reboot.seconds_to('running makedumpfile'):.1f} s, "
+        f"synced {reboot.seconds_to('saved /'):.1f} s, back {reboot.back_after:.1f} s"
+    )
+    assert size <= 3_500_000
+    directory = kdumpd.dump_directory("/var/crash")
+    summary = _is_whole(kdumpd, directory)
+    assert summary.result == "saved"
+    kdumpd.wait_until_armed(timeout=300)
+    _is_announced(kdumpd, directory)
+
+
+def test_a_second_disk_by_label_with_xfs(kdumpd: Installed) -> None:
+    machine = kdumpd.machine
+    machine.plug(Disk(serial="second", filesystem="xfs", label="dumps"))
+    kdumpd.configure_and_arm("xfs LABEL=dumps", "path /from/kdump", saying="/from/kdump")
+    machine.crash_and_come_back()
+    kdumpd.wait_until_armed(saying="/from/kdump", timeout=300)
+    kdumpd.wait_for("LastDump", "/dumps/")
+    machine.sh("mkdir -p /mnt && mount LABEL=dumps /mnt")
+    directory = kdumpd.dump_directory("/mnt/from/kdump")
+    assert _is_whole(kdumpd, directory).result == "saved"
+
+
+def test_a_crash_while_the_configuration_is_broken(kdumpd: Installed) -> None:
+    kdumpd.configure_and_arm("path /var/crash/good", "final_action poweroff", saying="/var/crash/good")
+    kdumpd.configure("path /var/crash/bad", "unheard_of 1")
+    kdumpd.wait_for("State", "stale")
+    crashed = kdumpd.machine.crash()
+    saved = kdumpd.machine.console.wait_for(r"saved /.*/vmcore", timeout=300, since=crashed.number)
+    assert "/var/crash/good/127.0.0.1-" in saved.text
+    kdumpd.machine.wait_for_exit()
+
+
+def test_kdump_pre_that_fails_means_no_dump_and_the_failure_action(kdumpd: Installed) -> None:
+    machine = kdumpd.machine
+    machine.put("/etc/kdump/no", "#!/bin/sh\necho the hook says no\nexit 7\n", mode=0o755)
+    kdumpd.configure_and_arm(
+        "kdump_pre /etc/kdump/no", "failure_action poweroff", "path /var/crash/pre", saying="/pre"
+    )
+    crashed = machine.crash()
+    machine.console.wait_for("the hook says no", timeout=300, since=crashed.number)
+    machine.wait_for_exit()
+    assert not [
+        line for line in machine.console.lines[crashed.number :] if "running makedumpfile" in line.text
+    ]
+
+
+def test_a_collector_that_fails_halts_after_kdump_post_has_heard(kdumpd: Installed) -> None:
+    machine = kdumpd.machine
+    machine.put("/etc/kdump/post", '#!/bin/sh\necho "post heard status $1"\n', mode=0o755)
+    machine.plug(Disk(serial="small", size="24M", filesystem="ext4", label="small"))
+    kdumpd.configure_and_arm(
+        "ext4 LABEL=small",
+        "path /dumps",
+        "core_collector makedumpfile -d 0 --message-level 1",
+        "kdump_post /etc/kdump/post",
+        "failure_action halt",
+        saying="/dumps",
+    )
+    crashed = machine.crash()
+    heard = machine.console.wait_for(r"post heard status \d+", timeout=300, since=crashed.number)
+    assert not heard.text.endswith("status 0")
+    machine.console.wait_for("System halted", timeout=120, since=crashed.number)
+
+
+def test_a_target_that_vanished_opens_the_shell(kdumpd: Installed) -> None:
+    machine = kdumpd.machine
+    machine.plug(Disk(serial="gone", filesystem="ext4", label="gone"))
+    kdumpd.configure_and_arm(
+        "ext4 LABEL=gone",
+        "path /dumps",
+        "disk_timeout 3",
+        "failure_action shell",
+        "final_action poweroff",
+        saying="/dumps",
+    )
+    machine.unplug("gone")
+    crashed = machine.crash()
+    machine.console.wait_for("did not come in 3 s", timeout=300, since=crashed.number)
+    machine.console.wait_for("exit", timeout=120, since=crashed.number)
+    machine.console.type("echo answer-$((6 * 7))\n")
+    machine.console.wait_for("answer-42", timeout=60, since=crashed.number)
+    machine.console.type("exit\n")
+    machine.wait_for_exit()
+
+
+def test_dump_to_rootfs_saves_where_the_target_could_not(kdumpd: Installed) -> None:
+    machine = kdumpd.machine
+    machine.plug(Disk(serial="gone", filesystem="ext4", label="gone"))
+    kdumpd.configure_and_arm(
+        "ext4 LABEL=gone", "path /dumps", "disk_timeout 3", "failure_action dump_to_rootfs", saying="/dumps"
+    )
+    machine.unplug("gone")
+    machine.crash_and_come_back()
+    assert _is_whole(kdumpd, kdumpd.dump_directory("/var/crash")).result == "saved"
+
+
+def test_the_default_failure_action_reboots_and_the_failure_is_told(kdumpd: Installed) -> None:
+    machine = kdumpd.machine
+    machine.plug(Disk(serial="gone", filesystem="ext4", label="gone"))
+    kdumpd.configure_and_arm("ext4 LABEL=gone", "path /dumps", "disk_timeout 3", saying="/dumps")
+    machine.unplug("gone")
+    machine.crash_and_come_back()
+    kdumpd.wait_for("LastDump", "/dumps/", timeout=300)
+    record = machine.sh("cat /var/lib/kdumpd/failures/*.json")
+    assert Summary.model_validate_json(record).result == "failed"

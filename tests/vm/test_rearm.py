@@ -1,0 +1,173 @@
+"""An edit, however it is made, re-arms the machine; a broken one leaves the last good image armed and says why."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.vm.installed import CONF, CONFIG, MANAGER, NAME, ROOT, Installed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.vm.machine import Machine
+
+
+@pytest.fixture
+def kdumpd(machine: Machine) -> Installed:
+    return Installed(machine)
+
+
+def _is_shown(kdumpd: Installed, state: str) -> None:
+    shown = {line.split()[0]: line for line in kdumpd.introspected().splitlines() if line.startswith(".")}
+    assert f'"{state}"' in shown[".State"]
+    assert "true" in shown[".Protected"].split()
+    assert "true" in shown[".CrashKernelLoaded"].split()
+
+
+def test_every_way_of_editing_rearms_without_a_command(kdumpd: Installed, say: Callable[[str], None]) -> None:
+    machine = kdumpd.machine
+    kdumpd.wait_until_armed()
+    kdumpd.start_sampler()
+
+    kdumpd.configure("path /var/crash/renamed")
+    kdumpd.wait_until_armed(saying="/var/crash/renamed")
+    _is_shown(kdumpd, "armed")
+
+    machine.sh(f"sed -i 's,/var/crash/renamed,/var/crash/sedded,' {CONF}")
+    kdumpd.wait_until_armed(saying="/var/crash/sedded")
+    _is_shown(kdumpd, "armed")
+
+    machine.sh(f"sed -i /^path/d {CONF}")
+    kdumpd.wait_until_armed(saying='in /var/crash"')
+    machine.sh(f"echo path /var/crash/appended >> {CONF}")
+    kdumpd.wait_until_armed(saying="/var/crash/appended")
+    _is_shown(kdumpd, "armed")
+
+    etag = str(kdumpd.value("Etag", interface=CONFIG))
+    changed = kdumpd.call(
+        "Set", "a{sv}sa{sv}", "1", "path", "s", "/var/crash/over the bus", etag, "0", interface=CONFIG
+    )
+    assert changed[0] != etag
+    kdumpd.wait_until_armed(saying="/var/crash/over the bus")
+    _is_shown(kdumpd, "armed")
+    assert machine.sh(f"grep ^path {CONF}") == "path /var/crash/over the bus"
+
+    kdumpd.wait_for("Activity", "idle")
+    watched = kdumpd.stop_sampler()
+    say(
+        f"{watched.samples} samples; nothing loaded only inside {len(watched.gaps)} load calls: {watched.gaps}"
+    )
+    assert watched.samples > 100
+    assert watched.unprotected == ()
+    assert len(watched.gaps) <= 5
+
+
+def test_a_comment_does_nothing(kdumpd: Installed) -> None:
+    kdumpd.wait_until_armed()
+    armed_before = kdumpd.machine.get("/run/kdumpd/armed")
+    before = str(kdumpd.value("Etag", interface=CONFIG))
+    kdumpd.machine.sh(f"echo '# a comment' >> {CONF}")
+    kdumpd.machine.wait_until(
+        f"! busctl get-property {NAME} {ROOT} {CONFIG} Etag | grep -qF {before}", timeout=60
+    )
+    kdumpd.wait_for("Activity", "idle")
+    assert kdumpd.value("State") == "armed"
+    assert kdumpd.machine.get("/run/kdumpd/armed") == armed_before
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "told"),
+    [
+        ("pathh /var/crash", "unknown-directive", f"{CONF}:2: "),
+        ("kdump_pre /etc/kdump/not-runnable", "hook-not-executable", f"{CONF}:2: "),
+        ("ext4 UUID=00000000-1111-2222-3333-444444444444", "target-not-found", f"{CONF}:2: "),
+    ],
+)
+def test_a_broken_edit_leaves_the_last_good_armed(kdumpd: Installed, line: str, code: str, told: str) -> None:
+    machine = kdumpd.machine
+    kdumpd.wait_until_armed()
+    machine.sh("mkdir -p /etc/kdump && echo '#!/bin/sh' > /etc/kdump/not-runnable")
+    loaded = machine.get("/run/kdumpd/armed")
+    kdumpd.configure("path /var/crash/broken", line)
+    kdumpd.wait_for("State", "stale")
+    _is_shown(kdumpd, "stale")
+    assert kdumpd.value("StateReason") == code
+    assert told in str(kdumpd.value("StateMessage"))
+    assert machine.get("/run/kdumpd/armed") == loaded
+    assert machine.run("kdumpctl", "status", check=False).status == 0
+    kdumpd.configure("path /var/crash/repaired")
+    kdumpd.wait_until_armed(saying="/var/crash/repaired")
+
+
+def test_anybody_reads_and_nobody_but_root_changes(kdumpd: Installed) -> None:
+    machine = kdumpd.machine
+    kdumpd.wait_until_armed()
+    as_nobody = "setpriv --reuid 65534 --regid 65534 --clear-groups"
+    assert "Kdump is operational" in machine.sh(f"{as_nobody} kdumpctl status 2>&1")
+    assert json.loads(machine.sh(f"{as_nobody} kdumpctl status --json"))["state"] == "armed"
+    for interface, call in (
+        (MANAGER, "Rebuild sa{sv} '' 0"),
+        (MANAGER, "Reload a{sv} 0"),
+        (MANAGER, "Unload a{sv} 0"),
+        (MANAGER, "SetEnabled ba{sv} false 0"),
+        (CONFIG, "Set a{sv}sa{sv} 1 path s /tmp '' 0"),
+        (CONFIG, "SetText ssa{sv} 'path /tmp' '' 0"),
+    ):
+        refused = machine.sh(
+            f"{as_nobody} gdbus call --system --dest {NAME} --object-path {ROOT} 2>&1 >/dev/null || true; "
+            f"{as_nobody} busctl --allow-interactive-authorization=no call {NAME} {ROOT} {interface} {call} 2>&1 "
+            "&& echo ALLOWED",
+            check=False,
+        )
+        assert "ALLOWED" not in refused, call
+        assert "denied" in refused.lower() or "interactive" in refused.lower(), refused
+    assert kdumpd.value("State") == "armed"
+
+
+def test_stopping_the_daemon_keeps_it_armed_and_stopping_kdump_does_not(kdumpd: Installed) -> None:
+    machine = kdumpd.machine
+    kdumpd.wait_until_armed()
+    machine.sh("systemctl stop kdumpd")
+    assert machine.sh("cat /sys/kernel/kexec_crash_loaded") == "1"
+    machine.sh("systemctl start kdumpd")
+    kdumpd.wait_until_armed()
+    machine.sh("systemctl restart kdump")
+    kdumpd.wait_until_armed()
+    machine.sh("systemctl stop kdump")
+    assert machine.sh("cat /sys/kernel/kexec_crash_loaded") == "0"
+    ran = machine.run("kdumpctl", "status", check=False)
+    assert ran.status == 3
+    assert "Kdump is not operational" in ran.stdout + ran.stderr
+    machine.sh("systemctl start kdump")
+    assert machine.sh("cat /sys/kernel/kexec_crash_loaded") == "1"
+    assert machine.run("systemctl", "is-active", "kdump").stdout.strip() == "active"
+
+
+def test_killed_at_any_moment_it_ends_armed_as_configured(
+    kdumpd: Installed, say: Callable[[str], None]
+) -> None:
+    """20 kills, spread over the whole of a rebuild: the seconds after the edit grow from one to the next."""
+    machine = kdumpd.machine
+    kdumpd.wait_until_armed()
+    kdumpd.start_sampler()
+    machine.sh("systemctl set-property --runtime kdumpd.service StartLimitIntervalSec=0 || true", check=False)
+    for kill in range(20):
+        path = f"/var/crash/kill-{kill}"
+        new = shlex.quote(f"path {path}\nextra_modules {'loop' if kill % 2 else 'dummy'}\n")
+        machine.sh(
+            f"printf %s {new} > {CONF}.new; mv {CONF}.new {CONF}; sleep {kill * 0.35:.2f}; "
+            "systemctl kill --kill-whom=all -s KILL kdumpd",
+            timeout=60,
+        )
+        kdumpd.wait_until_armed(saying=path, timeout=240)
+        whole = machine.sh(
+            'python3 -c \'import json; print(json.load(open("/run/kdumpd/armed"))["initramfs"])\''
+        )
+        machine.sh(f"test -s {shlex.quote(whole)}")
+    watched = kdumpd.stop_sampler()
+    say(f"20 kills: {watched.samples} samples, {len(watched.gaps)} load calls, none outside them")
+    assert watched.unprotected == ()
