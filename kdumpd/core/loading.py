@@ -1,115 +1,140 @@
-"""How the capture kernel is loaded: which kernel image, with which flags of kexec, and the cpus and memory it covers."""
+"""The one call that arms the machine, and what its failures mean in words of the administrator."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from kdumpd.core import commandline, quoting
-from kdumpd.core.inventory import Inventory, Kind
-from kdumpd.core.machine import Lockdown, Machine
-from kdumpd.core.plan import LoadPlan
+from kdumpd.core.armed import Armed
+from kdumpd.core.machine import CrashKernel, Lockdown
 from kdumpd.core.problems import Problem
-from kdumpd.core.sysconfig import Sysconfig
 
-_CALLS = {
-    **dict.fromkeys(("-s", "--kexec-file-syscall"), "-s"),
-    **dict.fromkeys(("-c", "--kexec-syscall"), "-c"),
-    **dict.fromkeys(("-a", "--kexec-syscall-auto"), "-a"),
-}
-_OURS = frozenset({"-p", "--load-panic", "-l", "--load", "-u", "--unload"})
-
-
-def release(sysconfig: Sysconfig, machine: Machine) -> str:
-    """The release of the kernel that captures: KDUMP_KERNELVER, else the running one."""
-    return sysconfig.kernel_version or machine.kernel_release
-
-
-def modules_directory(sysconfig: Sysconfig, machine: Machine) -> str:
-    return f"/lib/modules/{release(sysconfig, machine)}"
-
-
-def kernel_images(sysconfig: Sysconfig, machine: Machine) -> tuple[str, ...]:
-    """Where the kernel image may be, the likeliest first; only one place where KDUMP_BOOTDIR and its like say so."""
-    of = release(sysconfig, machine)
-    folder, name, ending = (
-        sysconfig.bootdir or "/boot",
-        sysconfig.image or "vmlinuz",
-        sysconfig.image_ext or "",
-    )
-    said = f"{folder.rstrip('/')}/{name}-{of}{ending}"
-    if said != f"/boot/vmlinuz-{of}":
-        return (said,)
-    places = [
-        said,
-        f"{modules_directory(sysconfig, machine)}/vmlinuz",
-        f"/boot/vmlinux-{of}",
-        f"/boot/Image-{of}",
-    ]
-    if machine.machine_id:
-        places += [f"/boot/{machine.machine_id}/{of}/linux", f"/boot/efi/{machine.machine_id}/{of}/linux"]
-    return tuple(places)
+MIB = 1 << 20
+CALLS = ("-a", "-s", "-c")  # which of the kernel's two calls kexec uses, or tries
+SIGNATURE_FAULTS = (  # ENODATA, ENOKEY, EKEYREJECTED, EBADMSG, ELIBBAD, ENOPKG: kernel/kexec_file.c, certs/
+    "No data available",
+    "Required key not available",
+    "Key was rejected by service",
+    "Bad message",
+    "Accessing a corrupted shared library",
+    "Package not installed",
+)
+ROOM_FAULTS = (
+    "Could not find a free area of memory",
+    "Cannot allocate memory",
+    "Cannot assign requested address",
+)
+BUSY = "Device or resource busy"
 
 
-def kernel_image(sysconfig: Sysconfig, machine: Machine, inventory: Inventory) -> str:
-    """The first of them that is there, "" where none is."""
-    places = kernel_images(sysconfig, machine)
-    return next((path for path in places if inventory.facts(path).kind is Kind.FILE), "")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadOrder:
+    """What kexec is told, paths as inside the root."""
 
+    kernel_image: str
+    initramfs: str
+    command_line: str
+    flags: tuple[str, ...]
 
-def problems(sysconfig: Sysconfig, machine: Machine, inventory: Inventory) -> Iterator[Problem]:
-    image = kernel_image(sysconfig, machine, inventory)
-    key = next(
-        (name for name in ("KDUMP_KERNELVER", "KDUMP_BOOTDIR", "KDUMP_IMG") if name in sysconfig.lines), ""
-    )
-    if not image:
-        places = kernel_images(sysconfig, machine)
-        yield Problem(
-            code="kernel-image-missing",
-            message=f"there is no kernel image for {release(sysconfig, machine)}: looked at {', '.join(places)}",
-            hint="install the kernel's package, or reboot into a kernel that is installed",
-            key=key,
+    @classmethod
+    def of(cls, armed: Armed) -> LoadOrder:
+        return cls(
+            kernel_image=armed.kernel_image,
+            initramfs=armed.initramfs,
+            command_line=armed.command_line,
+            flags=armed.kexec_flags,
         )
-    elif inventory.facts(image).unreadable:
-        yield Problem(
-            code="kernel-image-unreadable",
-            message=f"{image} cannot be read: {inventory.facts(image).unreadable}",
-        )
-    length = len(command_line(sysconfig, machine, capture_id="0" * 32).encode("utf-8", "surrogateescape"))
-    if length > commandline.LONGEST:
-        yield Problem(
-            code="command-line-too-long",
-            message=f"the capture kernel's command line has {length} bytes; {commandline.LONGEST} are the most",
-            hint="take words out of it with KDUMP_COMMANDLINE_REMOVE",
+
+    def argv(self, outside: Mapping[str, str]) -> tuple[str, ...]:
+        """`outside` says where the two files lie on the machine that runs kexec."""
+        return (
+            "kexec",
+            "-p",
+            *self.flags,
+            f"--initrd={outside[self.initramfs]}",
+            f"--command-line={self.command_line}",
+            outside[self.kernel_image],
         )
 
 
-def command_line(sysconfig: Sysconfig, machine: Machine, *, capture_id: str) -> str:
-    remove, append = sysconfig.command_line_remove, sysconfig.command_line_append
-    return commandline.capture(
-        base=machine.command_line if sysconfig.command_line in {None, ""} else sysconfig.command_line or "",
-        architecture=machine.architecture,
-        remove=None if remove is None else commandline.words(remove),
-        append=None if append is None else commandline.words(append),
-        capture_id=capture_id,
-    )
+def unload_argv(flags: tuple[str, ...]) -> tuple[str, ...]:
+    """By the call that was used to load: under lockdown the other one is refused, for unloading as well."""
+    call = next((flag for flag in flags if flag in CALLS), "-a")
+    return ("kexec", "-p", "-u", call)
 
 
-def kexec_flags(sysconfig: Sysconfig, machine: Machine) -> tuple[str, ...]:
-    """KEXEC_ARGS with exactly one system call chosen: `-s` where the kernel would refuse the other, `-a` by default."""
-    words = quoting.split(sysconfig.kexec_args or "")
-    chosen = [_CALLS[word] for word in words if word in _CALLS]
-    must_be_signed = machine.crash.secure_boot or machine.crash.lockdown is not Lockdown.NONE
-    call = "-s" if must_be_signed else (chosen[-1] if chosen else "-a")
-    return (call, *(word for word in words if word not in _CALLS and word not in _OURS))
+def is_busy(said: str) -> bool:
+    """Another load or unload is under way in the kernel; it ends by itself."""
+    return BUSY in said
 
 
-def load_plan(sysconfig: Sysconfig, machine: Machine, inventory: Inventory, *, capture_id: str) -> LoadPlan:
-    image = kernel_image(sysconfig, machine, inventory)
-    kept_by_kernel = machine.crash.cpu_hotplug and machine.crash.memory_hotplug
-    return LoadPlan(
-        kernel_image=image,
-        kernel_digest=inventory.facts(image).digest,
-        command_line=command_line(sysconfig, machine, capture_id=capture_id),
-        kexec_flags=kexec_flags(sysconfig, machine),
-        layout="" if kept_by_kernel else machine.layout,
-    )
+def load_fault(
+    *, status: int, reason: str, said: str, crash: CrashKernel, order: LoadOrder | None
+) -> Problem:
+    """Why kexec failed: from its exit status, its last words, and what the kernel says of itself.
+
+    `order` is None where something was to be unloaded. The facts come first: where they are an obstacle, the words
+    of kexec are only its echo.
+    """
+    if status == 127:
+        return Problem(
+            code="kexec-missing",
+            message="the program kexec is missing",
+            hint="install the package kexec-tools",
+        )
+    if crash.load_disabled:
+        return Problem(
+            code="load-disabled",
+            message="kernel.kexec_load_disabled is 1: nothing can be loaded or unloaded until a reboot",
+            hint="see who sets it in /etc/sysctl.d",
+        )
+    if crash.loads_left == 0:
+        return Problem(
+            code="load-limit",
+            message="kernel.kexec_load_limit_panic is used up: nothing can be loaded or unloaded until a reboot",
+            hint="see who sets it in /etc/sysctl.d",
+        )
+    if order is not None and crash.reserved_bytes == 0:
+        return Problem(
+            code="no-reserved-memory",
+            message="no memory is reserved for a crash kernel",
+            hint="add crashkernel= to the kernel's command line and reboot",
+        )
+    if is_busy(said):
+        return Problem(
+            code="kexec-busy",
+            message="the kernel is busy with another kexec call",
+            hint="kdumpd tries again by itself",
+        )
+    if any(words in said for words in SIGNATURE_FAULTS):
+        image = order.kernel_image if order is not None else "the kernel"
+        return Problem(
+            code="kexec-signature",
+            message=f"the signature of {image} is missing or not trusted by this kernel: {_tail(said)}",
+            hint="use a kernel signed by a key that this machine trusts",
+            file=order.kernel_image if order is not None else "",
+        )
+    if crash.lockdown is not Lockdown.NONE and "Operation not permitted" in said:
+        return Problem(
+            code="lockdown",
+            message=f"kernel lockdown ({crash.lockdown}) refuses the call: {_tail(said)}",
+            hint="a signed kernel can be loaded with -s; see KEXEC_ARGS",
+        )
+    if order is not None and any(words in said for words in ROOM_FAULTS):
+        return Problem(
+            code="image-too-big",
+            message=f"kernel and image do not fit the {crash.reserved_bytes // MIB} MiB that are reserved",
+            hint="reserve more with crashkernel= and reboot",
+        )
+    if order is not None and ("Exec format error" in said or "Cannot determine the file type" in said):
+        return Problem(
+            code="kexec-image",
+            message=f"{order.kernel_image} is no kernel that can be loaded here: {_tail(said)}",
+            file=order.kernel_image,
+        )
+    return Problem(code="kexec-failed", message=f"kexec {reason}", hint=_tail(said))
+
+
+def _tail(said: str) -> str:
+    """The last three lines of what a program said, as one."""
+    return "; ".join(line.strip() for line in said.strip().splitlines()[-3:])

@@ -1,0 +1,102 @@
+"""The doors of `--simulate`: every program is run for real but kexec, which flips a file under the root instead."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+from kdumpd.host.doors import Output, ProgramFailed
+from kdumpd.host.real import RealFiles, RealPrograms
+
+NEW = "/sys/kernel/kexec/crash_"
+OLD = "/sys/kernel/kexec_crash_"
+BAD_ARGUMENTS = 1
+FAILED = 255
+NOT_PERMITTED = "kexec_file_load failed: Operation not permitted\n"
+NOT_RESERVED = "Memory for crashkernel is not reserved\n"
+NO_ROOM = "Could not find a free area of memory of 0x1000 bytes...\n"
+
+
+class SimulatedPrograms(RealPrograms):
+    """As RealPrograms; `kexec -p` and `kexec -p -u` act on the crash kernel that the files under `root` describe."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self._simulated = RealFiles(root)
+
+    def find(self, name: str) -> str:
+        return "/usr/sbin/kexec" if name == "kexec" else super().find(name)
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float,
+        stdin: bytes = b"",
+        on_line: Callable[[str], None] | None = None,
+        environment: Mapping[str, str] | None = None,
+        good: frozenset[int] = frozenset({0}),
+        gentle: bool = False,
+    ) -> Output:
+        asked = tuple(argv)
+        if os.path.basename(asked[0]) != "kexec":
+            return await super().run(
+                asked,
+                timeout=timeout,
+                stdin=stdin,
+                on_line=on_line,
+                environment=environment,
+                good=good,
+                gentle=gentle,
+            )
+        status, said = self._kexec(asked[1:])
+        output = Output(argv=asked, status=status, stdout=b"", stderr=said.encode())
+        if on_line is not None and said:
+            on_line(said.rstrip())
+        if status not in good:
+            raise ProgramFailed(output, f"exit status {status}: {said.strip()}")
+        return output
+
+    def _kexec(self, arguments: tuple[str, ...]) -> tuple[int, str]:
+        """The same arguments, the same checks and the same words as the program and the kernel together."""
+        if "-p" not in arguments:
+            return BAD_ARGUMENTS, "only a crash kernel is simulated\n"
+        if self._word("/proc/sys/kernel/kexec_load_disabled") == "1":
+            return FAILED, NOT_PERMITTED
+        if self._word("/proc/sys/kernel/kexec_load_limit_panic") == "0":
+            return FAILED, NOT_PERMITTED
+        where = NEW if self._simulated.exists(f"{NEW}loaded") else OLD
+        if "-u" in arguments:
+            self._flip(where, "0")
+            return 0, ""
+        kernels = [each for each in arguments if not each.startswith("-")]
+        images = [each.partition("=")[2] for each in arguments if each.startswith("--initrd=")]
+        command_lines = [each for each in arguments if each.startswith("--command-line=")]
+        if len(kernels) != 1 or len(images) != 1 or len(command_lines) != 1:
+            return BAD_ARGUMENTS, "one kernel, one --initrd= and one --command-line= are expected\n"
+        reserved = self._word(f"{where}size")
+        if reserved in {"", "0"}:
+            return FAILED, NOT_RESERVED
+        size = 0
+        for path in (*kernels, *images):
+            if not self._is_inside(path) or not os.path.isfile(path):
+                return FAILED, f"Cannot open `{path}': No such file or directory\n"
+            size += os.path.getsize(path)
+        if size > int(reserved):
+            self._flip(where, "0")  # the kernel has let go of the old image by then
+            return FAILED, NO_ROOM
+        self._flip(where, "1")
+        return 0, ""
+
+    def _flip(self, where: str, value: str) -> None:
+        self._simulated.poke(f"{where}loaded", f"{value}\n")
+
+    def _is_inside(self, path: str) -> bool:
+        root = self._simulated.root
+        return root == "/" or os.path.realpath(path).startswith(f"{root}/")
+
+    def _word(self, path: str) -> str:
+        try:
+            return self._simulated.read_text(path).strip()
+        except OSError:
+            return ""
