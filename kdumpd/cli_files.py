@@ -62,7 +62,7 @@ def set_directive(path: str, key: str, values: Sequence[str]) -> Outcome:
 
     A file that does not exist yet is made. Warnings about the new value are in the output of a success too.
     """
-    return _changed(path, key, tuple(values), may_be_new=True)
+    return _changed(path, key, tuple(values) or ("",), may_be_new=True)
 
 
 def unset_directive(path: str, key: str) -> Outcome:

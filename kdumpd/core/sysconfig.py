@@ -30,7 +30,7 @@ class Sysconfig:
     kmsgloglevel: int | None = None
     """0 nothing to 4 debug."""
     fadump_command_line_append: str | None = None
-    lines: Mapping[str, int] = field(default=MappingProxyType({}), compare=False)
+    lines: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}), compare=False)
     """Variable -> the line that sets it last."""
 
 
