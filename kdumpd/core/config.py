@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -31,6 +32,9 @@ __all__ = ["Config", "DracutMount", "FailureAction", "FinalAction", "Reading", "
 
 LONGEST_SHOWN = 300
 """Characters of a message; a line of a megabyte is not repeated in the journal."""
+
+MOST_GUESSES = 50
+"""Of what an unknown directive was meant to be, which takes time; a file with more of them is no kdump.conf."""
 
 LEAST_MOUNT_WORDS = 3
 """Device, mount point and type; the options may be missing."""
@@ -138,9 +142,14 @@ def read(document: Document, *, file: str) -> Reading:
 
 def printable(text: str) -> str:
     """`text` fit for a terminal, the journal and D-Bus: what cannot be printed is escaped, and it is cut to a length."""
+    if text.isprintable() and len(text) <= LONGEST_SHOWN:
+        return text
     if len(text) > LONGEST_SHOWN:
         text = f"{text[: LONGEST_SHOWN - 60]} ... {text[-50:]}"
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+_STRAY_BYTES = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -149,7 +158,8 @@ class _Draft:
 
     values: dict[str, Value | DracutMount] = field(default_factory=dict)
     module_options: dict[str, list[str]] = field(default_factory=dict)
-    blacklist: list[str] = field(default_factory=list)
+    blacklist: dict[str, None] = field(default_factory=dict)
+    guesses: int = 0
     lines: dict[str, Line] = field(default_factory=dict)
     target_lines: list[Line] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -171,14 +181,16 @@ def _read_line(draft: _Draft, line: Line) -> None:
         return
     setting = SETTINGS.get(line.key)
     if setting is None:
-        draft.refuse(line, "unknown-directive", f"`{line.key}` is no directive", _meant_by(line))
+        draft.guesses += 1
+        hint = _meant_by(line) if draft.guesses <= MOST_GUESSES else ""
+        draft.refuse(line, "unknown-directive", f"`{line.key}` is no directive", hint)
         return
     if _has_stray_bytes(line.key + line.value):
         draft.refuse(
             line, "not-utf-8", f"the value of `{line.key}` is not valid UTF-8", "save the file as UTF-8"
         )
         return
-    if any(not char.isprintable() and char != "\t" for char in line.value):
+    if not line.value.replace("\t", " ").isprintable():
         draft.refuse(
             line, "bad-character", f"the value of `{line.key}` holds a character that cannot be printed"
         )
@@ -223,7 +235,7 @@ def _read_setting(draft: _Draft, line: Line, setting: Setting) -> None:
         case "options", (str(module), str(options)):
             draft.module_options.setdefault(module, []).append(options)
         case "blacklist", tuple(names):
-            draft.blacklist += (name for name in names if name not in draft.blacklist)
+            draft.blacklist |= dict.fromkeys(names)
         case _:
             draft.values[setting.config_field] = parsed.value
 
@@ -258,11 +270,10 @@ def _settle_target(draft: _Draft) -> None:
     mounts = _dracut_mounts(draft.values.get("dracut_args"))
     named = [*draft.target_lines, *([arguments] * len(mounts) if arguments else [])]
     for line in named[1:]:
-        others = " and ".join(str(other.number) for other in named if other is not line) or str(line.number)
         draft.refuse(
             line,
             "two-targets",
-            f"`{line.key}` names a second target, beside line {others}",
+            f"`{line.key}` names a second target, beside line {named[0].number}",
             "a dump goes to exactly one target; leave one",
         )
     if arguments is None or not mounts:
@@ -356,4 +367,4 @@ def _settle_collector(draft: _Draft) -> None:
 
 def _has_stray_bytes(text: str) -> bool:
     """Bytes that are not UTF-8 stand as lone surrogates in a text read with surrogateescape."""
-    return any(0xD800 <= ord(char) <= 0xDFFF for char in text)
+    return _STRAY_BYTES.search(text) is not None

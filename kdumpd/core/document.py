@@ -7,7 +7,7 @@ one pair of double quotes around the value is removed; only a line feed ends a l
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from typing import NamedTuple
@@ -144,7 +144,7 @@ class Document:
         for place, line in enumerate(self.lines):
             if line.is_setting and line.key == old:
                 changed = line.with_key(new).with_value(value)
-                return _numbered((*self.lines[:place], changed, *self.lines[place + 1 :]))
+                return Document(lines=(*self.lines[:place], changed, *self.lines[place + 1 :]))
         raise KeyError(old)
 
     def _with_changed(self, key: str, values: Sequence[str], places: Sequence[int]) -> Document:
@@ -199,7 +199,8 @@ class Document:
 
 def parse(text: str) -> Document:
     """Never refuses: whatever is no setting is a line all the same. `parse(text).render() == text`."""
-    return _numbered(_line(line, number=0) for line in _LINES.findall(text))
+    lines = enumerate(_LINES.findall(text), start=1)
+    return Document(lines=tuple(_line(line, number=number) for number, line in lines))
 
 
 def key_problem(key: str) -> Problem | None:
@@ -218,7 +219,7 @@ def value_problem(value: str) -> Problem | None:
         why = "a `#` would begin a comment there, also inside quotes"
     elif value != value.strip(_BLANKS):
         why = "blanks at its beginning or end would be lost"
-    elif any(0xD800 <= ord(char) <= 0xDFFF for char in value):
+    elif _STRAY_BYTES.search(value):
         why = "it is not valid UTF-8"
     elif not_printable := _UNPRINTABLE.search(value):
         why = f"it holds the character U+{ord(not_printable[0]):04X}"
@@ -233,6 +234,7 @@ _LINES = re.compile(r"[^\n]*\n|[^\n]+")
 _BLANKS = " \t\r\n\v\f\ufeff"
 _SETTING = re.compile(r"([^ \t]+)([ \t]*)(.*)", re.DOTALL)
 _UNWRITABLE_IN_KEY = re.compile(r"[\s#\x00-\x1f\x7f\ud800-\udfff\ufeff]")
+_STRAY_BYTES = re.compile("[\ud800-\udfff]")
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -252,10 +254,6 @@ def _line(text: str, *, number: int) -> Line:
         value_span=Span(value_start, value_end),
         content_end=comment if comment >= 0 else value_end,
     )
-
-
-def _numbered(lines: Iterator[Line] | Sequence[Line]) -> Document:
-    return Document(lines=tuple(replace(line, number=number) for number, line in enumerate(lines, start=1)))
 
 
 def _is_quoted(text: str) -> bool:

@@ -404,3 +404,13 @@ def test_a_whole_configuration_of_rhel_6() -> None:
     assert config.module_options == (("bnx2", "disable_msi=1"),)
     assert config.blacklist == ("drm", "radeon", "snd")
     assert config.failure_action is FailureAction.DUMP_TO_ROOTFS
+
+
+@pytest.mark.parametrize(
+    "line", ["x{}\n", "ext4 /dev/sd{}\n", "blacklist m{}\n", "options m{} a\n", "path /{}\n"]
+)
+def test_a_file_of_ten_thousand_lines_is_read_to_its_end(line: str) -> None:
+    text = "".join(line.format(number) for number in range(10_000))
+    reading = read(parse(text), file=FILE)
+    assert (reading.config is None) == bool(reading.problems)
+    assert not reading.problems or reading.problems[-1].line == 10_000
