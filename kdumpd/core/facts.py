@@ -158,3 +158,68 @@ def _unhexed(text: str) -> str:
         text.encode("utf-8", "surrogateescape"),
     )
     return encoded.decode("utf-8", "surrogateescape")
+
+
+def posix_timezone(zone: bytes) -> str:
+    """The TZ string that ends /etc/localtime (tzfile(5), version 2 or later); "" for UTC and for anything else."""
+    if not zone.startswith(b"TZif") or zone[4:5] < b"2" or not zone.endswith(b"\n"):
+        return ""
+    text = zone[:-1].rpartition(b"\n")[2].decode("ascii", "replace")
+    return "" if text in {"UTC0", "GMT0"} or not text.isprintable() else text
+
+
+def interpreter(beginning: bytes) -> tuple[str, str]:
+    """The program that a `#!` line names, and its first argument; two empty texts where there is no such line."""
+    if not beginning.startswith(b"#!"):
+        return "", ""
+    words = beginning[2:].partition(b"\n")[0].decode("utf-8", "surrogateescape").split(maxsplit=1)
+    return (words[0] if words else ""), (words[1].strip() if len(words) > 1 else "")
+
+
+def is_elf_program(beginning: bytes) -> bool:
+    """Whether an ELF file is a program or a shared library, not an object such as a kernel module."""
+    if not beginning.startswith(b"\x7fELF") or len(beginning) < 18:
+        return False
+    kind = int.from_bytes(beginning[16:18], "little" if beginning[5] == 1 else "big")
+    return kind in {2, 3}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Libraries:
+    """What a program's loader would open: absolute paths, and names that it does not find."""
+
+    found: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+def parse_ldd(text: str, *, only: str = "") -> Mapping[str, Libraries]:
+    """The output of ldd by program; `only` is its name where ldd was asked for one and so does not say it.
+
+    A program without libraries (`statically linked`, `not a dynamic executable`) has none.
+    """
+    found: dict[str, dict[str, None]] = {only: {}} if only else {}
+    missing: dict[str, list[str]] = {}
+    program = only
+    for line in text.splitlines():
+        if line.endswith(":") and not line[:1].isspace():
+            program = line[:-1]
+            found.setdefault(program, {})
+            continue
+        name, arrow, rest = line.strip().partition(" => ")
+        where = re.sub(r" \(0x[0-9a-f]+\)$", "", rest if arrow else name)
+        if arrow and where.startswith("not found"):
+            missing.setdefault(program, []).append(name)
+        elif where.startswith("/") and program in found:
+            found[program][where] = None
+    return MappingProxyType(
+        {
+            program: Libraries(found=tuple(paths), missing=tuple(missing.get(program, ())))
+            for program, paths in found.items()
+        }
+    )
+
+
+def crash_kernel_bytes(iomem: str) -> int:
+    """The sum of the `Crash kernel` ranges of /proc/iomem; 0 for readers without CAP_SYS_ADMIN."""
+    ranges = re.findall(r"^\s*([0-9a-f]+)-([0-9a-f]+) : Crash kernel", iomem, re.MULTILINE)
+    return sum(int(last, 16) - int(first, 16) + 1 for first, last in ranges if int(last, 16))

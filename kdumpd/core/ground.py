@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from kdumpd.core import loading, locate
+from kdumpd.core import capture_kernel, locate
 from kdumpd.core.config import Config, FailureAction
 from kdumpd.core.contents import merged
 from kdumpd.core.environment import Module
@@ -47,7 +47,7 @@ class Ground:
         """Drivers first, then file systems; a kernel other than the running one is asked by modalias as well."""
         located = [self.target, *([self.root] if self.root else [])]
         others: tuple[str, ...] = ()
-        if loading.release(self.sysconfig, self.machine) != self.machine.kernel_release:
+        if capture_kernel.release(self.sysconfig, self.machine) != self.machine.kernel_release:
             others = tuple(
                 module
                 for one in located
@@ -107,7 +107,7 @@ def module_file(ground: Ground, name: str, inventory: Inventory) -> ModuleFile:
 
 def module_problems(ground: Ground) -> Iterable[Problem]:
     config, modules = ground.config, ground.modules
-    of = loading.release(ground.sysconfig, ground.machine)
+    of = capture_kernel.release(ground.sysconfig, ground.machine)
     whole = modules.closure(ground.storage_modules)
     served = {"ext2": "ext4", "ext3": "ext4"}
     for name in whole.unknown:

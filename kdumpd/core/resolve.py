@@ -7,8 +7,8 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from kdumpd import __version__, agent
+from kdumpd.core import capture_kernel, locate, packages
 from kdumpd.core import hooks as own_programs
-from kdumpd.core import loading, locate, packages
 from kdumpd.core.config import Config
 from kdumpd.core.contents import SKELETON, Contents
 from kdumpd.core.environment import AfterDump, AfterFailure, CaptureEnvironment, TargetKind, render
@@ -76,7 +76,7 @@ def wants(
     needs = ground.needs if ground else Needs()
     collector = config.core_collector[0]
     named = {hook.path for hook in own_programs.named(config)}
-    kernel = loading.kernel_images(sysconfig, machine)
+    kernel = capture_kernel.kernel_images(sysconfig, machine)
     module_files = {ground.modules.path(name) for name in image_modules(ground)} if ground else set[str]()
     return Wants(
         files=frozenset(
@@ -90,7 +90,7 @@ def wants(
             }
         ),
         directories=frozenset(own_programs.FOLDERS),
-        modules_directory=loading.modules_directory(sysconfig, machine),
+        modules_directory=capture_kernel.modules_directory(sysconfig, machine),
     )
 
 
@@ -112,7 +112,7 @@ def resolve(
     problems = [
         *search.problems,
         *_unserved(config, tuning),
-        *loading.problems(sysconfig, machine, inventory),
+        *capture_kernel.problems(sysconfig, machine, inventory),
         *_missing_programs(inventory),
         *hooks.problems,
     ]
@@ -131,7 +131,7 @@ def resolve(
     base = BasePlan(
         engine=Engine.DIRECT,
         recipe=BASE_RECIPE,
-        kernel_release=loading.release(sysconfig, machine),
+        kernel_release=capture_kernel.release(sysconfig, machine),
         compression_level=tuning.compression_level,
         modules=module_files,
         items=base_contents.sorted_items,
@@ -155,7 +155,7 @@ def resolve(
     plan = Plan(
         base=base,
         overlay=_overlay(overlay_contents, replace(environment, capture_id=capture_id)),
-        load=loading.load_plan(sysconfig, machine, inventory, capture_id=capture_id),
+        load=capture_kernel.load_plan(sysconfig, machine, inventory, capture_id=capture_id),
         engine_reason=_engine_reason(ground),
         target=_told(ground),
         working_set_bytes=_working_set(ground),
@@ -207,7 +207,7 @@ def _missing_programs(inventory: Inventory) -> Iterable[Problem]:
 def _no_modules(sysconfig: Sysconfig, machine: Machine) -> Problem:
     return Problem(
         code="no-modules",
-        message=f"{loading.modules_directory(sysconfig, machine)} has no modules.dep: the modules of the capture "
+        message=f"{capture_kernel.modules_directory(sysconfig, machine)} has no modules.dep: the modules of the capture "
         "kernel are not known",
         hint="install the kernel's package, run depmod, or reboot into a kernel that is installed",
         key="KDUMP_KERNELVER" if "KDUMP_KERNELVER" in sysconfig.lines else "",

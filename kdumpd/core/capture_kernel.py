@@ -1,0 +1,115 @@
+"""How the capture kernel is loaded: which kernel image, with which flags of kexec, and the cpus and memory it covers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kdumpd.core import commandline, quoting
+from kdumpd.core.inventory import Inventory, Kind
+from kdumpd.core.machine import Lockdown, Machine
+from kdumpd.core.plan import LoadPlan
+from kdumpd.core.problems import Problem
+from kdumpd.core.sysconfig import Sysconfig
+
+_CALLS = {
+    **dict.fromkeys(("-s", "--kexec-file-syscall"), "-s"),
+    **dict.fromkeys(("-c", "--kexec-syscall"), "-c"),
+    **dict.fromkeys(("-a", "--kexec-syscall-auto"), "-a"),
+}
+_OURS = frozenset({"-p", "--load-panic", "-l", "--load", "-u", "--unload"})
+
+
+def release(sysconfig: Sysconfig, machine: Machine) -> str:
+    """The release of the kernel that captures: KDUMP_KERNELVER, else the running one."""
+    return sysconfig.kernel_version or machine.kernel_release
+
+
+def modules_directory(sysconfig: Sysconfig, machine: Machine) -> str:
+    return f"/lib/modules/{release(sysconfig, machine)}"
+
+
+def kernel_images(sysconfig: Sysconfig, machine: Machine) -> tuple[str, ...]:
+    """Where the kernel image may be, the likeliest first; only one place where KDUMP_BOOTDIR and its like say so."""
+    of = release(sysconfig, machine)
+    folder, name, ending = (
+        sysconfig.bootdir or "/boot",
+        sysconfig.image or "vmlinuz",
+        sysconfig.image_ext or "",
+    )
+    said = f"{folder.rstrip('/')}/{name}-{of}{ending}"
+    if said != f"/boot/vmlinuz-{of}":
+        return (said,)
+    places = [
+        said,
+        f"{modules_directory(sysconfig, machine)}/vmlinuz",
+        f"/boot/vmlinux-{of}",
+        f"/boot/Image-{of}",
+    ]
+    if machine.machine_id:
+        places += [f"/boot/{machine.machine_id}/{of}/linux", f"/boot/efi/{machine.machine_id}/{of}/linux"]
+    return tuple(places)
+
+
+def kernel_image(sysconfig: Sysconfig, machine: Machine, inventory: Inventory) -> str:
+    """The first of them that is there, "" where none is."""
+    places = kernel_images(sysconfig, machine)
+    return next((path for path in places if inventory.facts(path).kind is Kind.FILE), "")
+
+
+def problems(sysconfig: Sysconfig, machine: Machine, inventory: Inventory) -> Iterator[Problem]:
+    image = kernel_image(sysconfig, machine, inventory)
+    key = next(
+        (name for name in ("KDUMP_KERNELVER", "KDUMP_BOOTDIR", "KDUMP_IMG") if name in sysconfig.lines), ""
+    )
+    if not image:
+        places = kernel_images(sysconfig, machine)
+        yield Problem(
+            code="kernel-image-missing",
+            message=f"there is no kernel image for {release(sysconfig, machine)}: looked at {', '.join(places)}",
+            hint="install the kernel's package, or reboot into a kernel that is installed",
+            key=key,
+        )
+    elif inventory.facts(image).unreadable:
+        yield Problem(
+            code="kernel-image-unreadable",
+            message=f"{image} cannot be read: {inventory.facts(image).unreadable}",
+        )
+    length = len(command_line(sysconfig, machine, capture_id="0" * 32).encode("utf-8", "surrogateescape"))
+    if length > commandline.LONGEST:
+        yield Problem(
+            code="command-line-too-long",
+            message=f"the capture kernel's command line has {length} bytes; {commandline.LONGEST} are the most",
+            hint="take words out of it with KDUMP_COMMANDLINE_REMOVE",
+        )
+
+
+def command_line(sysconfig: Sysconfig, machine: Machine, *, capture_id: str) -> str:
+    remove, append = sysconfig.command_line_remove, sysconfig.command_line_append
+    return commandline.capture(
+        base=machine.command_line if sysconfig.command_line in {None, ""} else sysconfig.command_line or "",
+        architecture=machine.architecture,
+        remove=None if remove is None else commandline.words(remove),
+        append=None if append is None else commandline.words(append),
+        capture_id=capture_id,
+    )
+
+
+def kexec_flags(sysconfig: Sysconfig, machine: Machine) -> tuple[str, ...]:
+    """KEXEC_ARGS with exactly one system call chosen: `-s` where the kernel would refuse the other, `-a` by default."""
+    words = quoting.split(sysconfig.kexec_args or "")
+    chosen = [_CALLS[word] for word in words if word in _CALLS]
+    must_be_signed = machine.crash.secure_boot or machine.crash.lockdown is not Lockdown.NONE
+    call = "-s" if must_be_signed else (chosen[-1] if chosen else "-a")
+    return (call, *(word for word in words if word not in _CALLS and word not in _OURS))
+
+
+def load_plan(sysconfig: Sysconfig, machine: Machine, inventory: Inventory, *, capture_id: str) -> LoadPlan:
+    image = kernel_image(sysconfig, machine, inventory)
+    kept_by_kernel = machine.crash.cpu_hotplug and machine.crash.memory_hotplug
+    return LoadPlan(
+        kernel_image=image,
+        kernel_digest=inventory.facts(image).digest,
+        command_line=command_line(sysconfig, machine, capture_id=capture_id),
+        kexec_flags=kexec_flags(sysconfig, machine),
+        layout="" if kept_by_kernel else machine.layout,
+    )

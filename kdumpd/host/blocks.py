@@ -1,0 +1,106 @@
+"""The block devices of a machine as /sys/class/block and udev's database have them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from kdumpd.core.facts import Contents, md_uuid, number, parse_udev
+from kdumpd.core.machine import BlockDevice, Driver
+from kdumpd.host.doors import Files
+
+BLOCK = "/sys/class/block"
+SECTOR_BYTES = 512  # the unit of every size in /sys/class/block, whatever the disk's own
+_OFTEN_EMPTY = ("loop", "ram", "nbd", "zram", "fd", "sr")
+
+
+def text(files: Files, path: str) -> str:
+    """One small file without its last newline; "" where it is missing or cannot be read."""
+    try:
+        return files.read_text(path).rstrip("\n")
+    except OSError:
+        return ""
+
+
+def block_devices(files: Files) -> tuple[BlockDevice, ...]:
+    """All of them, by name; loop devices and their like only where they have a size."""
+    parents: dict[str, Driver | None] = {}
+    found = (_device(files, name, parents) for name in files.names(BLOCK))
+    return tuple(device for device in found if device.size_bytes or not device.name.startswith(_OFTEN_EMPTY))
+
+
+def with_contents(device: BlockDevice, contents: Contents) -> BlockDevice:
+    return replace(
+        device,
+        contents=contents.contents,
+        uuid=contents.uuid,
+        uuid_sub=contents.uuid_sub,
+        label=contents.label,
+        part_uuid=contents.part_uuid,
+        part_label=contents.part_label,
+        links=contents.links,
+        dm_name=device.dm_name or contents.dm_name,
+        md_uuid=device.md_uuid or contents.md_uuid,
+        md_level=device.md_level or contents.md_level,
+    )
+
+
+def _device(files: Files, name: str, parents: dict[str, Driver | None]) -> BlockDevice:
+    path = files.real(f"{BLOCK}/{name}")
+    at = text(files, f"{path}/dev")
+    is_partition = files.exists(f"{path}/partition")
+    device = BlockDevice(
+        name=name,
+        number=at,
+        size_bytes=number(text(files, f"{path}/size")) * SECTOR_BYTES,
+        read_only=text(files, f"{path}/ro") == "1",
+        disk=path.rpartition("/")[0].rpartition("/")[2] if is_partition else "",
+        slaves=files.names(f"{path}/slaves"),
+        drivers=tuple(_drivers(files, path, parents)),
+        sysfs=path,
+        dm_name=text(files, f"{path}/dm/name"),
+        dm_uuid=text(files, f"{path}/dm/uuid"),
+        md_level=text(files, f"{path}/md/level"),
+        md_uuid=md_uuid(text(files, f"{path}/md/uuid")),
+    )
+    record = text(files, f"/run/udev/data/b{at}") if at else ""
+    return with_contents(device, parse_udev(record)) if record else device
+
+
+def _drivers(files: Files, path: str, parents: dict[str, Driver | None]) -> Iterator[Driver]:
+    """Of every parent that has one, from the device up."""
+    for start in (path, *_controllers(files, path)):
+        parent = start
+        while parent.count("/") > 3:  # below /sys/devices/<root of a tree>
+            if parent not in parents:
+                parents[parent] = _driver(files, parent)
+            driver = parents[parent]
+            if driver is not None:
+                yield driver
+            parent = parent.rpartition("/")[0]
+
+
+def _controllers(files: Files, path: str) -> Iterator[str]:
+    """The kernel's own NVMe multipath hangs a namespace under a subsystem, which links to its controllers."""
+    folder, marker, rest = path.partition("/nvme-subsystem/")
+    if not marker:
+        return
+    subsystem = f"{folder}{marker}{rest.partition('/')[0]}"
+    for name in files.names(subsystem):
+        if name.startswith("nvme") and name[4:].isdecimal():
+            yield files.real(f"{subsystem}/{name}")
+
+
+def _driver(files: Files, path: str) -> Driver | None:
+    driver = files.link(f"{path}/driver")
+    if not driver:
+        return None
+    module = files.link(f"{path}/driver/module").rpartition("/")[2]
+    # A built-in driver has a directory below /sys/module as well, but no state of loading.
+    is_loadable = bool(module) and files.exists(f"/sys/module/{module}/initstate")
+    return Driver(
+        name=driver.rpartition("/")[2],
+        subsystem=files.link(f"{path}/subsystem").rpartition("/")[2],
+        module=module if is_loadable else "",
+        modalias=text(files, f"{path}/modalias"),
+    )

@@ -1,0 +1,244 @@
+"""Reads the machine through the doors: what it is, the modules of its kernel, and the files a plan may need."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from kdumpd.core import facts, mounts
+from kdumpd.core.facts import Libraries
+from kdumpd.core.inventory import FileFacts, Inventory, Kind, Wants
+from kdumpd.core.machine import BlockDevice, CrashKernel, KernelFiles, Machine
+from kdumpd.core.modules import ModuleIndex, parse_index
+from kdumpd.host.blocks import block_devices, text, with_contents
+from kdumpd.host.doors import Files, ProgramFailed, Programs
+
+SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+MODPROBE_FOLDERS = ("/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d", "/usr/lib/modprobe.d")
+"""modprobe.d(5): of two files with one name, the one in the earlier folder counts."""
+ASK_SECONDS = 30.0
+BEGINNING_BYTES = 256  # BINPRM_BUF_SIZE: what the kernel reads of a program to find its interpreter
+_FOUND_NOTHING = frozenset({0, 2})  # of blkid(8)
+_NOT_DYNAMIC = frozenset({0, 1})  # of ldd, when any of its arguments is no dynamic program
+
+
+async def machine(files: Files, programs: Programs) -> Machine:
+    """One look at the machine.
+
+    What disks hold is read from udev's database, from which lsblk has it as well; blkid reads the disks themselves
+    where that database says nothing, which in a copy of another machine's files has to be everywhere else: there are
+    no devices to read.
+    """
+    seen = await asyncio.to_thread(look, files)
+    silent = [device for device in seen.devices if not _is_told(device)]
+    nodes = {files.outside(path): path for device in silent if (path := _node(files, device))}
+    if not nodes or not programs.find("blkid"):
+        return seen
+    try:
+        said = await programs.run(
+            ["blkid", "-c", "/dev/null", "-o", "export", *nodes], timeout=ASK_SECONDS, good=_FOUND_NOTHING
+        )
+    except ProgramFailed:
+        return seen  # a device without known contents becomes a Problem of the target that needs it
+    contents = facts.parse_blkid(said.stdout.decode("utf-8", "surrogateescape"))
+    told = {nodes[node]: each for node, each in contents.items() if node in nodes}
+    devices = tuple(
+        with_contents(device, told[f"/dev/{device.name}"]) if f"/dev/{device.name}" in told else device
+        for device in seen.devices
+    )
+    return replace(seen, devices=devices)
+
+
+def look(files: Files) -> Machine:
+    """All of the machine that is in files. Never raises for a file that is missing or not readable."""
+    iomem, meminfo = text(files, "/proc/iomem"), text(files, "/proc/meminfo")
+    release = text(files, "/proc/sys/kernel/osrelease")
+    machine_id = text(files, "/etc/machine-id")
+    present = text(files, "/sys/devices/system/cpu/present")
+    memory = sum(last - first + 1 for first, last in facts.system_ram(iomem) if last)
+    return Machine(
+        architecture=text(files, "/proc/sys/kernel/arch") or os.uname().machine,
+        kernel_release=release,
+        host_name=text(files, "/proc/sys/kernel/hostname") or text(files, "/etc/hostname"),
+        machine_id=machine_id,
+        boot_id=text(files, "/proc/sys/kernel/random/boot_id"),
+        command_line=text(files, "/proc/cmdline"),
+        memory_bytes=memory or facts.memory_total(meminfo),
+        cpus=facts.count_of_list(present),
+        layout=facts.layout(cpus_present=present, iomem=iomem),
+        crash=_crash_kernel(files, iomem),
+        mounts=mounts.parse_mountinfo(
+            text(files, "/proc/1/mountinfo") or text(files, "/proc/self/mountinfo")
+        ),
+        fstab=mounts.parse_fstab(text(files, "/etc/fstab")),
+        devices=block_devices(files),
+        kernels=tuple(_kernels(files, release)),
+        timezone=facts.posix_timezone(_bytes(files, "/etc/localtime")),
+    )
+
+
+def kernel_modules(files: Files, directory: str) -> ModuleIndex:
+    """What depmod wrote in `directory`; the parsed index is kept as long as the texts stay the same."""
+    return parse_index(
+        directory=directory,
+        dep=text(files, f"{directory}/modules.dep"),
+        softdep=text(files, f"{directory}/modules.softdep"),
+        builtin=text(files, f"{directory}/modules.builtin"),
+        alias=text(files, f"{directory}/modules.alias"),
+        modprobe=_modprobe(files),
+    )
+
+
+async def inventory(files: Files, programs: Programs, wants: Wants) -> Inventory:
+    """Facts of all that is wanted, and of all that it needs in turn: interpreters, libraries, their targets.
+
+    Libraries are those that ldd says, which asks the loader of this machine: under another root it answers for the
+    libraries here, and those that the root does not have are told as missing.
+    """
+    named = {name: path for name in sorted(wants.programs) if (path := programs.find(name))}
+    ahead = {*wants.files, *named.values()}
+    found = await asyncio.to_thread(_folders, files, wants.directories)
+    ahead |= {f"{folder.path}/{name}" for folder in found.values() for name in folder.entries}
+    beginnings: dict[str, bytes] = {}
+    while ahead:
+        read = await asyncio.to_thread(_facts_of, files, sorted(ahead), beginnings)
+        read = {
+            path: _with_interpreter(each, beginnings.get(path, b""), programs) for path, each in read.items()
+        }
+        read = await _with_libraries(files, programs, read, beginnings)
+        found |= read
+        needed = {path for each in read.values() for path in (*each.libraries, each.interpreter) if path}
+        ahead = needed - found.keys()
+    return Inventory(files=MappingProxyType(found), programs=MappingProxyType(named))
+
+
+def _crash_kernel(files: Files, iomem: str) -> CrashKernel:
+    new, old = "/sys/kernel/kexec/crash_", "/sys/kernel/kexec_crash_"
+    layout, prefix = ("new", new) if files.exists(f"{new}loaded") else ("old", old)
+    if not files.exists(f"{prefix}loaded"):
+        layout = ""
+    # The size cannot be read while a load is running (EBUSY); the reservation stands in iomem as well.
+    reserved = facts.number(text(files, f"{prefix}size")) or facts.crash_kernel_bytes(iomem)
+    fadump = text(files, "/sys/kernel/fadump/enabled") or text(files, "/sys/kernel/fadump_enabled")
+    return CrashKernel(
+        layout=layout,
+        loaded=text(files, f"{prefix}loaded") == "1",
+        reserved_bytes=reserved,
+        load_disabled=text(files, "/proc/sys/kernel/kexec_load_disabled") == "1",
+        loads_left=facts.number(text(files, "/proc/sys/kernel/kexec_load_limit_panic"), otherwise=-1),
+        lockdown=facts.parse_lockdown(text(files, "/sys/kernel/security/lockdown")),
+        secure_boot=facts.is_secure_boot(_bytes(files, SECURE_BOOT)),
+        cpu_hotplug=text(files, "/sys/devices/system/cpu/crash_hotplug") == "1",
+        memory_hotplug=text(files, "/sys/devices/system/memory/crash_hotplug") == "1",
+        fadump=fadump == "1",
+    )
+
+
+def _kernels(files: Files, running: str) -> Iterable[KernelFiles]:
+    for release in sorted({*files.names("/lib/modules"), *([running] if running else [])}):
+        modules = f"/lib/modules/{release}"
+        images = (f"/boot/vmlinuz-{release}", f"{modules}/vmlinuz", f"/boot/vmlinux-{release}")
+        image = next((path for path in images if files.exists(path)), "")
+        has_modules = files.exists(f"{modules}/modules.dep")
+        if image or has_modules:
+            yield KernelFiles(release=release, image=image, modules=modules if has_modules else "")
+
+
+def _is_told(device: BlockDevice) -> bool:
+    return bool(device.contents or device.uuid or device.links or device.part_uuid)
+
+
+def _node(files: Files, device: BlockDevice) -> str:
+    path = f"/dev/{device.name.replace('!', '/')}"
+    return path if device.size_bytes and files.stat(path).kind is Kind.BLOCK else ""
+
+
+def _bytes(files: Files, path: str) -> bytes:
+    try:
+        return files.read_bytes(path)
+    except OSError:
+        return b""
+
+
+def _modprobe(files: Files) -> str:
+    """All of modprobe.d in the order of names."""
+    chosen: dict[str, str] = {}
+    for folder in MODPROBE_FOLDERS:
+        for name in files.names(folder):
+            if name.endswith(".conf"):
+                chosen.setdefault(name, f"{folder}/{name}")
+    return "\n".join(text(files, path) for _, path in sorted(chosen.items()))
+
+
+def _folders(files: Files, paths: Iterable[str]) -> dict[str, FileFacts]:
+    found = {}
+    for path in sorted(paths):
+        kind = files.stat(path).kind
+        entries = files.names(path) if kind is Kind.DIRECTORY else ()
+        found[path] = FileFacts(path=path, kind=kind, real=files.real(path), entries=entries)
+    return found
+
+
+def _facts_of(files: Files, paths: Iterable[str], beginnings: dict[str, bytes]) -> dict[str, FileFacts]:
+    return {path: _file(files, path, beginnings) for path in paths}
+
+
+def _file(files: Files, path: str, beginnings: dict[str, bytes]) -> FileFacts:
+    try:
+        seen = files.stat(path)
+        real = files.real(path)
+        if seen.kind is not Kind.FILE:
+            return FileFacts(path=path, kind=seen.kind, real=real, mode=seen.mode & 0o7777)
+        digest = files.digest(path)
+        beginnings[path] = files.read_bytes(path, limit=BEGINNING_BYTES)
+    except OSError as fault:
+        return FileFacts(path=path, kind=Kind.FILE, real=path, unreadable=fault.strerror or str(fault))
+    return FileFacts(
+        path=path,
+        kind=Kind.FILE,
+        real=real,
+        mode=seen.mode & 0o7777,
+        size_bytes=seen.size_bytes,
+        digest=digest,
+    )
+
+
+def _with_interpreter(each: FileFacts, beginning: bytes, programs: Programs) -> FileFacts:
+    """`#!/usr/bin/env NAME` is run by NAME, wherever it is; one that is nowhere is told as /usr/bin/NAME."""
+    program, argument = facts.interpreter(beginning)
+    if program.endswith("/env") and argument and not argument.startswith("-"):
+        name = argument.split()[0]
+        program = programs.find(name) or f"/usr/bin/{name}"
+    return replace(each, interpreter=program) if program else each
+
+
+async def _with_libraries(
+    files: Files, programs: Programs, read: Mapping[str, FileFacts], beginnings: Mapping[str, bytes]
+) -> dict[str, FileFacts]:
+    """One run of ldd for all programs of `read`."""
+    found = dict(read)
+    wanted = {
+        files.outside(path): ()
+        for path, each in read.items()
+        if each.is_executable and facts.is_elf_program(beginnings.get(path, b""))
+    }
+    if not wanted or not programs.find("ldd"):
+        return found
+    try:
+        said = await programs.run(["ldd", *wanted], timeout=ASK_SECONDS, good=_NOT_DYNAMIC)
+    except ProgramFailed as fault:
+        why = f"its libraries are not known: {fault}"
+        return {
+            path: replace(each, unreadable=why) if files.outside(path) in wanted else each
+            for path, each in found.items()
+        }
+    told = facts.parse_ldd(
+        said.stdout.decode("utf-8", "surrogateescape"), only=next(iter(wanted)) if len(wanted) == 1 else ""
+    )
+    for path, each in read.items():
+        libraries = told.get(files.outside(path), Libraries())
+        found[path] = replace(each, libraries=libraries.found, missing_libraries=libraries.missing)
+    return found
