@@ -1,0 +1,144 @@
+"""What was saved after a crash, told in a line: from the names, sizes and texts of a dump directory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from kdumpd.core.machine import Mount
+from kdumpd.core.summary import CaptureResult, Summary
+
+CORES = ("vmcore", "vmcore.flat")  # whole ones; the first that is there counts
+INCOMPLETE = ("vmcore-incomplete", "vmcore.flat-incomplete", "vmcore-incomplete.flat")
+REASON_CHARACTERS = 200
+_NAME = re.compile(r"(?P<who>.+)-\d{4}-\d\d-\d\d-\d\d:\d\d:\d\d(?:\.\d+)?")
+_STAMP = re.compile(r"^(?:<\d+>)?\[[ \d.]+\](?:\[[^]]*\])? ")
+_PANIC = "Kernel panic - not syncing"
+_BUG = re.compile(r"(?:BUG: |kernel BUG at |Unable to handle kernel |general protection fault).*")
+_OOPS = re.compile(r"(?:Oops: |Internal error: ).*")
+_TRIGGER = re.compile(r"sysrq: (?:SysRq : )?Trigger a crash.*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dump:
+    """One captured crash, or the record of one that could not be captured (`size_bytes` 0, not complete).
+
+    `path` is a directory of the running system; where its file system is not mounted, the device stands before it
+    (`UUID=...:/var/crash/...`). A record is a file.
+    """
+
+    id: str
+    path: str
+    time_us: int  # since epoch; of the crash where that is known, else of the file
+    size_bytes: int  # of the core
+    is_complete: bool
+    kernel_release: str
+    reason: str  # the panic's first line, or why there is no dump
+    is_test: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DumpPlace:
+    """Where the plan has dumps saved: a directory inside the file system of a block device."""
+
+    device: str  # the lasting name: UUID=...
+    node: str
+    fstype: str
+    directory: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """What lies in one dump directory: sizes by name, the newest change, and the texts that tell about it."""
+
+    name: str
+    path: str
+    sizes: Mapping[str, int]
+    modified_us: int
+    summary: Summary | None
+    kernel_log: str  # its end is enough
+
+
+def dump_place(target: Mapping[str, str]) -> DumpPlace | None:
+    """Where to look for the dumps of a plan's target; None where they do not stay on this machine."""
+    if target.get("type") != "filesystem" or not target.get("directory"):
+        return None
+    device = target.get("device", "")
+    return DumpPlace(
+        device=device,
+        node=target.get("node") or device,
+        fstype=target.get("fstype", ""),
+        directory=target["directory"],
+    )
+
+
+def mounted_at(place: DumpPlace, mounts: Iterable[Mount], *, sources: frozenset[str], number: str) -> str:
+    """The directory where the running system sees `place`; "" where its file system is not mounted.
+
+    `sources` are names of the device as mountinfo may have them, `number` its "major:minor".
+    """
+    for mount in mounts:
+        is_it = mount.source in sources or (number and mount.number == number)
+        root = mount.root.rstrip("/")
+        if is_it and (place.directory == root or place.directory.startswith(f"{root}/")):
+            return f"{mount.target.rstrip('/')}{place.directory[len(root) :]}" or "/"
+    return ""
+
+
+def is_dump_name(name: str) -> bool:
+    """`<host-or-address>-YYYY-MM-DD-HH:MM:SS`, with `.N` behind it where a clock stood still."""
+    return _NAME.fullmatch(name) is not None
+
+
+def dump_of(saved: Saved) -> Dump:
+    summary = saved.summary
+    core = next((name for name in (*CORES, *INCOMPLETE) if name in saved.sizes), "")
+    failed = summary is not None and summary.result is CaptureResult.FAILED and not summary.fallback
+    said = summary.panic if summary is not None and summary.panic else panic_line(saved.kernel_log)
+    return Dump(
+        id=saved.name,
+        path=saved.path,
+        time_us=summary.crashed_us if summary is not None and summary.crashed_us else saved.modified_us,
+        size_bytes=saved.sizes.get(core, 0),
+        is_complete=core in CORES and not failed,
+        kernel_release=summary.kernel_release if summary is not None else "",
+        reason=_line(said or (summary.reason if summary is not None else "")),
+        is_test=summary is not None and summary.test_id != "",
+    )
+
+
+def failure_of(*, name: str, path: str, modified_us: int, summary: Summary) -> Dump:
+    """A capture of which only the agent's record is left."""
+    return Dump(
+        id=f"failure-{name.removesuffix('.json')}",
+        path=path,
+        time_us=summary.crashed_us or modified_us,
+        size_bytes=0,
+        is_complete=False,
+        kernel_release=summary.kernel_release,
+        reason=_line(summary.reason or summary.panic),
+        is_test=summary.test_id != "",
+    )
+
+
+def panic_line(kernel_log: str) -> str:
+    """The line that names the crash best: the panic's own, else the bug's, the oops's, or that of a forced crash.
+
+    The last one counts: an older oops may have been survived.
+    """
+    lines = [_STAMP.sub("", line) for line in kernel_log.splitlines()]
+    panics = [line[line.index(_PANIC) :] for line in lines if _PANIC in line]
+    if panics:
+        return _line(panics[-1])
+    for pattern in (_BUG, _OOPS, _TRIGGER):
+        for line in reversed(lines):
+            found = pattern.search(line)
+            if found is not None:
+                return _line(found[0])
+    return ""
+
+
+def _line(text: str) -> str:
+    """One line that may be shown anywhere."""
+    return "".join(each if each.isprintable() else " " for each in text).strip()[:REASON_CHARACTERS]

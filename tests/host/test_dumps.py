@@ -1,0 +1,125 @@
+"""Finding dumps: on a mounted target, on one that is mounted only for the look, and records of failures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kdumpd.core.dumps import DumpPlace
+from kdumpd.core.machine import Mount
+from kdumpd.host.dumps import Dumps
+from kdumpd.host.real import RealFiles
+from tests.host.scripted import Answer, ScriptedPrograms
+
+PLACE = DumpPlace(device="LABEL=second", node="/dev/vdb", fstype="xfs", directory="/crash")
+NAME = "127.0.0.1-2025-01-01-10:00:00"
+ROOT = Mount(target="/", source="/dev/vda", fstype="ext4", number="254:0")
+SECOND = Mount(target="/data", source="/dev/vdb", fstype="xfs", number="254:16")
+
+
+def _save(folder: Path, name: str = NAME, **summary: object) -> Path:
+    dump = folder / name
+    dump.mkdir(parents=True)
+    (dump / "vmcore").write_bytes(b"123456789")
+    (dump / "vmcore-dmesg.txt").write_bytes(
+        b"[ 0.1] Kernel panic - not syncing: too long ago" + b"\xff\n" * 1_000_000 + b"[ 1.0] BUG: now\n"
+    )
+    if summary:
+        (dump / "summary.json").write_text(json.dumps(summary))
+    return dump
+
+
+def _dumps(tmp_path: Path) -> tuple[Dumps, ScriptedPrograms]:
+    programs = ScriptedPrograms()
+    return Dumps(RealFiles(str(tmp_path)), programs), programs
+
+
+def _expect_mount(programs: ScriptedPrograms, tmp_path: Path, answer: Answer) -> None:
+    options = "ro,nosuid,nodev,noexec"
+    programs.expect(
+        "mount", "-t", "xfs", "-o", options, "--", f"{tmp_path}/dev/vdb", f"{tmp_path}/run/kdumpd/target",
+        answer=answer,
+    )  # fmt: skip
+
+
+async def test_a_mounted_target_is_searched_where_it_is(tmp_path: Path) -> None:
+    dumps, _ = _dumps(tmp_path)
+    _save(tmp_path / "data/crash", result="saved", panic="Kernel panic: x", crashed_us=5)
+    (tmp_path / "data/crash/lost+found").mkdir()
+    (tmp_path / "data/crash/127.0.0.1-2025-01-01-11:11:11").write_text("a file")
+    found = await dumps.look(PLACE, mounts=(ROOT, SECOND))
+    (dump,) = found.dumps
+    assert found.problems == ()
+    assert (dump.path, dump.reason, dump.size_bytes) == (f"/data/crash/{NAME}", "Kernel panic: x", 9)
+
+
+async def test_without_a_summary_the_end_of_the_log_tells(tmp_path: Path) -> None:
+    dumps, _ = _dumps(tmp_path)
+    _save(tmp_path / "data/crash")
+    (dump,) = (await dumps.look(PLACE, mounts=(SECOND,))).dumps
+    assert dump.reason == "BUG: now"
+    assert dump.is_complete
+    assert dump.time_us > 1_700_000_000_000_000
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"result": "odd"}', "[]"])
+async def test_a_damaged_summary_hides_no_dump(tmp_path: Path, text: str) -> None:
+    dumps, _ = _dumps(tmp_path)
+    (_save(tmp_path / "data/crash") / "summary.json").write_text(text)
+    (dump,) = (await dumps.look(PLACE, mounts=(SECOND,))).dumps
+    assert dump.is_complete
+
+
+async def test_a_target_that_is_not_mounted_is_mounted_for_one_look_and_remembered(tmp_path: Path) -> None:
+    dumps, programs = _dumps(tmp_path)
+    assert (await dumps.look(PLACE, mounts=(ROOT,))).dumps == ()
+    point = tmp_path / "run/kdumpd/target"
+    _expect_mount(programs, tmp_path, Answer(first=lambda: _save(point / "crash")))
+    programs.expect(
+        "umount", "--", str(point), answer=Answer(first=lambda: (point / "crash").rename(tmp_path / "away"))
+    )
+    (dump,) = (await dumps.look(PLACE, mounts=(ROOT,), may_mount=True)).dumps
+    assert dump.path == f"LABEL=second:/crash/{NAME}"
+    assert programs.script == []
+    assert (await dumps.look(PLACE, mounts=(ROOT,))).dumps == (dump,)
+
+
+async def test_a_target_that_cannot_be_mounted_is_told(tmp_path: Path) -> None:
+    dumps, programs = _dumps(tmp_path)
+    _expect_mount(programs, tmp_path, Answer(status=32, stderr="mount: wrong fs type"))
+    (problem,) = (await dumps.look(PLACE, mounts=(ROOT,), may_mount=True)).problems
+    assert problem.code == "dumps-unseen"
+    assert "wrong fs type" in problem.message
+    assert not problem.is_error
+
+
+async def test_a_mount_left_by_a_look_that_was_cut_short_is_taken_away(tmp_path: Path) -> None:
+    dumps, programs = _dumps(tmp_path)
+    left = Mount(target="/run/kdumpd/target", source="/dev/vdb", fstype="xfs", number="254:16")
+    programs.expect("umount", "--", f"{tmp_path}/run/kdumpd/target")
+    assert (await dumps.look(PLACE, mounts=(ROOT, left))).dumps == ()
+    assert programs.script == []
+
+
+async def test_records_of_failures_are_found_and_the_newest_is_last(tmp_path: Path) -> None:
+    dumps, _ = _dumps(tmp_path)
+    failures = tmp_path / "var/lib/kdumpd/failures"
+    failures.mkdir(parents=True)
+    record = {"result": "failed", "reason": "no device", "crashed_us": 3}
+    (failures / "2025-01-01-10:00:00.json").write_text(json.dumps(record))
+    (failures / "2025-01-02-10:00:00.json").write_text("torn")
+    _save(tmp_path / "data/crash", result="saved", crashed_us=2)
+    found = (await dumps.look(PLACE, mounts=(SECOND,))).dumps
+    assert [dump.id for dump in found] == [NAME, "failure-2025-01-01-10:00:00"]
+    assert [dump.id for dump in (await dumps.look(None, mounts=())).dumps] == ["failure-2025-01-01-10:00:00"]
+
+
+async def test_a_target_is_known_by_its_number_whatever_mountinfo_calls_it(tmp_path: Path) -> None:
+    dumps, _ = _dumps(tmp_path)
+    (tmp_path / "sys/class/block/vdb").mkdir(parents=True)
+    (tmp_path / "sys/class/block/vdb/dev").write_text("254:16\n")
+    _save(tmp_path / "data/crash")
+    mount = Mount(target="/data", source="/dev/root", fstype="xfs", number="254:16")
+    assert len((await dumps.look(PLACE, mounts=(mount,))).dumps) == 1
