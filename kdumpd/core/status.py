@@ -125,7 +125,7 @@ def where_to(target: object) -> str:
     if not isinstance(target, Mapping):
         return ""
     told = {str(key): str(value) for key, value in target.items()}
-    device = told.get("device") or told.get("server") or told.get("type", "")
+    device = told.get("node") or told.get("device") or told.get("server") or told.get("type", "")
     kind = told.get("fstype") or told.get("type", "")
     place = f"{device} ({kind})" if kind and kind != device else device
     directory = told.get("directory") or told.get("path", "")

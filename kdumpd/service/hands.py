@@ -7,21 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from kdumpd.core.armed import Armed
-from kdumpd.core.config import Config
 from kdumpd.core.machine import CrashKernel, Machine
 from kdumpd.core.plan import Plan, Resolution
-from kdumpd.core.problems import Problem
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigText:
-    """kdump.conf as it stands: its text, and what reading it alone found."""
-
-    path: str
-    text: str
-    etag: str
-    config: Config | None
-    problems: tuple[Problem, ...]
+from kdumpd.reading import ConfigText
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +31,7 @@ class Sight:
     images: frozenset[str]
     stale: tuple[str, ...]  # in which respects the plan moved on from what is loaded
     initramfs_built_us: int
+    initramfs_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -152,6 +152,11 @@ class Jobs:
         self._last_seconds: dict[str, float] = {}
 
     @property
+    def known(self) -> tuple[Job, ...]:
+        """All that can still be read, oldest first."""
+        return tuple(sorted((*self._live.values(), *self._finished), key=lambda job: job.number))
+
+    @property
     def queued(self) -> tuple[Job, ...]:
         return tuple(job for job in self._live.values() if job.state is JobState.QUEUED)
 

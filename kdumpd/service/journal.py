@@ -6,10 +6,11 @@ import errno
 import logging
 
 from kdumpd.core.decide import BuildBase, BuildImage, Step, load_of, verb
+from kdumpd.core.dumps import Dump
 from kdumpd.core.problems import Problem, Trouble, errors
 from kdumpd.core.status import State, Status
 from kdumpd.service.jobs import Job
-from kdumpd.service.messages import JOB, PLAN, WHY, Message
+from kdumpd.service.messages import DUMP, JOB, PLAN, WHY, Message
 
 logger = logging.getLogger(__name__)
 
@@ -48,12 +49,31 @@ def tell_fault(step: Step, problems: tuple[Problem, ...], job: Job | None) -> No
     logger.error("%s failed: %s", verb(step), "; ".join(map(str, problems)), extra=fields)
 
 
+def tell_dump(dump: Dump) -> None:
+    what = dump.reason or "nothing is known of the reason"
+    if dump.is_complete:
+        logger.warning(
+            "a crash was captured: %s; saved to %s", what, dump.path, extra=_of_dump(dump, Message.DUMP_FOUND)
+        )
+    else:
+        logger.error(
+            "a crash was not captured whole: %s; see %s",
+            what,
+            dump.path,
+            extra=_of_dump(dump, Message.CAPTURE_FAILED),
+        )
+
+
 def named(fault: Trouble | OSError, *, code: str) -> Problem:
     """The problem behind a fault; `code` is for one that has no name of its own."""
     if isinstance(fault, Trouble) and fault.problems:
         return fault.problems[0]
     is_full = isinstance(fault, OSError) and fault.errno in {errno.ENOSPC, errno.EDQUOT}
     return Problem(code="no-space" if is_full else code, message=str(fault))
+
+
+def _of_dump(dump: Dump, message: Message) -> dict[str, str]:
+    return {MESSAGE_ID: message, DUMP: dump.path, WHY: dump.reason}
 
 
 def _message_of(before: Status | None, now: Status) -> Message | None:

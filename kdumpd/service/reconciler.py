@@ -157,8 +157,8 @@ class Reconciler:
         self._reason = reasons[0] if reasons else ""
         logger.debug("looking, because %s", "; ".join(reasons) or "a step was done")
         self._errand.take_queued()
+        self._seen = await self._hands.glimpse()  # before the look: what changes during it is seen again
         sight = await self._hands.look()
-        self._seen = Glimpse(crash=sight.machine.crash, layout=sight.machine.layout)
         observed = self._observed(sight)
         self._faults = self._faults.only(
             fault_key(step) for step in possible_steps(sight.resolution, observed)

@@ -1,0 +1,146 @@
+"""kdumpctl: the administrator's words for kdumpd, and its exit statuses."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+OPERATIONAL = 0
+FAILED = 1
+NOT_OPERATIONAL = 3
+
+VERBS = "start|stop|status|restart|reload|rebuild|showmem|plan|why|check|config|dumps"
+DEFAULT_CONFIG = "/etc/kdump.conf"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Ends with status 1, as kdumpctl always did, where argparse has 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(FAILED, f"{self.prog}: {message}\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every verb with its options."""
+    top = _Parser(prog="kdumpctl", description="Look after the crash kernel of this machine.")
+    top.add_argument("--bus", default=os.environ.get("KDUMPD_BUS", ""), help="address of the message bus")
+    verbs = top.add_subparsers(dest="verb", metavar=f"{{{VERBS}}}", required=True, parser_class=_Parser)
+
+    status = verbs.add_parser(
+        "status", help="say whether a crash would be captured; exit status 0, or 3 where not"
+    )
+    status.add_argument("--json", action="store_true", help="everything kdumpd knows, as JSON")
+    verbs.add_parser("start", help="keep the machine armed from now on, and wait until it is")
+    verbs.add_parser("stop", help="unload the crash kernel, and leave it so")
+    verbs.add_parser("restart", help="as start, and load again what is loaded; never unloads")
+    verbs.add_parser("reload", help="load again, as after a change of memory")
+    verbs.add_parser("rebuild", help="build the image anew and load it")
+    verbs.add_parser("showmem", help="say how much memory is reserved for the crash kernel")
+
+    for name, does in (
+        ("plan", "show what would be built and loaded"),
+        ("why", "show what differs from what is loaded"),
+    ):
+        verb = verbs.add_parser(name, help=f"{does}; touches nothing, needs no daemon")
+        verb.add_argument("--root", default="/", metavar="DIR", help="a copy of another machine's files")
+        verb.add_argument("--json", action="store_true")
+
+    check = verbs.add_parser("check", help="check a configuration file; needs no daemon")
+    check.add_argument("file", nargs="?", default=DEFAULT_CONFIG, metavar="FILE")
+    check.add_argument("--json", action="store_true")
+
+    config = verbs.add_parser("config", help="read or change the configuration")
+    actions = config.add_subparsers(dest="action", required=True, parser_class=_Parser)
+    for name, does in (
+        ("get", "print the values of a directive"),
+        ("set", "set a directive"),
+        ("unset", "remove a directive"),
+    ):
+        action = actions.add_parser(name, help=does)
+        action.add_argument("--file", default="", metavar="FILE", help="this file, without a daemon")
+        action.add_argument("key")
+        if name == "set":
+            action.add_argument("values", nargs="+", metavar="value")
+    text = actions.add_parser(
+        "text", help="print the whole text, or replace it by that of FILE (- is the input)"
+    )
+    text.add_argument("new", nargs="?", default="", metavar="FILE")
+
+    dumps = verbs.add_parser("dumps", help="list the dumps that were found, or show one")
+    dumps.add_argument("action", nargs="?", choices=("list", "show"), default="list")
+    dumps.add_argument("path", nargs="?", default="", help="the directory of the dump, or the end of it")
+    dumps.add_argument("--json", action="store_true")
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status: 0 or 1, and 3 for a `status` that finds nothing armed."""
+    words = tuple(sys.argv[1:] if argv is None else argv)
+    if not words:
+        print(f"Usage: kdumpctl {{{VERBS}}}", file=sys.stderr)
+        return FAILED
+    asked = parser().parse_args(words)
+    try:
+        return _verb(asked)
+    except BrokenPipeError:
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # so that the exit does not complain again
+        return FAILED
+    except KeyboardInterrupt:
+        return FAILED
+
+
+def _verb(asked: argparse.Namespace) -> int:
+    """What is heavy to import is imported only by the verb that needs it: `status` is to be quick."""
+    match asked.verb:
+        case "plan" | "why":
+            from kdumpd import offline
+
+            show = offline.plan if asked.verb == "plan" else offline.why
+            answer = show(root=asked.root, as_json=asked.json)
+            if answer.complaint:
+                print(answer.complaint, file=sys.stderr)
+            return _tell(answer.status, answer.output)
+        case "check":
+            from kdumpd import cli_files
+
+            outcome = cli_files.check_file(asked.file, as_json=asked.json)
+            return _tell(outcome.status, outcome.output)
+        case "config" if getattr(asked, "file", ""):
+            return _config_of_file(asked)
+        case "config":
+            from kdumpd import cli_config
+
+            return cli_config.run(asked)
+        case _:
+            from kdumpd import cli_bus
+
+            return cli_bus.run(asked)
+
+
+def _config_of_file(asked: argparse.Namespace) -> int:
+    from kdumpd import cli_files
+
+    match asked.action:
+        case "get":
+            outcome = cli_files.get_directive(asked.file, asked.key)
+        case "set":
+            outcome = cli_files.set_directive(asked.file, asked.key, asked.values)
+        case _:
+            outcome = cli_files.unset_directive(asked.file, asked.key)
+    return _tell(outcome.status, outcome.output)
+
+
+def _tell(status: int, text: str) -> int:
+    if text:
+        print(text)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""kdumpd: builds the parts, hands them to each other, and runs until it is told to stop or has lost its bus."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from systemd import daemon as systemd
+
+from kdumpd.core.problems import Trouble
+from kdumpd.core.status import Status
+from kdumpd.host.dumps import Dumps
+from kdumpd.host.image import Store
+from kdumpd.host.kexec import Kexec
+from kdumpd.host.real import RealFiles, RealPrograms
+from kdumpd.reading import KDUMP_CONF, tuning_of
+from kdumpd.service import logs
+from kdumpd.service.bus import BusError, Connection, Description, Exports, describe
+from kdumpd.service.desk import INTERFACES, Desk
+from kdumpd.service.editing import Editing
+from kdumpd.service.finds import Finds
+from kdumpd.service.hands import Sight
+from kdumpd.service.jobs import Jobs, RealClock
+from kdumpd.service.machinery import Machinery
+from kdumpd.service.permissions import BUS_NAME, ROOT
+from kdumpd.service.polkit import Polkit
+from kdumpd.service.reconciler import Reconciler
+from kdumpd.service.wishes import Wishes
+
+logger = logging.getLogger(__name__)
+
+INSTALLED_INTERFACES = "/usr/share/dbus-1/interfaces"
+
+
+class Lost(Exception):
+    """The bus, or our name on it, is gone: somebody else has to start us again."""
+
+
+async def serve(asked: argparse.Namespace) -> None:
+    """Until the bus is lost (raises Lost) or the task is cancelled. What is loaded stays loaded."""
+    clock = RealClock()
+    files = RealFiles(asked.root)
+    programs = _simulated(asked.root) if asked.simulate else RealPrograms(asked.root)
+    store = Store(files, folder=tuning_of(files).store)
+    wishes = Wishes(files, folder=store.folder)
+    hands = Machinery(
+        files=files, programs=programs, store=store, kexec=Kexec(files, programs), wishes=wishes
+    )
+    jobs = Jobs(clock)
+    finds = Finds(
+        dumps=Dumps(files, programs), files=files, memory=f"{store.folder}/dumps-seen.json", clock=clock
+    )
+
+    def tell(status: Status, sight: Sight) -> None:
+        systemd.notify(f"STATUS={status.message}")
+        desk.status_changed()
+        finds.follow(sight)
+
+    reconciler = Reconciler(hands=hands, jobs=jobs, clock=clock, on_status=tell)
+    editing = Editing(files=files, path=KDUMP_CONF, jobs=jobs, reconciler=reconciler)
+
+    async with Connection(asked.bus) as connection, asyncio.TaskGroup() as tasks:
+        gate = Polkit(connection, trusted_uids=frozenset({0, os.geteuid()}))
+        exports = Exports(connection, root=ROOT, gate=gate)
+        desk = Desk(
+            exports,
+            descriptions(asked.interfaces),
+            reconciler=reconciler,
+            jobs=jobs,
+            hands=hands,
+            editing=editing,
+            permissions=gate,
+            finds=finds,
+        )
+        finds.on_change = lambda new: desk.dumps_changed(new=new)
+        await hands.sweep()
+        tasks.create_task(reconciler.run(), name="reconciler")
+        await reconciler.looked.wait()
+        desk.open()
+        await connection.own(BUS_NAME)
+        systemd.notify("READY=1")
+        tasks.create_task(finds.run(lambda: reconciler.sight), name="dumps")
+        tasks.create_task(_stay_alive(), name="watchdog")
+        gc.collect()
+        gc.freeze()
+        raise Lost(await connection.lost())
+
+
+def descriptions(folder: str) -> Mapping[str, Description]:
+    """The introspection files, from `folder`, from where they are installed, or from the source tree. Raises OSError."""
+    beside = str(Path(__file__).parents[1] / "dbus")
+    places = (folder,) if folder else (beside, INSTALLED_INTERFACES)
+    place = next((one for one in places if Path(one, f"{INTERFACES[0]}.xml").exists()), places[-1])
+    return {name: describe(Path(place, f"{name}.xml").read_text(encoding="utf-8")) for name in INTERFACES}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status: 0 after SIGTERM or SIGINT, else 1, so that systemd starts us again."""
+    asked = parser().parse_args(argv)
+    logs.begin()
+    try:
+        asyncio.run(_until_stopped(asked))
+    except* Lost as lost:
+        logger.error("the connection to the bus is over (%s)", lost.exceptions[0])
+    except* (Trouble, BusError, OSError) as faults:
+        for fault in faults.exceptions:
+            logger.error("%s", fault)
+    else:
+        return 0
+    return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    known = argparse.ArgumentParser(prog="kdumpd", description=__doc__)
+    known.add_argument("--root", default="/", metavar="DIR", help="read and write below this directory")
+    known.add_argument("--bus", default="", metavar="ADDRESS", help="serve on this bus, not on the system's")
+    known.add_argument("--simulate", action="store_true", help="pretend to load: flip the files under --root")
+    known.add_argument("--interfaces", default="", metavar="DIR", help="where the introspection files are")
+    return known
+
+
+async def _until_stopped(asked: argparse.Namespace) -> None:
+    serving = asyncio.ensure_future(serve(asked))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
+    await asyncio.wait({serving})
+    systemd.notify("STOPPING=1")
+    if not serving.cancelled():
+        serving.result()
+
+
+async def _stay_alive() -> None:
+    """A sign of life as long as the loop turns, twice in the time that systemd allows."""
+    allowed = os.environ.get("WATCHDOG_USEC", "")
+    if not allowed.isdigit() or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return
+    while True:
+        systemd.notify("WATCHDOG=1")
+        await asyncio.sleep(int(allowed) / 2e6)
+
+
+def _simulated(root: str) -> RealPrograms:
+    from kdumpd.host.simulated import SimulatedPrograms
+
+    return SimulatedPrograms(root)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

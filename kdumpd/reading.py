@@ -1,0 +1,150 @@
+"""One look at the configuration and the machine through the doors, and the plan that follows from it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+
+from kdumpd.core import config, document, sysconfig, tuning
+from kdumpd.core.config import Config
+from kdumpd.core.machine import Machine
+from kdumpd.core.plan import Resolution
+from kdumpd.core.problems import Problem, errors
+from kdumpd.core.resolve import resolve, wants
+from kdumpd.core.sysconfig import Sysconfig
+from kdumpd.core.tuning import Tuning
+from kdumpd.host import observe
+from kdumpd.host.doors import Files, Programs
+
+KDUMP_CONF = "/etc/kdump.conf"
+TUNING_FILE = "/etc/kdumpd.toml"
+SYSCONFIG_FILES = ("/etc/sysconfig/kdump", "/etc/default/kdump")
+NO_FILE = "none"  # the etag of a file that is not there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigText:
+    """kdump.conf as it stands: its text, and what reading it alone found."""
+
+    path: str
+    text: str
+    etag: str
+    config: Config | None
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What the files say. `tuning` and `sysconfig` are the defaults where their files have an error."""
+
+    config: ConfigText
+    sysconfig: Sysconfig
+    tuning: Tuning
+    machine: Machine
+    resolution: Resolution
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Texts:
+    config: ConfigText
+    sysconfig: Sysconfig | None
+    tuning: Tuning | None
+    problems: tuple[Problem, ...]
+
+
+async def read(files: Files, programs: Programs) -> Reading:
+    """Look once. A file that cannot be read is a problem of the resolution; only the machine itself can raise OSError."""
+    texts = await asyncio.to_thread(_texts, files)
+    machine = await observe.machine(files, programs)
+    resolution = Resolution(plan=None, problems=texts.problems)
+    if texts.config.config is not None and texts.sysconfig is not None and texts.tuning is not None:
+        found = await _resolved(texts.config.config, texts.sysconfig, texts.tuning, machine, files, programs)
+        problems = dict.fromkeys((*texts.problems, *found.problems))
+        resolution = Resolution(plan=None if errors(problems) else found.plan, problems=tuple(problems))
+    return Reading(
+        config=texts.config,
+        sysconfig=texts.sysconfig or Sysconfig(),
+        tuning=texts.tuning or Tuning(),
+        machine=machine,
+        resolution=resolution,
+    )
+
+
+def tuning_of(files: Files) -> Tuning:
+    """Kdumpd's own settings; the defaults where their file has an error, which a look then tells."""
+    return tuning.read(_text(files, TUNING_FILE)[0], file=TUNING_FILE).tuning or Tuning()
+
+
+def etag_of(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+async def _resolved(
+    of_config: Config,
+    of_sysconfig: Sysconfig,
+    of_tuning: Tuning,
+    machine: Machine,
+    files: Files,
+    programs: Programs,
+) -> Resolution:
+    first = wants(of_config, of_sysconfig, of_tuning, machine)
+    modules = await asyncio.to_thread(observe.kernel_modules, files, first.modules_directory)
+    wanted = wants(of_config, of_sysconfig, of_tuning, machine, modules)
+    inventory = await observe.inventory(files, programs, wanted)
+    return await asyncio.to_thread(
+        lambda: resolve(
+            config=of_config,
+            sysconfig=of_sysconfig,
+            tuning=of_tuning,
+            machine=machine,
+            modules=modules,
+            inventory=inventory,
+        )
+    )
+
+
+def _texts(files: Files) -> _Texts:
+    conf, unreadable = _text(files, KDUMP_CONF)
+    reading = config.read(document.parse(conf), file=KDUMP_CONF)
+    own_text, own_unreadable = _text(files, TUNING_FILE)
+    own = tuning.read(own_text, file=TUNING_FILE)
+    sysconfig_file = _sysconfig_file(files, own.tuning or Tuning())
+    of_sysconfig, sysconfig_unreadable = _text(files, sysconfig_file)
+    variables = sysconfig.read(of_sysconfig, file=sysconfig_file)
+    return _Texts(
+        config=ConfigText(
+            path=KDUMP_CONF,
+            text=conf,
+            etag=etag_of(conf.encode("utf-8", "surrogateescape")) if files.exists(KDUMP_CONF) else NO_FILE,
+            config=None if unreadable else reading.config,
+            problems=(*unreadable, *reading.problems),
+        ),
+        sysconfig=variables.sysconfig,
+        tuning=own.tuning,
+        problems=(
+            *unreadable,
+            *reading.problems,
+            *own_unreadable,
+            *own.problems,
+            *sysconfig_unreadable,
+            *variables.problems,
+        ),
+    )
+
+
+def _sysconfig_file(files: Files, of_tuning: Tuning) -> str:
+    if of_tuning.sysconfig_file:
+        return of_tuning.sysconfig_file
+    return next((path for path in SYSCONFIG_FILES if files.exists(path)), SYSCONFIG_FILES[0])
+
+
+def _text(files: Files, path: str) -> tuple[str, tuple[Problem, ...]]:
+    """The text, "" where there is no such file; and what is wrong where there is one that cannot be read."""
+    try:
+        return files.read_text(path), ()
+    except FileNotFoundError:
+        return "", ()
+    except OSError as fault:
+        problem = Problem(code="unreadable", message=f"it cannot be read: {fault.strerror}", file=path)
+        return "", (problem,)

@@ -1,0 +1,133 @@
+"""Everything kdumpd serves on the bus, kept in step with what the reconciler sees and what the jobs do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from kdumpd.core.dumps import Dump
+from kdumpd.service.bus import Description, Exports
+from kdumpd.service.editing import Editing
+from kdumpd.service.finds import Finds
+from kdumpd.service.hands import Hands
+from kdumpd.service.interfaces import (
+    DumpInterface,
+    JobInterface,
+    KernelInterface,
+    ManagerInterface,
+    Permissions,
+    dump_path,
+    job_path,
+    kernel_path,
+)
+from kdumpd.service.interfaces_config import ConfigInterface
+from kdumpd.service.jobs import Job, Jobs
+from kdumpd.service.permissions import CONFIG, DUMP, JOB, KERNEL, MANAGER, ROOT
+from kdumpd.service.reconciler import Reconciler
+
+INTERFACES = (MANAGER, CONFIG, JOB, KERNEL, DUMP)
+
+
+class Desk:
+    """The audience of the jobs. Nothing is served before `open`, which needs a first look."""
+
+    def __init__(
+        self,
+        exports: Exports,
+        descriptions: Mapping[str, Description],
+        *,
+        reconciler: Reconciler,
+        jobs: Jobs,
+        hands: Hands,
+        editing: Editing,
+        permissions: Permissions,
+        finds: Finds,
+    ) -> None:
+        self._exports = exports
+        self._descriptions = descriptions
+        self._reconciler = reconciler
+        self._jobs = jobs
+        self._finds = finds
+        self._served: dict[int, JobInterface] = {}
+        self._kernels: dict[str, KernelInterface] = {}
+        self._dumps: dict[str, DumpInterface] = {}
+        self._is_open = False
+        self.manager = ManagerInterface(
+            descriptions[MANAGER],
+            reconciler=reconciler,
+            jobs=jobs,
+            hands=hands,
+            permissions=permissions,
+            last_dump=lambda: finds.latest,
+        )
+        self.config = ConfigInterface(descriptions[CONFIG], editing=editing, reconciler=reconciler)
+
+    def open(self) -> None:
+        """Serve what is known by now; from here on everything is told as it happens."""
+        self._is_open = True
+        self._exports.add(ROOT, self.manager, self.config)
+        for job in self._jobs.known:
+            self.job_new(job)
+        self._jobs.audience = self
+        self.dumps_changed(new=())
+        self.status_changed()
+
+    def status_changed(self) -> None:
+        """One PropertiesChanged of each object that differs from what was last told."""
+        if not self._is_open:
+            return
+        self.config.tell_change()
+        self.config.announce()
+        self._follow_kernels()
+        for kernel in self._kernels.values():
+            kernel.announce()
+        self.manager.announce()
+
+    def dumps_changed(self, *, new: tuple[Dump, ...]) -> None:
+        """Objects for all dumps there are; DumpFound for each of `new`."""
+        if not self._is_open:
+            return
+        present = {find.id: find for find in self._finds.known}
+        for identity in self._dumps.keys() - present.keys():
+            self._exports.remove(dump_path(identity))
+            del self._dumps[identity]
+        for identity, find in present.items():
+            if identity in self._dumps:
+                self._dumps[identity].find = find
+                self._dumps[identity].announce()
+            else:
+                self._dumps[identity] = DumpInterface(self._descriptions[DUMP], find=find)
+                self._exports.add(dump_path(identity), self._dumps[identity])
+        for find in new:
+            self.manager.emit("DumpFound", dump_path(find.id))
+        self.manager.announce()
+
+    def job_new(self, job: Job) -> None:
+        interface = JobInterface(self._descriptions[JOB], job=job, reconciler=self._reconciler)
+        self._served[job.number] = interface
+        self._exports.add(job_path(job), interface)
+        self.manager.emit("JobNew", job.number, job_path(job), str(job.kind))
+        self.manager.announce()
+
+    def job_changed(self, job: Job) -> None:
+        self._served[job.number].announce()
+
+    def job_ended(self, job: Job) -> None:
+        interface = self._served[job.number]
+        interface.announce()
+        interface.emit("Completed", job.result, interface.error_name, job.message)
+        self.manager.emit("JobRemoved", job.number, job_path(job), str(job.kind), job.result)
+        self.manager.announce()
+
+    def job_forgotten(self, job: Job) -> None:
+        self._exports.remove(job_path(job))
+        del self._served[job.number]
+
+    def _follow_kernels(self) -> None:
+        releases = {kernel.release for kernel in self._reconciler.sight.machine.kernels}
+        for release in self._kernels.keys() - releases:
+            self._exports.remove(kernel_path(release))
+            del self._kernels[release]
+        for release in sorted(releases - self._kernels.keys()):
+            kernel = KernelInterface(self._descriptions[KERNEL], release=release, reconciler=self._reconciler)
+            self._kernels[release] = kernel
+            self._exports.add(kernel_path(release), kernel)

@@ -1,0 +1,166 @@
+"""kdump.conf changed by whoever may: only against the text that was seen, whole or not at all, and taken back when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from kdumpd.core import config, document
+from kdumpd.core.edits import edited
+from kdumpd.core.problems import Problem, Trouble, errors
+from kdumpd.core.settings import SETTINGS
+from kdumpd.host.doors import Files
+from kdumpd.reading import NO_FILE, etag_of
+from kdumpd.service.jobs import Job, Jobs, Kind
+from kdumpd.service.reconciler import Reconciler
+
+LARGEST_TEXT = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """How a change is to be made. `is_dry` only says what would be wrong."""
+
+    uid: int
+    is_dry: bool = False
+    acts_at_once: bool = True
+    rolls_back: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """`job` makes the change effective; None where there is nothing to do, or nobody wants it at once."""
+
+    etag: str
+    job: Job | None = None
+
+
+class Editing:
+    """The one file `path`. Reading may raise OSError; every refusal is Trouble."""
+
+    def __init__(self, *, files: Files, path: str, jobs: Jobs, reconciler: Reconciler) -> None:
+        self.path = path
+        self._files = files
+        self._jobs = jobs
+        self._reconciler = reconciler
+        self._turn = asyncio.Lock()
+        self._ours: set[str] = set()
+
+    def text(self) -> tuple[str, str]:
+        """The text as it stands now, and its etag."""
+        try:
+            data = self._files.read_bytes(self.path)
+        except FileNotFoundError:
+            return "", NO_FILE
+        return data.decode("utf-8", "surrogateescape"), etag_of(data)
+
+    def settings(self) -> tuple[Mapping[str, str | tuple[str, ...]], str]:
+        """Every directive by name: what the file says, or else its default where it has one; and the etag."""
+        text, etag = self.text()
+        return settings_of(text), etag
+
+    def is_ours(self, etag: str) -> bool:
+        """Whether that text was written by us, rather than by an editor."""
+        return etag in self._ours
+
+    async def set(self, changes: Mapping[str, Sequence[str]], etag: str, wish: Wish) -> Written:
+        """Let each directive stand with these values, none to unset it; every other byte stays."""
+        async with self._turn:
+            before, seen = await self._seen(etag)
+            edit = edited(document.parse(before), changes, file=self.path)
+            if edit.document is None:
+                raise Trouble(*errors(edit.problems))
+            return await self._write(before, edit.document.render(), seen=seen, wish=wish)
+
+    async def set_text(self, text: str, etag: str, wish: Wish) -> Written:
+        """Replace the whole text, which has to be without errors."""
+        if len(text) > LARGEST_TEXT:
+            raise Trouble(
+                Problem(code="invalid-config", message=f"the text is longer than {LARGEST_TEXT} characters")
+            )
+        async with self._turn:
+            before, seen = await self._seen(etag)
+            wrong = errors(config.read(document.parse(text), file=self.path).problems)
+            if wrong:
+                raise Trouble(*wrong)
+            return await self._write(before, text, seen=seen, wish=wish)
+
+    async def _seen(self, etag: str) -> tuple[str, str]:
+        text, present = await asyncio.to_thread(self.text)
+        if present != etag:
+            raise Trouble(
+                Problem(
+                    code="conflict",
+                    message=f"{self.path} was changed by someone else since it was read",
+                    hint="read it again",
+                    file=self.path,
+                )
+            )
+        return text, present
+
+    async def _write(self, before: str, after: str, *, seen: str, wish: Wish) -> Written:
+        etag = etag_of(_encoded(after))
+        if wish.is_dry or (after == before and seen != NO_FILE):
+            return Written(etag=etag)
+        had_a_plan = self._reconciler.sight.resolution.plan is not None
+        await asyncio.to_thread(self._replace, after)
+        self._remember(etag)
+        if not wish.acts_at_once:
+            self._reconciler.poke(f"{self.path} was changed over D-Bus")
+            return Written(etag=etag)
+
+        async def put_back() -> str:
+            return await self._put_back(before, was_absent=seen == NO_FILE, only_if=etag)
+
+        job = self._jobs.ask(
+            Kind.REBUILD,
+            reason=f"{self.path} was changed over D-Bus",
+            uid=wish.uid,
+            undo=put_back if wish.rolls_back and had_a_plan else None,
+        )
+        self._reconciler.work_for(job)
+        return Written(etag=etag, job=job)
+
+    async def _put_back(self, before: str, *, was_absent: bool, only_if: str) -> str:
+        async with self._turn:
+            _, present = await asyncio.to_thread(self.text)
+            if present != only_if:
+                return f"{self.path} was changed again meanwhile, and is left as it is"
+            if was_absent:
+                await asyncio.to_thread(self._files.remove, self.path)
+            else:
+                await asyncio.to_thread(self._replace, before)
+                self._remember(etag_of(_encoded(before)))
+        self._reconciler.poke(f"{self.path} was put back", urgent=True)
+        return f"the previous text of {self.path} was put back"
+
+    def _replace(self, text: str) -> None:
+        facts = self._files.stat(self.path)
+        self._files.write(self.path, _encoded(text), mode=facts.mode or 0o644)
+
+    def _remember(self, etag: str) -> None:
+        self._ours = {etag} if len(self._ours) >= 64 else {*self._ours, etag}
+
+
+def settings_of(text: str) -> Mapping[str, str | tuple[str, ...]]:
+    """Each directive that is set or has a default; those that may repeat as several texts."""
+    read = document.parse(text)
+    found: dict[str, str | tuple[str, ...]] = {}
+    for name, setting in SETTINGS.items():
+        values = tuple(config.printable(value) for value in read.values(name))
+        if setting.repeats and values:
+            found[name] = values
+        elif values or setting.default:
+            found[name] = values[0] if values else setting.default
+    return found
+
+
+def changed_keys(before: str, after: str) -> tuple[str, ...]:
+    """The directives whose values differ between two texts."""
+    old, new = document.parse(before), document.parse(after)
+    return tuple(key for key in dict.fromkeys((*old.keys, *new.keys)) if old.values(key) != new.values(key))
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

@@ -1,0 +1,115 @@
+"""The dumps that there are, and which of them nobody was told of yet."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Mapping
+
+from kdumpd.core.dumps import Dump, DumpPlace, dump_place
+from kdumpd.host.doors import Files
+from kdumpd.host.dumps import Dumps
+from kdumpd.service.hands import Sight
+from kdumpd.service.jobs import Clock
+from kdumpd.service.journal import tell_dump
+
+logger = logging.getLogger(__name__)
+
+
+class Finds:
+    """Looks at the start, when the target is another one, when it is poked, and now and then.
+
+    What was told of is remembered in `memory`. Where there is no such file yet, nothing that is already there is new.
+    """
+
+    def __init__(self, *, dumps: Dumps, files: Files, memory: str, clock: Clock) -> None:
+        self.known: tuple[Dump, ...] = ()
+        self.on_change: Callable[[tuple[Dump, ...]], None] = lambda _new: None
+        """Called after each look with those that are new."""
+        self._dumps = dumps
+        self._files = files
+        self._memory = memory
+        self._clock = clock
+        self._searched: DumpPlace | None = None
+        self._again = asyncio.Event()
+
+    @property
+    def latest(self) -> str:
+        """The id of the newest, "" where there is none."""
+        return self.known[-1].id if self.known else ""
+
+    def poke(self) -> None:
+        self._again.set()
+
+    def follow(self, sight: Sight) -> None:
+        """Look again where the target is another one than was searched."""
+        place = _place(sight)
+        if place is not None and place != self._searched:
+            self.poke()
+
+    async def run(self, sight: Callable[[], Sight]) -> None:
+        """For ever."""
+        while True:
+            self._again.clear()
+            await self.look(sight())
+            waiting = asyncio.ensure_future(self._again.wait())
+            napping = asyncio.ensure_future(self._clock.sleep(sight().slow_poll_seconds))
+            try:
+                await asyncio.wait({waiting, napping}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                waiting.cancel()
+                napping.cancel()
+                await asyncio.gather(waiting, napping, return_exceptions=True)
+
+    async def look(self, sight: Sight) -> None:
+        """Look once, and tell of what is new."""
+        place = _place(sight)
+        found = await self._dumps.look(
+            place, mounts=sight.machine.mounts, may_mount=place is not None and place != self._searched
+        )
+        for problem in found.problems:
+            logger.warning("%s", problem)
+        self._searched = place
+        self.known = found.dumps
+        told = await asyncio.to_thread(self._told)
+        present = [dump.id for dump in found.dumps]
+        new = tuple(dump for dump in found.dumps if told is not None and dump.id not in told)
+        if told is None or new:
+            # Those that are gone are kept: a target that is not mounted just now makes nothing new.
+            await asyncio.to_thread(self._remember, tuple(dict.fromkeys((*(told or ()), *present))))
+        for dump in new:
+            tell_dump(dump)
+        self.on_change(new)
+
+    def _told(self) -> tuple[str, ...] | None:
+        try:
+            read = json.loads(self._files.read_bytes(self._memory))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as fault:
+            logger.warning("%s cannot be read, so known dumps may be told of again: %s", self._memory, fault)
+            return ()
+        return tuple(str(each) for each in read) if isinstance(read, list) else ()
+
+    def _remember(self, identities: tuple[str, ...]) -> None:
+        try:
+            self._files.make_folder(self._memory.rpartition("/")[0])
+            self._files.write(self._memory, json.dumps(identities).encode())
+        except OSError as fault:
+            logger.warning(
+                "%s cannot be written, so these dumps may be told of again: %s", self._memory, fault
+            )
+
+
+def _place(sight: Sight) -> DumpPlace | None:
+    """Where the plan saves to; under a broken configuration, where what is loaded does."""
+    plan = sight.resolution.plan
+    if plan is not None:
+        return dump_place(plan.target)
+    for record in (sight.armed, sight.last_good):
+        description = record.description if record is not None else None
+        target = description.get("target") if isinstance(description, Mapping) else None
+        if isinstance(target, Mapping):
+            return dump_place({key: str(value) for key, value in target.items()})
+    return None

@@ -1,0 +1,327 @@
+"""Manager, Job, Kernel and Dump on the bus: each method is validate, call, return; who may call was settled before."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from kdumpd import __version__
+from kdumpd.core.decide import Anew
+from kdumpd.core.dumps import Dump
+from kdumpd.core.machine import KernelFiles
+from kdumpd.core.plan import describe as described
+from kdumpd.core.problems import Problem, Trouble
+from kdumpd.service.bus import (
+    NO_OBJECT,
+    Caller,
+    Description,
+    ErrorName,
+    Interface,
+    Value,
+    as_bus_error,
+    clean,
+    escaped,
+    first_lines,
+)
+from kdumpd.service.hands import Hands
+from kdumpd.service.jobs import Job, Jobs, Kind, Result
+from kdumpd.service.options import require_known
+from kdumpd.service.permissions import ROOT
+from kdumpd.service.reconciler import Reconciler
+
+API_REVISION = 1
+
+Options = Mapping[str, Value]
+
+
+def job_path(job: Job | None) -> str:
+    return f"{ROOT}/jobs/{job.number}" if job is not None else NO_OBJECT
+
+
+def kernel_path(release: str) -> str:
+    return f"{ROOT}/kernels/{escaped(release)}"
+
+
+def dump_path(identity: str) -> str:
+    return f"{ROOT}/dumps/{escaped(identity)}" if identity else NO_OBJECT
+
+
+def error_name(problems: tuple[Problem, ...], kind: Kind) -> str:
+    """The D-Bus name of what failed; where no problem has one of its own, that of the work."""
+    if not problems:
+        return ""
+    name = as_bus_error(Trouble(*problems), doing=kind).name
+    if name != ErrorName.FAILED:
+        return name
+    by_kind = {Kind.REBUILD: ErrorName.BUILD_FAILED, Kind.RELOAD: ErrorName.LOAD_FAILED}
+    return by_kind.get(kind, ErrorName.FAILED)
+
+
+class Permissions(Protocol):
+    """Who knows what a caller may do."""
+
+    async def permissions(self, caller: Caller) -> Mapping[str, str]: ...
+
+
+class ManagerInterface(Interface):
+    """The state, and the verbs that change it."""
+
+    def __init__(
+        self,
+        description: Description,
+        *,
+        reconciler: Reconciler,
+        jobs: Jobs,
+        hands: Hands,
+        permissions: Permissions,
+        last_dump: Callable[[], str],
+    ) -> None:
+        super().__init__(description)
+        self._reconciler = reconciler
+        self._jobs = jobs
+        self._hands = hands
+        self._permissions = permissions
+        self._last_dump = last_dump
+
+    def properties(self) -> Mapping[str, Value]:
+        status = self._reconciler.status
+        past = status.past
+        return {
+            "Version": __version__,
+            "ApiRevision": API_REVISION,
+            "Engine": status.engine,
+            "EngineReason": status.engine_reason,
+            "Mode": status.mode,
+            "State": str(status.state),
+            "Activity": str(status.activity),
+            "Protected": status.protected,
+            "StateReason": status.reason,
+            "StateMessage": status.message,
+            "CrashKernelLoaded": status.crash_kernel_loaded,
+            "ReservedBytes": status.reserved_bytes,
+            "CrashkernelParameter": status.crashkernel_parameter,
+            "RebootRequired": status.reboot_required,
+            "KernelRelease": status.kernel_release,
+            "Kernel": self._kernel(),
+            "InitramfsPath": status.initramfs,
+            "InitramfsBuilt": status.initramfs_built_us,
+            "Stale": status.stale,
+            "Enabled": status.enabled,
+            "ActiveJob": job_path(self._reconciler.active_job),
+            "QueuedJobs": len(self._jobs.queued),
+            "LastResult": past.last_result,
+            "LastError": (past.last_error, past.last_error_text),
+            "LastSuccess": past.last_success_us,
+            "ConsecutiveFailures": past.consecutive_failures,
+            "NextRetry": status.next_retry_us,
+            "LastDump": dump_path(self._last_dump()),
+        }
+
+    def authorisation_details(self, member: str, arguments: tuple[Value, ...]) -> Mapping[str, str]:
+        kernel = (
+            str(arguments[0])
+            if member == "Rebuild" and arguments[0]
+            else self._reconciler.status.kernel_release
+        )
+        return {"kernel": clean(kernel), "job.kind": member.lower()}
+
+    async def rebuild(self, caller: Caller, kernel: str, options: Options) -> str:
+        require_known(options, force=bool, reload=bool, reason=str)
+        self._require_kernel(kernel)
+        self._require_wanted()
+        job = self._jobs.ask(
+            Kind.REBUILD, kernel=kernel, reason=str(options.get("reason", "")), uid=await caller.uid()
+        )
+        self._reconciler.work_for(
+            job,
+            anew=Anew.BASE if options.get("force", False) else None,
+            loads_afterwards=bool(options.get("reload", True)),
+        )
+        return job_path(job)
+
+    async def reload(self, caller: Caller, options: Options) -> str:
+        require_known(options)
+        uid = await caller.uid()
+        self._require_wanted(but_held=True)
+        await self._hands.hold(held=False)
+        job = self._jobs.ask(Kind.RELOAD, uid=uid)
+        self._reconciler.work_for(job, anew=Anew.LOAD)
+        return job_path(job)
+
+    async def unload(self, caller: Caller, options: Options) -> str:
+        require_known(options)
+        uid = await caller.uid()
+        await self._hands.hold(held=True)
+        job = self._jobs.ask(Kind.UNLOAD, uid=uid)
+        self._reconciler.work_for(job)
+        return job_path(job)
+
+    async def set_enabled(self, caller: Caller, enabled: bool, options: Options) -> str:
+        require_known(options)
+        uid = await caller.uid()
+        await self._hands.wish(enabled=enabled)
+        job = self._jobs.ask(Kind.ENABLE, reason="enabled" if enabled else "disabled", uid=uid)
+        self._reconciler.work_for(job)
+        return job_path(job)
+
+    def refresh(self, _caller: Caller, options: Options) -> None:
+        require_known(options)
+        self._reconciler.poke("asked to look again", urgent=True)
+
+    async def get_permissions(self, caller: Caller) -> Mapping[str, Value]:
+        return dict(await self._permissions.permissions(caller))
+
+    def describe(self, _caller: Caller, options: Options) -> str:
+        require_known(options)
+        status, sight = self._reconciler.status, self._reconciler.sight
+        told = {
+            "status": described(status),
+            "plan": described(sight.resolution.plan) if sight.resolution.plan is not None else None,
+            "loaded": sight.armed.model_dump(mode="json", exclude={"description"}) if sight.armed else None,
+            "problems": [described(problem) for problem in sight.resolution.problems],
+        }
+        return json.dumps(told, sort_keys=True)
+
+    def _kernel(self) -> str:
+        plan = self._reconciler.sight.resolution.plan
+        release = plan.base.kernel_release if plan is not None else ""
+        known = {kernel.release for kernel in self._reconciler.sight.machine.kernels}
+        return kernel_path(release) if release in known else NO_OBJECT
+
+    def _require_kernel(self, kernel: str) -> None:
+        plan = self._reconciler.sight.resolution.plan
+        if kernel and plan is not None and kernel != plan.base.kernel_release:
+            raise Trouble(
+                Problem(
+                    code="kernel-not-found",
+                    message=f"{kernel} is not the kernel that captures; that is {plan.base.kernel_release}",
+                    hint="KDUMP_KERNELVER says which one does",
+                )
+            )
+
+    def _require_wanted(self, *, but_held: bool = False) -> None:
+        sight = self._reconciler.sight
+        if not sight.enabled or (sight.held and not but_held):
+            raise Trouble(
+                Problem(
+                    code="disabled",
+                    message="the machine is not to be armed, by the administrator's wish",
+                    hint="enable kdumpd first, as `kdumpctl start` does",
+                )
+            )
+
+
+class JobInterface(Interface):
+    """One job, as it is now."""
+
+    def __init__(self, description: Description, *, job: Job, reconciler: Reconciler) -> None:
+        super().__init__(description)
+        self.job = job
+        self._reconciler = reconciler
+
+    def properties(self) -> Mapping[str, Value]:
+        job = self.job
+        return {
+            "Id": job.number,
+            "Kind": str(job.kind),
+            "Kernel": job.kernel,
+            "Reason": job.reason,
+            "StartedByUID": job.uid,
+            "StartTime": job.queued_us,
+            "Cancelable": job.cancelable,
+            "State": str(job.state),
+            "Stage": job.stage,
+            "Progress": job.progress,
+            "ProgressValid": job.progress_valid,
+            "ExpectedEndTime": job.expected_end_us,
+            "EndTime": job.end_us,
+            "Result": job.result,
+            "ErrorName": self.error_name,
+            "ErrorMessage": "" if job.result == Result.DONE else job.message,
+            "LogTail": job.tail,
+        }
+
+    @property
+    def error_name(self) -> str:
+        match self.job.result:
+            case Result.CANCELLED | Result.SUPERSEDED:
+                return str(ErrorName.CANCELLED)
+            case Result.FAILED | Result.TIMEOUT:
+                return error_name(self.job.problems, self.job.kind)
+            case _:
+                return ""
+
+    def owner_uid(self) -> int | None:
+        return self.job.uid
+
+    def authorisation_details(self, _member: str, _arguments: tuple[Value, ...]) -> Mapping[str, str]:
+        return {"job.kind": str(self.job.kind)}
+
+    def cancel(self, _caller: Caller, options: Options) -> None:
+        require_known(options)
+        self._reconciler.cancel(self.job)
+
+    def get_log(self, _caller: Caller, offset: int, max_lines: int, options: Options) -> tuple[Value, ...]:
+        require_known(options)
+        page = self.job.page(
+            offset=offset, most=max_lines, fit=lambda lines, most: first_lines(lines, most=most)
+        )
+        return page.lines, page.next_offset, page.is_end
+
+
+class KernelInterface(Interface):
+    """An installed kernel, and the capture image of the one that captures."""
+
+    def __init__(self, description: Description, *, release: str, reconciler: Reconciler) -> None:
+        super().__init__(description)
+        self._release = release
+        self._reconciler = reconciler
+
+    def properties(self) -> Mapping[str, Value]:
+        sight, status = self._reconciler.sight, self._reconciler.status
+        files = next(
+            (kernel for kernel in sight.machine.kernels if kernel.release == self._release),
+            KernelFiles(release=self._release, image=""),
+        )
+        plan = sight.resolution.plan
+        captures = plan is not None and plan.base.kernel_release == self._release
+        is_loaded = sight.armed is not None and sight.armed.kernel_release == self._release
+        return {
+            "Release": self._release,
+            "Image": files.image,
+            "Initramfs": status.initramfs if is_loaded else "",
+            "InitramfsSize": sight.initramfs_bytes if is_loaded else 0,
+            "Built": status.initramfs_built_us if is_loaded else 0,
+            "UpToDate": captures and plan is not None and plan.image_fingerprint in sight.images,
+            "Running": self._release == status.kernel_release,
+            "Default": captures,
+        }
+
+
+class DumpInterface(Interface):
+    """What was saved after a crash."""
+
+    def __init__(self, description: Description, *, find: Dump) -> None:
+        super().__init__(description)
+        self.find = find
+
+    def properties(self) -> Mapping[str, Value]:
+        find = self.find
+        return {
+            "Path": find.path,
+            "Time": find.time_us,
+            "Size": find.size_bytes,
+            "Complete": find.is_complete,
+            "Kernel": find.kernel_release,
+            "Reason": find.reason,
+            "Test": find.is_test,
+        }
+
+
+__all__ = [
+    "DumpInterface",
+    "JobInterface",
+    "KernelInterface",
+    "ManagerInterface",
+]

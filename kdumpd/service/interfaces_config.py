@@ -1,0 +1,138 @@
+"""Config on the bus: what the administrator wrote, read and changed without losing a comment of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from kdumpd.core import collector, config, document
+from kdumpd.core.problems import Problem, errors
+from kdumpd.reading import ConfigText
+from kdumpd.service.bus import BusError, Caller, Description, ErrorName, Interface, Value, clean
+from kdumpd.service.editing import LARGEST_TEXT, Editing, Wish, Written, changed_keys
+from kdumpd.service.interfaces import Options, job_path
+from kdumpd.service.options import require_known
+from kdumpd.service.reconciler import Reconciler
+
+_COMPRESSIONS = {"-c": "zlib", "-l": "lzo", "-p": "snappy", "-z": "zstd"}
+
+
+class ConfigInterface(Interface):
+    """kdump.conf. Properties are those of the last look; methods read the file as it stands."""
+
+    def __init__(self, description: Description, *, editing: Editing, reconciler: Reconciler) -> None:
+        super().__init__(description)
+        self._editing = editing
+        self._reconciler = reconciler
+        self._last: ConfigText | None = None
+
+    def properties(self) -> Mapping[str, Value]:
+        sight = self._reconciler.sight
+        plan, read = sight.resolution.plan, sight.config.config
+        argv = read.core_collector if read is not None else ()
+        problems = {
+            *sight.config.problems,
+            *(p for p in sight.resolution.problems if p.file == sight.config.path),
+        }
+        return {
+            "Path": sight.config.path,
+            "Format": "kdump.conf",
+            "Etag": sight.config.etag,
+            "Valid": sight.config.config is not None,
+            "Target": dict(plan.target) if plan is not None else {},
+            "CoreCollector": " ".join(argv),
+            "Compression": _compression(argv),
+            "Diagnostics": diagnostics(problems),
+        }
+
+    def authorisation_details(self, _member: str, _arguments: tuple[Value, ...]) -> Mapping[str, str]:
+        plan = self._reconciler.sight.resolution.plan
+        return {"target.type": plan.target.get("type", "")} if plan is not None else {}
+
+    def tell_change(self) -> None:
+        """Emit Changed where the text of the last look is another than before."""
+        now, before = self._reconciler.sight.config, self._last
+        self._last = now
+        if before is None or before.etag == now.etag:
+            return
+        origin = "bus" if self._editing.is_ours(now.etag) else "file"
+        self.emit("Changed", now.etag, tuple(map(clean, changed_keys(before.text, now.text))), origin)
+
+    async def get(self, _caller: Caller, options: Options) -> tuple[Value, ...]:
+        require_known(options)
+        settings, etag = await asyncio.to_thread(self._editing.settings)
+        return dict(settings), etag
+
+    async def get_text(self, _caller: Caller, options: Options) -> tuple[Value, ...]:
+        require_known(options)
+        text, etag = await asyncio.to_thread(self._editing.text)
+        return text, etag
+
+    async def validate(self, _caller: Caller, text: str, options: Options) -> tuple[Value, ...]:
+        require_known(options)
+        _require_short(text)
+        problems = await asyncio.to_thread(
+            lambda: config.read(document.parse(text), file=self._editing.path).problems
+        )
+        return not errors(problems), diagnostics(problems)
+
+    async def set(
+        self, caller: Caller, changes: Mapping[str, Value], etag: str, options: Options
+    ) -> tuple[Value, ...]:
+        wish = await _wish(caller, options)
+        asked = {key: _values(key, value) for key, value in changes.items()}
+        return _answer(await self._editing.set(asked, etag, wish))
+
+    async def set_text(self, caller: Caller, text: str, etag: str, options: Options) -> tuple[Value, ...]:
+        wish = await _wish(caller, options)
+        _require_short(text)
+        return _answer(await self._editing.set_text(text, etag, wish))
+
+
+def diagnostics(problems: set[Problem] | tuple[Problem, ...]) -> tuple[tuple[int, str, str, str, str], ...]:
+    """Line, severity, code, key and sentence of each, in order of lines."""
+    return tuple(
+        (
+            each.line,
+            str(each.severity),
+            each.code,
+            each.key,
+            f"{each.message} ({each.hint})" if each.hint else each.message,
+        )
+        for each in sorted(problems, key=lambda each: (each.line, each.code, each.message))
+    )
+
+
+async def _wish(caller: Caller, options: Options) -> Wish:
+    require_known(options, dry_run=bool, rebuild=bool, rollback_on_failure=bool)
+    return Wish(
+        uid=await caller.uid(),
+        is_dry=bool(options.get("dry-run", False)),
+        acts_at_once=bool(options.get("rebuild", True)),
+        rolls_back=bool(options.get("rollback-on-failure", True)),
+    )
+
+
+def _values(key: str, value: Value) -> tuple[str, ...]:
+    """One text, or several for a directive that repeats; an empty one unsets."""
+    texts = value if isinstance(value, tuple) else (value,)
+    found = tuple(text for text in texts if isinstance(text, str))
+    if len(found) != len(texts):
+        raise BusError(ErrorName.INVALID_ARGS, f"The value of {key!r} is to be text, or an array of texts.")
+    return tuple(text for text in found if text)
+
+
+def _answer(written: Written) -> tuple[Value, ...]:
+    return written.etag, job_path(written.job)
+
+
+def _require_short(text: str) -> None:
+    if len(text) > LARGEST_TEXT:
+        raise BusError(ErrorName.LIMITS_EXCEEDED, f"The text is longer than {LARGEST_TEXT} characters.")
+
+
+def _compression(argv: tuple[str, ...]) -> str:
+    if not collector.is_makedumpfile(argv):
+        return "none"
+    names = [each.name for each in collector.options(argv) if not isinstance(each, str)]
+    return next((_COMPRESSIONS[name] for name in names if name in _COMPRESSIONS), "none")

@@ -1,0 +1,270 @@
+"""The hands of the reconciler on a machine: each look and each step, put together from the rooms below."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+from pydantic import JsonValue
+
+from kdumpd.core import explain, facts
+from kdumpd.core.armed import Armed
+from kdumpd.core.plan import Plan, describe
+from kdumpd.core.problems import Problem, Trouble, errors
+from kdumpd.core.tuning import Tuning
+from kdumpd.host import direct, proof
+from kdumpd.host.blocks import text
+from kdumpd.host.doors import Files, Programs
+from kdumpd.host.image import Store
+from kdumpd.host.kexec import Kexec
+from kdumpd.reading import Reading, read
+from kdumpd.service.hands import Glimpse, Sight, Telling
+from kdumpd.service.wishes import Wishes
+
+logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+
+class Machinery:
+    """See `Hands`. One step at a time is the reconciler's care."""
+
+    def __init__(
+        self, *, files: Files, programs: Programs, store: Store, kexec: Kexec, wishes: Wishes
+    ) -> None:
+        self._files = files
+        self._programs = programs
+        self._store = store
+        self._kexec = kexec
+        self._wishes = wishes
+        self._tuning = Tuning()
+        self._needed: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
+
+    async def sweep(self) -> None:
+        """Remove what a daemon that was killed left half done. Before the first step."""
+        await asyncio.to_thread(self._store.sweep)
+
+    async def look(self) -> Sight:
+        reading = await read(self._files, self._programs)
+        self._tuning = reading.tuning
+        return await asyncio.to_thread(self._sight, reading)
+
+    async def glimpse(self) -> Glimpse:
+        present = text(self._files, "/sys/devices/system/cpu/present")
+        iomem = text(self._files, "/proc/iomem")
+        layout = facts.layout(cpus_present=present, iomem=iomem)
+        return Glimpse(crash=self._kexec.crash_kernel(), layout=layout)
+
+    async def build_base(self, plan: Plan, telling: Telling) -> None:
+        with self._store.workshop() as folder:
+            target = f"{folder}/base.img"
+            async with self._in_time():
+                telling.stage("build")
+                await direct.build_base(
+                    plan.base,
+                    files=self._files,
+                    programs=self._programs,
+                    target=target,
+                    on_stage=telling.stage,
+                )
+                telling.stage("prove")
+                proved = await proof.prove_base(
+                    target,
+                    plan.base,
+                    files=self._files,
+                    programs=self._programs,
+                    folder=f"{folder}/proof",
+                )
+            _tell_warnings(proved, telling)
+            await _to_the_end(
+                lambda: self._store.publish_base(
+                    plan.base_fingerprint,
+                    built=target,
+                    description=_json(describe(plan.base)),
+                    unpacked_bytes=proved.unpacked_bytes,
+                )
+            )
+
+    async def build_image(self, plan: Plan, telling: Telling) -> None:
+        with self._store.workshop() as folder:
+            overlay = f"{folder}/overlay.img"
+            async with self._in_time():
+                telling.stage("overlay")
+                await direct.build_overlay(
+                    plan.overlay,
+                    base=plan.base,
+                    files=self._files,
+                    programs=self._programs,
+                    target=overlay,
+                    on_stage=telling.stage,
+                )
+                telling.stage("prove")
+                proved = await proof.prove_image(
+                    (self._store.base(plan.base_fingerprint), overlay),
+                    plan,
+                    reserved_bytes=self._kexec.crash_kernel().reserved_bytes,
+                    files=self._files,
+                    programs=self._programs,
+                    folder=f"{folder}/proof",
+                )
+            _tell_warnings(proved, telling)
+            await _to_the_end(
+                lambda: self._store.publish_image(
+                    plan.image_fingerprint,
+                    base=plan.base_fingerprint,
+                    overlay=overlay,
+                    description=_json(describe(plan)),
+                    unpacked_bytes=proved.unpacked_bytes,
+                )
+            )
+
+    async def load(self, plan: Plan, telling: Telling) -> None:
+        await asyncio.to_thread(self._require_as_planned, plan)
+        telling.stage("load")
+        record = await self._kexec.load(self._order(plan), on_line=telling.line)
+        await self._remember_good(record)
+
+    async def restore(self, last_good: Armed, telling: Telling) -> None:
+        telling.stage("restore")
+        if not await asyncio.to_thread(self._store.is_sound, last_good.image):
+            raise Trouble(Problem(code="image-damaged", message="the last good image is damaged"))
+        await self._kexec.restore(last_good, on_line=telling.line)
+
+    async def unload(self, telling: Telling) -> None:
+        telling.stage("unload")
+        await self._kexec.unload(on_line=telling.line)
+
+    async def tidy(self) -> None:
+        bases, images = self._needed
+        await asyncio.to_thread(lambda: self._store.prune(keep_bases=bases, keep_images=images))
+
+    async def wish(self, *, enabled: bool) -> None:
+        await asyncio.to_thread(self._wishes.enable if enabled else self._wishes.disable)
+
+    async def hold(self, *, held: bool) -> None:
+        await asyncio.to_thread(self._wishes.hold if held else self._wishes.release)
+
+    def _sight(self, reading: Reading) -> Sight:
+        machine, plan = reading.machine, reading.resolution.plan
+        if not machine.crash.loaded:
+            self._kexec.forget()
+        armed = self._kexec.armed()
+        last_good = self._store.last_good()
+        releases = {machine.kernel_release, plan.base.kernel_release if plan else machine.kernel_release}
+        manifest = self._store.manifest(armed.image) if armed is not None else None
+        self._needed = (
+            frozenset(one for one in (plan and plan.base_fingerprint, armed and armed.base) if one),
+            frozenset(one for one in (plan and plan.image_fingerprint, armed and armed.image) if one),
+        )
+        return Sight(
+            config=reading.config,
+            resolution=reading.resolution,
+            machine=machine,
+            settle_seconds=reading.tuning.settle_seconds,
+            settle_cap_seconds=reading.tuning.settle_cap_seconds,
+            slow_poll_seconds=reading.tuning.slow_poll_seconds,
+            enabled=self._wishes.enabled,
+            held=self._wishes.held,
+            armed=armed,
+            intent_left=self._kexec.intent() is not None,
+            last_good=last_good if last_good is not None and last_good.kernel_release in releases else None,
+            bases=self._store.bases(),
+            images=self._store.images(),
+            stale=_stale(reading, armed),
+            initramfs_built_us=manifest.built_us if manifest is not None else 0,
+            initramfs_bytes=manifest.size_bytes if manifest is not None else 0,
+        )
+
+    def _require_as_planned(self, plan: Plan) -> None:
+        """What is on the disk now is what the record will say was loaded."""
+        if not self._store.is_sound(plan.image_fingerprint):
+            # As good as absent: without it the next look asks for a new one.
+            self._files.remove(self._store.initramfs(plan.image_fingerprint))
+            raise Trouble(
+                Problem(code="image-damaged", message="the image in the store is damaged; it is built again")
+            )
+        kernel = plan.load.kernel_image
+        if self._files.digest(kernel) != plan.load.kernel_digest:
+            raise Trouble(
+                Problem(
+                    code="changed-while-loading", message=f"{kernel} is another file than it was", file=kernel
+                )
+            )
+
+    def _order(self, plan: Plan) -> Armed:
+        return Armed(
+            boot_id="",  # the load fills in these two
+            loaded_us=0,
+            kernel_release=plan.base.kernel_release,
+            kernel_image=plan.load.kernel_image,
+            initramfs=self._store.initramfs(plan.image_fingerprint),
+            command_line=plan.load.command_line,
+            kexec_flags=plan.load.kexec_flags,
+            base=plan.base_fingerprint,
+            overlay=plan.overlay_fingerprint,
+            image=plan.image_fingerprint,
+            load=plan.load_fingerprint,
+            description=_json(describe(plan)),
+        )
+
+    async def _remember_good(self, record: Armed) -> None:
+        try:
+            await asyncio.to_thread(self._store.remember_good, record)
+        except Trouble as fault:
+            logger.error("armed, but the next boot will not know this image as the last good one: %s", fault)
+
+    def _in_time(self) -> _Deadline:
+        return _Deadline(self._tuning.build_timeout_seconds)
+
+
+class _Deadline:
+    """Ends what takes longer than `seconds`, with a Problem in place of a TimeoutError."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._timeout = asyncio.timeout(seconds)
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+
+    async def __aexit__(self, *raised: object) -> None:
+        try:
+            await self._timeout.__aexit__(*raised)  # type: ignore[arg-type]
+        except TimeoutError as fault:
+            raise Trouble(
+                Problem(
+                    code="timeout",
+                    message=f"building took longer than {self._seconds:g} seconds and was ended",
+                    hint="build_timeout_seconds in /etc/kdumpd.toml",
+                )
+            ) from fault
+
+
+async def _to_the_end(work: Callable[[], _T]) -> _T:
+    """Run a short piece of writing in a thread; cancelled meanwhile, we wait for it, so that nothing is left half done."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
+
+
+def _stale(reading: Reading, armed: Armed | None) -> tuple[str, ...]:
+    plan = reading.resolution.plan
+    if plan is None:
+        return tuple(dict.fromkeys(problem.code for problem in errors(reading.resolution.problems)))
+    if armed is None or armed.load == plan.load_fingerprint:
+        return ()
+    return explain.reasons(armed.description, describe(plan)) or ("config-changed",)
+
+
+def _tell_warnings(proved: proof.Proof, telling: Telling) -> None:
+    for problem in proved.warnings:
+        telling.line(str(problem))
+
+
+def _json(value: object) -> JsonValue:
+    return cast("JsonValue", value)
