@@ -114,7 +114,7 @@ class Contents:
             return
         if real != path:
             self.items.setdefault(path, Link(path=path, target=real))
-        if real not in self.beneath:
+        if real not in self.beneath or is_asked_for:
             mode = 0o755 if facts.is_executable else 0o644
             copied = FromHost(path=real, source=facts.real or facts.path, digest=facts.digest, mode=mode)
             self.items.setdefault(real, copied)

@@ -237,7 +237,7 @@ def _on_device(
             )
         )
     name = _lasting_name(machine, device)
-    if not name:
+    if not name and not stack.unknown:
         problems.append(
             line.problem(
                 "target-without-name",

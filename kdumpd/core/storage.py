@@ -155,12 +155,21 @@ class Stack:
 
     @property
     def words(self) -> str:
-        """For people: `partition vda1 on virtio disk vda`."""
-        return " on ".join(told(layer) for layer in reversed(self.layers))
+        """For people: `raid1 array md0 on (partition sda1 on SCSI or ATA disk sda) and (partition ...)`."""
+        return self._told(self.layers[-1])
+
+    def _told(self, layer: Layer) -> str:
+        names = _below(layer.device)
+        below = [self._told(under) for under in self.layers if under.device.name in names]
+        if not below:
+            return told(layer)
+        return (
+            f"{told(layer)} on {below[0] if len(below) == 1 else ' and '.join(f'({one})' for one in below)}"
+        )
 
 
 def stack_under(machine: Machine, device: BlockDevice) -> Stack:
-    """Every layer from the hardware up to `device`."""
+    """Every layer from the hardware up to `device`; what is below an unknown one is not looked at."""
     found: dict[str, Layer] = {}
     _descend(machine, device, found, above=())
     return Stack(layers=tuple(found.values()))
@@ -227,7 +236,7 @@ def _descend(
     if device.name in found or device.name in above:
         return
     layer = _layer(machine, device)
-    for name in _below(device):
+    for name in () if isinstance(layer, Unknown) else _below(device):
         under = machine.device(name)
         if under is None:
             missing = BlockDevice(name=name, number="")

@@ -1,0 +1,154 @@
+"""Captures the machine it runs on, or a copy of one, as tests/machines/CASE/root.txt:
+
+    python tests/machines/capture.py CASE [ROOT]
+
+Only what kdumpd looks at is taken: facts of the kernel, mounts, block devices with the drivers of their parents,
+udev's records of disks, the configuration, and of the kernel's modules those that storage may need. Programs, kernel
+images and modules are taken by name alone: their contents become one line. Run it as root, or /proc/iomem has no
+addresses and udev's records may be unreadable. Read the result before it is published: it names the host, its
+command line and the UUIDs of its disks.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from kdumpd.core.inventory import Kind
+from kdumpd.core.modules import ModuleIndex, normalised
+from kdumpd.host.blocks import BLOCK
+from kdumpd.host.observe import SECURE_BOOT, kernel_modules, look
+from kdumpd.host.real import RealFiles, RealPrograms
+from tests.machines.roots import HERE, Item, render
+
+TEXTS = (
+    *("/proc/cmdline", "/proc/iomem", "/proc/meminfo", "/proc/1/mountinfo"),
+    *("/proc/sys/kernel/arch", "/proc/sys/kernel/osrelease", "/proc/sys/kernel/hostname"),
+    *("/proc/sys/kernel/random/boot_id", "/proc/sys/kernel/kexec_load_disabled"),
+    *("/proc/sys/kernel/kexec_load_limit_panic", "/sys/kernel/security/lockdown"),
+    *("/sys/kernel/kexec/crash_loaded", "/sys/kernel/kexec/crash_size"),
+    *("/sys/kernel/kexec_crash_loaded", "/sys/kernel/kexec_crash_size"),
+    *("/sys/kernel/fadump/enabled", "/sys/kernel/fadump_enabled", "/sys/devices/system/cpu/present"),
+    *("/sys/devices/system/cpu/crash_hotplug", "/sys/devices/system/memory/crash_hotplug"),
+    *("/etc/machine-id", "/etc/hostname", "/etc/fstab", "/etc/kdump.conf", "/etc/sysconfig/kdump"),
+    *("/etc/default/kdump", "/etc/kdumpd.toml", "/etc/localtime", SECURE_BOOT),
+)
+KEPT = {
+    "/proc/iomem": re.compile(rb"System RAM|Crash kernel"),
+    "/proc/meminfo": re.compile(rb"MemTotal"),
+    "/proc/1/mountinfo": re.compile(rb" - (\S+ /|\S+ \S+:|tmpfs|overlay)"),
+}
+PROGRAMS = (
+    "busybox",
+    "makedumpfile",
+    "cp",
+    "kexec",
+    "lvm",
+    "mdadm",
+    "blkid",
+    "zstd",
+    "sh",
+    "mount",
+    "insmod",
+)
+FILESYSTEMS = ("fs-ext4", "fs-xfs", "fs-btrfs", "dm_mod", "raid1", "crc32c")
+UDEV_LINE = re.compile(r"S:|E:(ID_FS_|ID_PART_ENTRY_(UUID|NAME)|DM_NAME|MD_(UUID|LEVEL))")
+
+
+def captured(files: RealFiles) -> Iterator[Item]:
+    for path in TEXTS:
+        yield from _file(files, path)
+    parents: set[str] = set()
+    for name in (device.name for device in look(files).devices):
+        real = files.real(f"{BLOCK}/{name}")
+        yield Item(path=f"{BLOCK}/{name}", link=files.link(f"{BLOCK}/{name}"))
+        yield from _block(files, real)
+        while real.count("/") > 3:
+            parents.add(real)
+            real = real.rpartition("/")[0]
+    for parent in sorted(parents):
+        yield from _parent(files, parent)
+    release = look(files).kernel_release
+    yield from _modules(kernel_modules(files, f"/lib/modules/{release}"), files)
+    found = RealPrograms(files.root)
+    for path in (f"/boot/vmlinuz-{release}", *filter(None, map(found.find, PROGRAMS))):
+        if files.stat(path).kind is Kind.FILE:
+            yield Item(path=path, data=f"{path.rpartition('/')[2]}\n".encode(), mode=0o755)
+
+
+def _file(files: RealFiles, path: str) -> Iterator[Item]:
+    try:
+        data = files.read_bytes(path)
+    except OSError:
+        return
+    if path in KEPT:
+        data = b"".join(line for line in data.splitlines(keepends=True) if KEPT[path].search(line))
+    yield Item(path=path, data=data if not data or data.endswith(b"\n") or b"\0" in data else data + b"\n")
+
+
+def _block(files: RealFiles, real: str) -> Iterator[Item]:
+    for name in ("dev", "size", "ro", "partition", "dm/name", "dm/uuid", "md/level", "md/uuid"):
+        yield from _file(files, f"{real}/{name}")
+    for slave in files.names(f"{real}/slaves"):
+        yield Item(path=f"{real}/slaves/{slave}", link=files.link(f"{real}/slaves/{slave}"))
+    try:
+        number = files.read_text(f"{real}/dev").strip()
+        record = files.read_text(f"/run/udev/data/b{number}")
+    except OSError:
+        return
+    kept = "".join(f"{line}\n" for line in record.splitlines() if UDEV_LINE.match(line))
+    yield Item(path=f"/run/udev/data/b{number}", data=kept.encode())
+
+
+def _parent(files: RealFiles, parent: str) -> Iterator[Item]:
+    driver = files.link(f"{parent}/driver")
+    if not driver:
+        return
+    yield Item(path=f"{parent}/driver", link=driver)
+    yield Item(path=f"{parent}/subsystem", link=files.link(f"{parent}/subsystem"))
+    yield from _file(files, f"{parent}/modalias")
+    real = files.real(f"{parent}/driver")
+    module = files.link(f"{real}/module")
+    if not module:
+        yield Item(path=f"{real}/")
+        return
+    yield Item(path=f"{real}/module", link=module)
+    yield from _file(files, f"/sys/module/{module.rpartition('/')[2]}/initstate")
+
+
+def _modules(index: ModuleIndex, files: RealFiles) -> Iterator[Item]:
+    """The index of all that storage may need, line by line as it stands."""
+    drivers = {driver.module for device in look(files).devices for driver in device.drivers if driver.module}
+    names = frozenset(index.closure((*drivers, *FILESYSTEMS)).load)
+    if not names:
+        return
+    for name in sorted(names):
+        yield Item(path=index.path(name), data=f"{name}\n".encode())
+    for file in ("modules.dep", "modules.softdep", "modules.alias", "modules.builtin"):
+        lines = files.read_text(f"{index.directory}/{file}").splitlines()
+        text = "".join(f"{line}\n" for line in lines if _is_about(line, names))
+        yield Item(path=f"{index.directory}/{file}", data=text.encode())
+
+
+def _is_about(line: str, names: frozenset[str]) -> bool:
+    """Whether a line of any index is about one of the modules, or about a built-in file system."""
+    words = line.split()
+    match words:
+        case ["softdep", name, *_]:
+            return normalised(name) in names
+        case ["alias", alias, name]:
+            return name in names and "*" not in alias
+        case [path, *_] if path.endswith(".ko"):
+            return path.startswith("kernel/fs/")
+        case [path, *_]:
+            return normalised(Path(path).name.partition(".ko")[0]) in names
+        case _:
+            return False
+
+
+if __name__ == "__main__":
+    case, root = sys.argv[1], (sys.argv[2:] or ["/"])[0]
+    (HERE / case).mkdir(exist_ok=True)
+    (HERE / case / "root.txt").write_text(render(list(captured(RealFiles(root)))))
