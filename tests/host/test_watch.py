@@ -1,0 +1,192 @@
+"""Hearing of changes, with the inotify of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import subprocess
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from kdumpd.host.real import RealFiles
+from kdumpd.host.watch import Watch, sysfs_signature
+
+CONF = "/etc/kdump.conf"
+HOOKS = "/etc/kdump/pre.d"
+MARK = "/etc/mark"
+
+
+class Ear:
+    """A watch on a root directory, and what it said."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.said: asyncio.Queue[str] = asyncio.Queue()
+        self.watch = Watch(RealFiles(str(root)), self.said.put_nowait)
+
+    async def cover(self, *paths: str) -> None:
+        """Covered, and told so: everything from here on is to be heard."""
+        assert self.watch.cover(frozenset((*paths, MARK))) == ()
+        assert (await self.said.get()).endswith("is watched now")
+
+    async def hears(self, path: str) -> None:
+        """Something of this path, and of nothing else before."""
+        assert await self.said.get() == f"{path} changed"
+
+    def mark(self) -> None:
+        """One event, and only one, of a path of our own."""
+        mark = self.root / MARK.lstrip("/")
+        if mark.is_symlink():
+            mark.unlink()
+        else:
+            mark.symlink_to("nowhere")
+
+    async def settles(self) -> None:
+        """Everything that was done so far has been said: the mark is the last to be heard."""
+        self.mark()
+        while await self.said.get() != f"{MARK} changed":
+            pass
+
+
+@pytest.fixture
+async def ear(tmp_path: Path) -> AsyncIterator[Ear]:
+    (tmp_path / "etc/kdump/pre.d").mkdir(parents=True)
+    (tmp_path / "etc/kdump.conf").write_text("path /var/crash\n")
+    ear = Ear(tmp_path)
+    yield ear
+    ear.watch.stop()
+    assert [thread.name for thread in threading.enumerate() if "inotify" in type(thread).__module__] == []
+
+
+async def test_an_editor_that_renames_over(ear: Ear) -> None:
+    await ear.cover(CONF)
+    (ear.root / "etc/.kdump.conf.new").write_text("path /b\n")
+    (ear.root / "etc/.kdump.conf.new").rename(ear.root / "etc/kdump.conf")
+    await ear.hears(CONF)
+    await ear.settles()
+    (ear.root / "etc/kdump.conf").write_text("path /c\n")  # the new file is heard of as well
+    await ear.hears(CONF)
+
+
+@pytest.mark.parametrize(
+    "script", ["sed -i s/var/srv/ kdump.conf", "echo x >>kdump.conf", "rm kdump.conf", "chmod 600 kdump.conf"]
+)
+async def test_what_people_do_in_a_shell(ear: Ear, script: str) -> None:
+    await ear.cover(CONF)
+    subprocess.run(["sh", "-c", script], cwd=ear.root / "etc", check=True)  # noqa: ASYNC221
+    await ear.hears(CONF)
+
+
+async def test_reading_and_others_are_not_heard(ear: Ear) -> None:
+    await ear.cover(CONF)
+    (ear.root / "etc/kdump.conf").read_text()
+    (ear.root / "etc/passwd").write_text("x")
+    (ear.root / "etc/kdump.conf.bak").write_text("x")
+    ear.mark()
+    await ear.hears(MARK)
+
+
+async def test_a_file_that_is_not_there_yet(ear: Ear) -> None:
+    await ear.cover("/etc/sysconfig/kdump")
+    (ear.root / "etc/sysconfig").mkdir()
+    await ear.hears("/etc/sysconfig/kdump")
+    await ear.settles()
+    (ear.root / "etc/sysconfig/kdump").write_text("x")
+    await ear.hears("/etc/sysconfig/kdump")
+
+
+async def test_a_folder_of_hooks(ear: Ear) -> None:
+    await ear.cover(HOOKS)
+    hook = ear.root / "etc/kdump/pre.d/10-hook"
+    hook.write_text("#!/bin/sh\n")
+    await ear.hears(HOOKS)
+    await ear.settles()
+    hook.chmod(0o755)
+    await ear.hears(HOOKS)
+
+
+async def test_a_folder_that_is_removed_and_made_anew(ear: Ear) -> None:
+    await ear.cover(HOOKS)
+    (ear.root / "etc/kdump/pre.d").rmdir()
+    (ear.root / "etc/kdump").rmdir()
+    await ear.hears(HOOKS)
+    await ear.settles()
+    (ear.root / "etc/kdump/pre.d").mkdir(parents=True)
+    await ear.hears(HOOKS)
+    await ear.settles()
+    (ear.root / "etc/kdump/pre.d/10-hook").write_text("x")
+    await ear.hears(HOOKS)
+
+
+async def test_a_folder_that_is_put_in_the_place_of_another(ear: Ear) -> None:
+    await ear.cover(HOOKS)
+    (ear.root / "etc/new/pre.d").mkdir(parents=True)
+    (ear.root / "etc/kdump").rename(ear.root / "etc/old")
+    (ear.root / "etc/new").rename(ear.root / "etc/kdump")
+    await ear.hears(HOOKS)
+    await ear.settles()
+    (ear.root / "etc/kdump/pre.d/10-hook").write_text("x")
+    await ear.hears(HOOKS)
+
+
+async def test_a_configuration_that_is_a_link(ear: Ear) -> None:
+    (ear.root / "srv").mkdir()
+    (ear.root / "srv/shared.conf").write_text("x")
+    (ear.root / "etc/kdump.conf").unlink()
+    (ear.root / "etc/kdump.conf").symlink_to("/srv/shared.conf")
+    await ear.cover(CONF)
+    (ear.root / "srv/shared.conf").write_text("y")
+    await ear.hears(CONF)
+
+
+async def test_a_burst_is_told_in_few_words(ear: Ear) -> None:
+    await ear.cover(CONF)
+    with (ear.root / "etc/kdump.conf").open("a") as conf:
+        for _ in range(2000):
+            conf.write("#\n")
+            conf.flush()
+    await ear.hears(CONF)
+    assert ear.said.qsize() < 2000
+
+
+async def test_what_is_no_longer_covered_is_not_heard(ear: Ear) -> None:
+    await ear.cover(CONF, HOOKS)
+    ear.watch.cover(frozenset({HOOKS}))
+    (ear.root / "etc/kdump.conf").write_text("x")
+    (ear.root / "etc/kdump/pre.d/x").write_text("x")
+    await ear.hears(HOOKS)
+
+
+async def test_after_the_stop_nothing_is_said(ear: Ear) -> None:
+    await ear.cover(CONF)
+    ear.watch.stop()
+    (ear.root / "etc/kdump.conf").write_text("x")
+    assert ear.said.empty()
+
+
+async def test_a_kernel_that_allows_no_watch_is_told_and_no_fault(ear: Ear) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    in_use = len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (in_use - 1, hard))
+    try:
+        (problem,) = ear.watch.cover(frozenset({CONF}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert problem.code == "watch-limit"
+    assert not problem.is_error
+    await ear.cover(CONF)  # and it is tried again
+
+
+def test_the_signature_of_sysfs_changes_with_what_the_kernel_says(tmp_path: Path) -> None:
+    files = RealFiles(str(tmp_path))
+    before = sysfs_signature(files)
+    (tmp_path / "sys/kernel").mkdir(parents=True)
+    (tmp_path / "sys/kernel/kexec_crash_loaded").write_text("1\n")
+    loaded = sysfs_signature(files)
+    assert loaded != before
+    (tmp_path / "sys/kernel/kexec_crash_loaded").write_text("0\n")
+    assert sysfs_signature(files) not in {before, loaded}
