@@ -22,9 +22,28 @@ class Place:
 def parse_mountinfo(text: str) -> tuple[Mount, ...]:
     """The lines of /proc/PID/mountinfo in their order; `options` are the mount's own, then its file system's.
 
-    A line that is not of that form is skipped: the kernel adds fields only before the `-`.
+    A line that is not of that form is skipped: the kernel adds fields only before the `-`. So is a mount that nobody
+    can reach, because a later one lies on a directory above it.
     """
-    return tuple(mount for line in text.splitlines() if (mount := _mount(line)) is not None)
+    found: dict[str, Mount] = {}
+    parents: dict[str, str] = {}
+    for line in text.splitlines():
+        mount = _mount(line)
+        if mount is not None:
+            own, parent = line.split(maxsplit=2)[:2]
+            found[own], parents[own] = mount, parent
+    hidden = {
+        own
+        for own, mount in found.items()
+        if any(
+            parents[other] == parents[own]
+            and above.target != mount.target
+            and _is_under(mount.target, above.target)
+            for other, above in found.items()
+            if other != own
+        )
+    }
+    return tuple(mount for own, mount in found.items() if not _descends(own, parents, hidden))
 
 
 def parse_fstab(text: str) -> tuple[FstabEntry, ...]:
@@ -77,6 +96,17 @@ def joined(root: str, below: str) -> str:
 
 def _clean(path: str) -> str:
     return "/" + "/".join(part for part in path.split("/") if part)
+
+
+def _descends(own: str, parents: dict[str, str], hidden: set[str]) -> bool:
+    """Whether a mount or one that it hangs on is among the hidden."""
+    seen: set[str] = set()
+    while own in parents and own not in seen:
+        if own in hidden:
+            return True
+        seen.add(own)
+        own = parents[own]
+    return False
 
 
 def _is_under(path: str, directory: str) -> bool:
