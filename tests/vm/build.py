@@ -81,6 +81,8 @@ _DISK_SIZE = "8G"
 _KEPT = 3  # images kept in the cache, newest first
 
 _GUEST = Path(__file__).parent / "guest"
+_ANSWERER = "answerer.py"
+_AGENT_UNIT = "kdumpd-test-agent.service"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +129,7 @@ def image(*, package: Path | None = None, say: Callable[[str], None] = say_on_st
         key = _digest(
             tree.parent.name.encode(),
             Path(__file__).read_bytes(),
-            *(path.read_bytes() for path in sorted(_GUEST.iterdir()) if path.is_file()),
+            *((_GUEST / name).read_bytes() for name in (_ANSWERER, _AGENT_UNIT)),
             package.read_bytes() if package else b"",
         )
         finished = cache() / f"image-{key}"
@@ -238,11 +240,11 @@ def _furnish(root: Path) -> None:
     for unit in _MASKED:
         (units / unit).unlink(missing_ok=True)
         (units / unit).symlink_to("/dev/null")
-    program = root / "usr/local/lib/kdumpd-test/answerer.py"
+    program = root / "usr/local/lib/kdumpd-test" / _ANSWERER
     program.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(_GUEST / "answerer.py", program)
-    unit_file = units / "kdumpd-test-agent.service"
-    shutil.copy(_GUEST / unit_file.name, unit_file)
+    shutil.copy(_GUEST / _ANSWERER, program)
+    unit_file = units / _AGENT_UNIT
+    shutil.copy(_GUEST / _AGENT_UNIT, unit_file)
     wants = units / "sysinit.target.wants" / unit_file.name
     wants.parent.mkdir(exist_ok=True)
     wants.symlink_to(f"../{unit_file.name}")

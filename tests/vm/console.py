@@ -71,6 +71,10 @@ class Console:
                     raise NotSeen(f"{why} without {pattern!r} on the console; it said last:\n{self.tail()}")
                 self._news.wait(remaining)
 
+    def wait_for_end(self, *, timeout: float = 10) -> None:
+        """Waits until everything that an ended machine printed has been read."""
+        self._thread.join(timeout)
+
     def type(self, text: str) -> None:
         """Types on the serial console, for a shell in the capture kernel."""
         self._keyboard.write(text.encode())

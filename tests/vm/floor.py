@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 _MODULES = ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4")
 _PROGRAMS = ("usr/bin/busybox", "usr/bin/makedumpfile")
-_DUMP = "/var/crash/floor.vmcore"
+DUMP = "/var/crash/floor.vmcore"
 
 _INIT = """#!/busybox sh
-/busybox mkdir -p /proc /sys /dev /root
+/busybox mkdir -p /proc /sys /dev /tmp /root  # makedumpfile cannot do without a /tmp
 /busybox mount -t proc proc /proc
 /busybox mount -t sysfs sys /sys
 /busybox mount -t devtmpfs dev /dev
@@ -38,7 +38,7 @@ until [ -b /dev/vda ]; do /busybox usleep 50000; done
 /busybox mount -t ext4 /dev/vda /root || echo "floor: no root"
 /busybox mkdir -p /root/var/crash
 echo "floor: collecting"
-/usr/bin/makedumpfile -l -d 31 /proc/vmcore /root{_DUMP} >/dev/null && /busybox sync && echo "floor: saved"
+/usr/bin/makedumpfile -l -d 31 /proc/vmcore /root{DUMP} >/dev/null && /busybox sync && echo "floor: saved"
 /busybox umount /root
 """
 
@@ -62,15 +62,12 @@ class Floor:
         collected = (
             f", collector {self.to_collector:.1f} s, saved {self.to_saved:.1f} s" if self.to_saved else ""
         )
-        return f"after the panic: init {self.to_init:.1f} s{collected}, system answers {self.to_answer:.1f} s"
+        return f"after the panic: init {self.to_init:.1f} s{collected}, all over {self.to_answer:.1f} s"
 
 
-def measure(machine: Machine, *, collects: bool) -> Floor:
-    """Loads the hand-made image into the machine's reservation, panics, and waits for the next boot.
-
-    With `collects` it saves a vmcore to /var/crash/floor.vmcore on the root disk, else it only boots."""
-    arm(machine, collects=collects)
-    reboot = machine.crash_and_come_back()
+def read_off(reboot: Reboot) -> Floor:
+    """The floor, from the console of a machine that was armed with the hand-made image and crashed."""
+    collects = any("floor: collecting" in line.text for line in reboot.console)
     return Floor(
         to_init=reboot.seconds_to("floor: init"),
         to_collector=reboot.seconds_to("floor: collecting") if collects else None,
@@ -81,7 +78,9 @@ def measure(machine: Machine, *, collects: bool) -> Floor:
 
 
 def arm(machine: Machine, *, collects: bool) -> None:
-    """Loads the hand-made image with one kexec call, in place of whatever was loaded."""
+    """Loads the hand-made image with one kexec call, in place of whatever was loaded.
+
+    With `collects` it will save a vmcore to DUMP on the root disk, else it only boots."""
     image = build(machine, collects=collects)
     machine.put("/run/floor.img", image)
     machine.sh(
