@@ -1,0 +1,223 @@
+"""Which device a target means, and every reason why there is none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from kdumpd.core import config, locate
+from kdumpd.core.document import parse
+from kdumpd.core.locate import Search
+from kdumpd.core.machine import BlockDevice, CrashKernel, Driver, FstabEntry, Machine, Mount
+
+VIRTIO = (Driver(name="virtio_blk", subsystem="virtio", module="virtio_blk"),)
+
+
+def disk(
+    name: str,
+    number: str,
+    *,
+    contents: str = "",
+    uuid: str = "",
+    uuid_sub: str = "",
+    label: str = "",
+    part_uuid: str = "",
+    part_label: str = "",
+) -> BlockDevice:
+    return BlockDevice(
+        name=name,
+        number=number,
+        drivers=VIRTIO,
+        contents=contents,
+        uuid=uuid,
+        uuid_sub=uuid_sub,
+        label=label,
+        part_uuid=part_uuid,
+        part_label=part_label,
+    )
+
+
+ROOT = disk("vda", "254:0", contents="ext4", uuid="1c1e-AB", label="root", part_uuid="9f6e-01")
+DUMPS = disk("vdb", "254:16", contents="xfs", uuid="84c1", label="crash dumps", part_label="dumps")
+EMPTY = disk("vdc", "254:32")
+MACHINE = Machine(
+    architecture="x86_64",
+    kernel_release="6.1",
+    host_name="h",
+    machine_id="",
+    boot_id="",
+    command_line="",
+    memory_bytes=1 << 31,
+    cpus=2,
+    layout="l",
+    crash=CrashKernel(layout="old"),
+    mounts=(Mount(target="/", source="/dev/vda", fstype="ext4", number="254:0"),),
+    devices=(ROOT, DUMPS, EMPTY),
+)
+
+
+def search(text: str, machine: Machine = MACHINE) -> Search:
+    reading = config.read(parse(text), file="/etc/kdump.conf")
+    assert reading.config is not None, reading.problems
+    return locate.target(reading.config, machine)
+
+
+def codes(found: Search) -> list[str]:
+    return [problem.code for problem in found.problems]
+
+
+@pytest.mark.parametrize(
+    "spec", ["/dev/vdb", "UUID=84C1", "LABEL=crash dumps", 'LABEL="crash dumps"', "PARTLABEL=dumps"]
+)
+def test_every_way_to_name_a_device_finds_it(spec: str) -> None:
+    found = search(f"xfs {spec}\npath /from/here\n")
+    assert found.located is not None
+    assert (found.located.name, found.located.directory) == ("UUID=84c1", "/from/here")
+
+
+def test_a_link_of_udev_is_a_node_as_well() -> None:
+    linked = replace(DUMPS, links=("/dev/disk/by-id/virtio-1",))
+    found = search("xfs /dev/disk/by-id/virtio-1\n", replace(MACHINE, devices=(ROOT, linked)))
+    assert found.located is not None
+
+
+def test_the_default_target_is_the_device_that_holds_path() -> None:
+    found = search("path /srv/dumps\n")
+    assert found.located is not None
+    assert (found.located.device, found.located.directory) == (ROOT, "/srv/dumps")
+
+
+def test_a_device_that_is_not_there_is_told_with_its_line_and_those_that_are() -> None:
+    problem = search("# comment\nxfs LABEL=dump\n").problems[0]
+    assert (problem.code, problem.line, problem.key) == ("target-not-found", 2, "xfs")
+    assert "LABEL=crash dumps" in problem.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("ext4 /dev/vdb", "target-type-differs"),
+        ("ext4 /dev/vdc", "target-not-formatted"),
+        ("minix /dev/vdb", "target-not-yet"),
+        ("raw /dev/vdc", "target-not-yet"),
+        ("nfs server:/export", "target-not-yet"),
+        ("ssh kdump@server", "target-not-yet"),
+        ("virtiofs share", "target-not-yet"),
+    ],
+)
+def test_what_cannot_be_a_target_is_a_problem_of_its_line(text: str, code: str) -> None:
+    found = search(f"{text}\n")
+    assert found.located is None
+    assert codes(found) == [code]
+    assert found.problems[0].line == 1
+
+
+def test_ext4_mounts_the_older_ones_as_well() -> None:
+    old = replace(DUMPS, contents="ext3")
+    assert search("ext4 /dev/vdb\n", replace(MACHINE, devices=(ROOT, old))).located is not None
+
+
+def test_one_label_of_two_devices_is_ambiguous() -> None:
+    twin = disk("vdd", "254:48", contents="xfs", uuid="other", label="crash dumps")
+    found = search("xfs LABEL=crash dumps\n", replace(MACHINE, devices=(ROOT, DUMPS, twin)))
+    assert codes(found) == ["target-ambiguous"]
+    assert "/dev/vdb, /dev/vdd" in found.problems[0].message
+
+
+def test_a_copy_of_a_disk_is_told_apart_by_its_partition() -> None:
+    original = replace(DUMPS, part_uuid="one")
+    copy = disk("vdd", "254:48", contents="xfs", uuid="84c1", part_uuid="two")
+    found = search("xfs /dev/vdb\n", replace(MACHINE, devices=(ROOT, original, copy)))
+    assert found.located is not None
+    assert found.located.name == "PARTUUID=one"
+
+
+def test_a_copy_that_nothing_tells_apart_is_refused() -> None:
+    copy = disk("vdd", "254:48", contents="xfs", uuid="84c1")
+    assert codes(search("xfs /dev/vdb\n", replace(MACHINE, devices=(ROOT, DUMPS, copy)))) == [
+        "target-without-name"
+    ]
+
+
+def test_a_half_of_a_mirror_is_not_the_mirror() -> None:
+    half = replace(
+        DUMPS,
+        name="sda1",
+        number="8:1",
+        contents="linux_raid_member",
+        uuid="4d8fb1c26b0a9c1e7d241fa0b35e8c97",
+        label="m",
+    )
+    mirror = BlockDevice(
+        name="md0", number="9:0", slaves=("sda1",), md_level="raid1", contents="xfs", uuid="84c1", label="m"
+    )
+    found = search("xfs LABEL=m\n", replace(MACHINE, devices=(ROOT, half, mirror)))
+    assert found.located is not None
+    assert found.located.device is mirror
+
+
+def test_a_device_that_cannot_be_written_is_refused() -> None:
+    assert codes(
+        search("xfs /dev/vdb\n", replace(MACHINE, devices=(ROOT, replace(DUMPS, read_only=True))))
+    ) == ["target-read-only"]
+
+
+@pytest.mark.parametrize(
+    ("fstype", "source", "code"),
+    [
+        ("nfs4", "server:/export", "target-not-yet"),
+        ("9p", "share", "target-not-yet"),
+        ("virtiofs", "share", "target-not-yet"),
+        ("tmpfs", "tmpfs", "target-in-memory"),
+        ("overlay", "overlay", "target-not-a-disk"),
+        ("autofs", "systemd-1", "target-not-a-disk"),
+        ("zfs", "pool/var", "target-not-a-disk"),
+    ],
+)
+def test_a_path_on_no_disk_is_told(fstype: str, source: str, code: str) -> None:
+    mounts = (*MACHINE.mounts, Mount(target="/var", source=source, fstype=fstype, number="0:40"))
+    found = search("path /var/crash\n", replace(MACHINE, mounts=mounts))
+    assert codes(found) == [code]
+    assert (found.problems[0].line, found.problems[0].key) == (1, "path")
+
+
+def test_a_file_system_that_is_in_fstab_but_not_mounted_is_a_warning() -> None:
+    fstab = (FstabEntry(source="/dev/vdb", target="/var/crash", fstype="xfs"),)
+    found = search("", replace(MACHINE, fstab=fstab))
+    assert found.located is not None
+    assert found.located.device is ROOT
+    assert [(problem.code, problem.is_error) for problem in found.problems] == [("target-not-mounted", False)]
+
+
+def test_fstab_has_the_word_where_no_mount_is_known() -> None:
+    fstab = (
+        FstabEntry(source="UUID=1c1e-ab", target="/", fstype="ext4"),
+        FstabEntry(source="LABEL=crash dumps", target="/var", fstype="xfs"),
+    )
+    found = search("", replace(MACHINE, mounts=(), fstab=fstab))
+    assert found.located is not None
+    assert (found.located.device, found.located.directory) == (DUMPS, "/crash")
+
+
+def test_btrfs_is_mounted_from_its_top_so_that_the_subvolume_is_a_directory() -> None:
+    device = disk("vdb", "254:16", contents="btrfs", uuid="e2b0", uuid_sub="1")
+    mounts = (Mount(target="/", source="/dev/vdb", fstype="btrfs", root="/@", number="0:23"),)
+    found = search("", replace(MACHINE, devices=(device,), mounts=mounts))
+    assert found.located is not None
+    assert (found.located.directory, found.located.mount_options) == ("/@/var/crash", "subvolid=5")
+
+
+def test_btrfs_over_two_devices_is_an_unknown_layer() -> None:
+    one, two = (
+        disk(name, number, contents="btrfs", uuid="e2b0", uuid_sub=number)
+        for name, number in (("vdb", "254:16"), ("vdc", "254:32"))
+    )
+    mounts = (Mount(target="/", source="/dev/vdb", fstype="btrfs", number="0:23"),)
+    assert "layer-unknown" in codes(search("", replace(MACHINE, devices=(one, two), mounts=mounts)))
+
+
+def test_a_mount_of_dracut_args_brings_its_options() -> None:
+    found = search('dracut_args --mount "/dev/vdb /mnt xfs defaults,noatime"\n')
+    assert found.located is not None
+    assert found.located.mount_options == "noatime"
