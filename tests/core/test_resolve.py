@@ -1,0 +1,326 @@
+"""Configuration and machine to a plan: what an edit makes again, and what stands in a plan's way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from kdumpd.core import config, environment, explain
+from kdumpd.core.config import Config
+from kdumpd.core.document import parse
+from kdumpd.core.inventory import FileFacts, Inventory, Kind
+from kdumpd.core.machine import KernelFiles, Lockdown
+from kdumpd.core.modules import ModuleIndex
+from kdumpd.core.plan import FromHost, Link, Plan, Resolution, describe
+from kdumpd.core.resolve import wants
+from kdumpd.core.sysconfig import Sysconfig
+from kdumpd.core.tuning import EngineChoice, Tuning
+from tests.machines.expect import Looked, look, written
+from tests.machines.roots import unpack
+
+TARGET = "ext4 UUID=1c1e2ad6-2f35-4a2f-8b5b-70d1b9e7b1f4\n"
+PRE = "/etc/kdump/pre"
+
+
+@pytest.fixture
+async def looked(tmp_path: Path) -> Looked:
+    unpack("virtio", tmp_path)
+    hook = tmp_path / PRE.strip("/")
+    hook.parent.mkdir(parents=True)
+    hook.write_text("#!/bin/sh\n")
+    hook.chmod(0o755)
+    return await look(tmp_path, conf=f"{TARGET}kdump_pre {PRE}\n")
+
+
+def configured(text: str) -> Config:
+    reading = config.read(parse(text), file="/etc/kdump.conf")
+    assert reading.config is not None, reading.problems
+    return reading.config
+
+
+def planned(looked: Looked) -> Plan:
+    resolution = looked.resolve()
+    assert resolution.plan is not None, resolution.problems
+    return resolution.plan
+
+
+def again(looked: Looked, text: str) -> Resolution:
+    """The outcome of another kdump.conf; the modules that it asks for are looked at as well."""
+    looked.config = configured(text)
+    wanted = wants(looked.config, looked.sysconfig, looked.tuning, looked.machine, looked.modules).files
+    new = {
+        path: FileFacts(path=path, kind=Kind.FILE, real=path, mode=0o644, digest="d")
+        for path in wanted
+        if path.endswith(".ko") and path not in looked.inventory.files
+    }
+    looked.inventory = replace(looked.inventory, files=MappingProxyType({**looked.inventory.files, **new}))
+    return looked.resolve()
+
+
+def moved(old: Plan, new: Plan) -> set[str]:
+    """The slowest of what has to be made again."""
+    parts = {
+        "base": old.base_fingerprint != new.base_fingerprint,
+        "overlay": old.overlay_fingerprint != new.overlay_fingerprint,
+        "load": old.load != new.load,
+    }
+    return {name for name, has_moved in parts.items() if has_moved}
+
+
+async def test_a_comment_a_blank_line_and_an_order_change_nothing(looked: Looked) -> None:
+    before = planned(looked)
+    after = again(looked, f"# a comment\n\n  kdump_pre\t{PRE}   # another\n{TARGET}").plan
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "path /elsewhere",
+        "kdump_post /etc/kdump/pre",
+        "failure_action halt",
+        "final_action poweroff",
+        "disk_timeout 7",
+        "debug_mem_level 2",
+        "options virtio_blk x=1",
+        "core_collector makedumpfile -c -d 17",
+    ],
+)
+async def test_a_setting_of_the_agent_makes_the_overlay_alone_again(looked: Looked, line: str) -> None:
+    before = planned(looked)
+    after = again(looked, f"{TARGET}kdump_pre {PRE}\n{line}\n").plan
+    assert after is not None
+    # The command line names the image, so it moves as well, and with it what has to be loaded.
+    assert moved(before, after) == {"overlay", "load"}
+
+
+async def test_a_blacklist_keeps_a_module_from_being_loaded_but_in_the_base(looked: Looked) -> None:
+    before = again(looked, f"{TARGET}extra_modules xfs\n").plan
+    after = again(looked, f"{TARGET}extra_modules xfs\nblacklist xfs\n").plan
+    assert before is not None
+    assert after is not None
+    assert moved(before, after) == {"overlay", "load"}
+    assert "/xfs.ko" in written(before.overlay, "/kdump/plan.env")
+    assert "/xfs.ko" not in written(after.overlay, "/kdump/plan.env")
+
+
+async def test_extra_modules_build_the_base_again(looked: Looked) -> None:
+    before = planned(looked)
+    after = again(looked, f"{TARGET}kdump_pre {PRE}\nextra_modules xfs\n").plan
+    assert after is not None
+    assert "base" in moved(before, after)
+
+
+async def test_another_command_line_is_only_loaded_again(looked: Looked) -> None:
+    before = planned(looked)
+    looked.sysconfig = Sysconfig(command_line_append="irqpoll panic=5")
+    assert moved(before, planned(looked)) == {"load"}
+
+
+async def test_more_processors_are_only_a_load_and_none_where_the_kernel_keeps_its_headers(
+    looked: Looked,
+) -> None:
+    before = planned(looked)
+    looked.machine = replace(looked.machine, layout="another")
+    assert moved(before, planned(looked)) == {"load"}
+    crash = replace(looked.machine.crash, cpu_hotplug=True, memory_hotplug=True)
+    looked.machine = replace(looked.machine, crash=crash)
+    kept = planned(looked)
+    looked.machine = replace(looked.machine, layout="a third")
+    assert planned(looked) == kept
+
+
+def with_digest(looked: Looked, path: str) -> None:
+    facts = replace(looked.inventory.files[path], digest="another")
+    files = {**looked.inventory.files, path: facts}
+    looked.inventory = replace(looked.inventory, files=MappingProxyType(files))
+
+
+@pytest.mark.parametrize(
+    ("path", "parts", "reason"),
+    [
+        (PRE, {"overlay", "load"}, "hooks-changed"),
+        ("/usr/bin/makedumpfile", {"base", "overlay", "load"}, "programs-changed"),
+        ("/boot/vmlinuz-6.1.0-56-amd64", {"load"}, "kernel-changed"),
+        (
+            "/lib/modules/6.1.0-56-amd64/kernel/fs/ext4/ext4.ko",
+            {"base", "overlay", "load"},
+            "modules-changed",
+        ),
+    ],
+)
+async def test_other_contents_of_a_file_move_what_holds_it(
+    looked: Looked, path: str, parts: set[str], reason: str
+) -> None:
+    before = planned(looked)
+    with_digest(looked, path)
+    after = planned(looked)
+    assert moved(before, after) == parts
+    assert explain.reasons(describe(before), describe(after)) == (reason,)
+
+
+async def test_the_agent_is_told_the_name_of_its_image(looked: Looked) -> None:
+    plan = planned(looked)
+    told = environment.parse(written(plan.overlay, "/kdump/plan.env"))
+    assert told["plan_capture_id"] == plan.capture_id
+    assert plan.load.command_line.endswith(f" kdumpd.id={plan.capture_id}")
+
+
+async def test_the_image_has_the_agent_a_shell_and_the_collector(looked: Looked) -> None:
+    plan = planned(looked)
+    overlay = {item.path for item in plan.overlay.items}
+    base = {item.path: item for item in plan.base.items}
+    assert {"/init", "/kdump/plan.env", "/kdump/console.sh", PRE} <= overlay
+    assert base["/usr/bin/sh"] == Link(path="/usr/bin/sh", target="/usr/bin/busybox")
+    assert base["/bin"] == Link(path="/bin", target="usr/bin")
+    assert isinstance(base["/usr/bin/makedumpfile"], FromHost)
+
+
+async def test_cp_as_collector_is_the_hosts_own_for_busybox_knows_no_sparse(looked: Looked) -> None:
+    looked.config = configured(f"{TARGET}core_collector cp --sparse=always\n")
+    copied = FileFacts(path="/usr/bin/cp", kind=Kind.FILE, real="/usr/bin/cp", mode=0o755, digest="d")
+    looked.inventory = Inventory(
+        files=MappingProxyType({**looked.inventory.files, "/usr/bin/cp": copied}),
+        programs=MappingProxyType({**looked.inventory.programs, "cp": "/usr/bin/cp"}),
+    )
+    base = {item.path: item for item in planned(looked).base.items}
+    assert isinstance(base["/usr/bin/cp"], FromHost)
+    assert "/usr/bin/makedumpfile" not in base
+
+
+async def test_secure_boot_and_lockdown_ask_for_the_call_that_checks_signatures(looked: Looked) -> None:
+    looked.sysconfig = Sysconfig(kexec_args="-c -p --args-linux")
+    assert planned(looked).load.kexec_flags == ("-c", "--args-linux")
+    crash = replace(looked.machine.crash, lockdown=Lockdown.INTEGRITY)
+    looked.machine = replace(looked.machine, crash=crash)
+    assert planned(looked).load.kexec_flags == ("-s", "--args-linux")
+
+
+def without(looked: Looked, *paths: str) -> None:
+    files = {path: facts for path, facts in looked.inventory.files.items() if path not in paths}
+    programs = {name: path for name, path in looked.inventory.programs.items() if path not in paths}
+    looked.inventory = Inventory(files=MappingProxyType(files), programs=MappingProxyType(programs))
+
+
+@pytest.mark.parametrize(
+    ("paths", "code", "line"),
+    [
+        ((PRE,), "hook-missing", 2),
+        (("/usr/bin/makedumpfile",), "program-missing", 0),
+        (("/usr/sbin/kexec",), "program-missing", 0),
+        (("/boot/vmlinuz-6.1.0-56-amd64",), "kernel-image-missing", 0),
+        (("/lib/modules/6.1.0-56-amd64/kernel/fs/ext4/ext4.ko",), "module-missing", 0),
+    ],
+)
+async def test_what_is_missing_is_told(looked: Looked, paths: tuple[str, ...], code: str, line: int) -> None:
+    without(looked, *paths)
+    resolution = looked.resolve()
+    assert resolution.plan is None
+    assert [(problem.code, problem.line) for problem in resolution.problems if problem.is_error] == [
+        (code, line)
+    ]
+
+
+async def test_a_missing_program_names_its_package(looked: Looked) -> None:
+    without(looked, "/usr/bin/busybox")
+    hints = " ".join(problem.hint for problem in looked.resolve().problems)
+    assert "coreutils" in hints
+    assert "util-linux" in hints
+
+
+def with_facts(looked: Looked, facts: FileFacts) -> None:
+    files = {**looked.inventory.files, facts.path: facts}
+    looked.inventory = replace(looked.inventory, files=MappingProxyType(files))
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda facts: replace(facts, mode=0o644), "hook-not-executable"),
+        (lambda facts: replace(facts, unreadable="Permission denied"), "file-unreadable"),
+        (lambda facts: replace(facts, interpreter="/bin/fish"), "interpreter-missing"),
+        (lambda facts: replace(facts, missing_libraries=("libgone.so",)), "library-missing"),
+        (lambda facts: replace(facts, kind=Kind.DIRECTORY), "file-unreadable"),
+    ],
+)
+async def test_a_hook_that_could_not_run_is_an_error_of_its_line(
+    looked: Looked, change: Callable[[FileFacts], FileFacts], code: str
+) -> None:
+    with_facts(looked, change(looked.inventory.facts(PRE)))
+    told = [(problem.code, problem.line, problem.key) for problem in looked.resolve().problems]
+    assert told == [(code, 2, "kdump_pre")]
+
+
+async def test_a_python_hook_is_a_warning(looked: Looked) -> None:
+    python = FileFacts(
+        path="/usr/bin/python3", kind=Kind.FILE, real="/usr/bin/python3.11", mode=0o755, digest="d"
+    )
+    with_facts(looked, python)
+    with_facts(looked, replace(looked.inventory.facts(PRE), interpreter="/usr/bin/python3"))
+    resolution = looked.resolve()
+    assert resolution.plan is not None
+    assert [problem.code for problem in resolution.plan.warnings] == ["interpreter-needs-more"]
+
+
+async def test_a_blacklist_that_hides_the_target_is_an_error(looked: Looked) -> None:
+    resolution = again(looked, f"{TARGET}blacklist jbd2\n")
+    assert [(problem.code, problem.line) for problem in resolution.problems] == [
+        ("blacklist-hides-target", 2)
+    ]
+    assert "ext4" in resolution.problems[0].message
+
+
+async def test_an_unknown_extra_module_is_a_warning_and_left_out(looked: Looked) -> None:
+    resolution = again(looked, f"{TARGET}extra_modules gfs2\n")
+    assert resolution.plan is not None
+    assert [(problem.code, problem.line) for problem in resolution.problems] == [("unknown-module", 2)]
+
+
+async def test_a_kernel_without_modules_is_told_and_so_is_all_else(looked: Looked) -> None:
+    looked.modules = ModuleIndex()
+    without(looked, PRE)
+    codes = [problem.code for problem in looked.resolve().problems]
+    assert sorted(codes) == ["hook-missing", "no-modules"]
+
+
+async def test_engine_dracut_is_not_there_yet(looked: Looked) -> None:
+    looked.tuning = Tuning(engine=EngineChoice.DRACUT)
+    assert [problem.code for problem in looked.resolve().problems] == ["engine-not-yet"]
+
+
+async def test_a_reservation_that_is_missing_is_no_problem_of_the_plan(looked: Looked) -> None:
+    before = planned(looked)
+    looked.machine = replace(looked.machine, crash=replace(looked.machine.crash, reserved_bytes=0))
+    assert planned(looked) == before
+
+
+async def test_another_capture_kernel_takes_its_own_modules_and_asks_by_modalias(looked: Looked) -> None:
+    other = "5.10.0"
+    built_in = tuple(
+        replace(device, drivers=tuple(replace(driver, module="") for driver in device.drivers))
+        for device in looked.machine.devices
+    )
+    looked.machine = replace(
+        looked.machine,
+        devices=built_in,
+        kernels=(KernelFiles(release=other, image=f"/boot/vmlinuz-{other}"),),
+    )
+    looked.sysconfig = Sysconfig(kernel_version=other)
+    looked.modules = replace(
+        looked.modules,
+        directory=f"/lib/modules/{other}",
+        patterns=MappingProxyType({"virtio": (("virtio:d00000002v*", "virtio_blk"),)}),
+    )
+    looked_at = wants(looked.config, looked.sysconfig, looked.tuning, looked.machine, looked.modules)
+    assert looked_at.modules_directory == f"/lib/modules/{other}"
+    assert f"/boot/vmlinuz-{other}" in looked_at.files
+    assert f"/lib/modules/{other}/kernel/drivers/block/virtio_blk.ko" in looked_at.files
+
+
+async def test_the_estimate_lets_104_mebibytes_do_on_debian_12(looked: Looked) -> None:
+    kernel, unpacked = 8 << 20, 10 << 20
+    assert planned(looked).working_set_bytes + kernel + unpacked <= 104 << 20
