@@ -14,12 +14,13 @@ from pathlib import Path
 
 from systemd import daemon as systemd
 
-from kdumpd.core.problems import Trouble
+from kdumpd.core.problems import Problem, Trouble
 from kdumpd.core.status import Status
 from kdumpd.host.dumps import Dumps
 from kdumpd.host.image import Store
 from kdumpd.host.kexec import Kexec
 from kdumpd.host.real import RealFiles, RealPrograms
+from kdumpd.host.watch import Watch
 from kdumpd.reading import KDUMP_CONF, tuning_of
 from kdumpd.service import logs
 from kdumpd.service.bus import BusError, Connection, Description, Exports, describe
@@ -62,8 +63,10 @@ async def serve(asked: argparse.Namespace) -> None:
         systemd.notify(f"STATUS={status.message}")
         desk.status_changed()
         finds.follow(sight)
+        watcher.follow(sight)
 
     reconciler = Reconciler(hands=hands, jobs=jobs, clock=clock, on_status=tell)
+    watcher = Watcher(Watch(files, reconciler.poke))
     editing = Editing(files=files, path=KDUMP_CONF, jobs=jobs, reconciler=reconciler)
 
     async with Connection(asked.bus) as connection, asyncio.TaskGroup() as tasks:
@@ -90,7 +93,33 @@ async def serve(asked: argparse.Namespace) -> None:
         tasks.create_task(_stay_alive(), name="watchdog")
         gc.collect()
         gc.freeze()
-        raise Lost(await connection.lost())
+        try:
+            raise Lost(await connection.lost())
+        finally:
+            watcher.stop()
+            await exports.close()
+
+
+class Watcher:
+    """Keeps what is watched in step with what was read."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._sight: Sight | None = None
+        self._told: tuple[Problem, ...] = ()
+
+    def follow(self, sight: Sight) -> None:
+        if sight is self._sight:
+            return
+        self._sight = sight
+        problems = self._watch.cover(sight.watched)
+        for problem in problems:
+            if problem not in self._told:
+                logger.warning("%s", problem)
+        self._told = problems
+
+    def stop(self) -> None:
+        self._watch.stop()
 
 
 def descriptions(folder: str) -> Mapping[str, Description]:

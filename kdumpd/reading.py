@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from kdumpd.core import config, document, sysconfig, tuning
 from kdumpd.core.config import Config
+from kdumpd.core.inventory import Wants
 from kdumpd.core.machine import Machine
-from kdumpd.core.plan import Resolution
+from kdumpd.core.plan import FromHost, Resolution
 from kdumpd.core.problems import Problem, errors
 from kdumpd.core.resolve import resolve, wants
 from kdumpd.core.sysconfig import Sysconfig
@@ -20,6 +21,7 @@ from kdumpd.host.doors import Files, Programs
 KDUMP_CONF = "/etc/kdump.conf"
 TUNING_FILE = "/etc/kdumpd.toml"
 SYSCONFIG_FILES = ("/etc/sysconfig/kdump", "/etc/default/kdump")
+ALWAYS_WATCHED = ("/etc/fstab", "/etc/kdump/pre.d", "/etc/kdump/post.d", "/etc/kdump/emergency.d")
 NO_FILE = "none"  # the etag of a file that is not there
 
 
@@ -43,6 +45,8 @@ class Reading:
     tuning: Tuning
     machine: Machine
     resolution: Resolution
+    watched: frozenset[str]
+    """Every path whose change may change any of this: what was read, and what was looked for and not found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +62,17 @@ async def read(files: Files, programs: Programs) -> Reading:
     texts = await asyncio.to_thread(_texts, files)
     machine = await observe.machine(files, programs)
     resolution = Resolution(plan=None, problems=texts.problems)
+    watched = {KDUMP_CONF, TUNING_FILE, *SYSCONFIG_FILES, *ALWAYS_WATCHED}
+    if texts.tuning is not None and texts.tuning.sysconfig_file:
+        watched.add(texts.tuning.sysconfig_file)
     if texts.config.config is not None and texts.sysconfig is not None and texts.tuning is not None:
-        found = await _resolved(texts.config.config, texts.sysconfig, texts.tuning, machine, files, programs)
+        found, wanted = await _resolved(
+            texts.config.config, texts.sysconfig, texts.tuning, machine, files, programs
+        )
+        watched |= {*wanted.files, *wanted.directories, f"{wanted.modules_directory}/modules.dep"}
+        if found.plan is not None:
+            items = (*found.plan.base.items, *found.plan.overlay.items)
+            watched |= {item.source for item in items if isinstance(item, FromHost)}
         problems = dict.fromkeys((*texts.problems, *found.problems))
         resolution = Resolution(plan=None if errors(problems) else found.plan, problems=tuple(problems))
     return Reading(
@@ -68,6 +81,7 @@ async def read(files: Files, programs: Programs) -> Reading:
         tuning=texts.tuning or Tuning(),
         machine=machine,
         resolution=resolution,
+        watched=frozenset(watched),
     )
 
 
@@ -87,12 +101,12 @@ async def _resolved(
     machine: Machine,
     files: Files,
     programs: Programs,
-) -> Resolution:
+) -> tuple[Resolution, Wants]:
     first = wants(of_config, of_sysconfig, of_tuning, machine)
     modules = await asyncio.to_thread(observe.kernel_modules, files, first.modules_directory)
     wanted = wants(of_config, of_sysconfig, of_tuning, machine, modules)
     inventory = await observe.inventory(files, programs, wanted)
-    return await asyncio.to_thread(
+    resolution = await asyncio.to_thread(
         lambda: resolve(
             config=of_config,
             sysconfig=of_sysconfig,
@@ -102,6 +116,7 @@ async def _resolved(
             inventory=inventory,
         )
     )
+    return resolution, wanted
 
 
 def _texts(files: Files) -> _Texts:

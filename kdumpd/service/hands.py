@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from kdumpd.core.armed import Armed
-from kdumpd.core.machine import CrashKernel, Machine
+from kdumpd.core.machine import Machine
 from kdumpd.core.plan import Plan, Resolution
 from kdumpd.reading import ConfigText
 
@@ -32,14 +32,7 @@ class Sight:
     stale: tuple[str, ...]  # in which respects the plan moved on from what is loaded
     initramfs_built_us: int
     initramfs_bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Glimpse:
-    """What is cheap enough to be read every half minute: a change of it is a reason to look."""
-
-    crash: CrashKernel
-    layout: str
+    watched: frozenset[str]  # paths whose change is a reason to look
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +47,10 @@ class Hands(Protocol):
     """Looking and doing. Every step raises Trouble when it failed, and is finished or undone when it is cancelled."""
 
     async def look(self) -> Sight: ...
-    async def glimpse(self) -> Glimpse: ...
+    async def glimpse(self) -> str:
+        """What is cheap enough to be read every half minute; another text than before is a reason to look."""
+        ...
+
     async def build_base(self, plan: Plan, telling: Telling) -> None: ...
     async def build_image(self, plan: Plan, telling: Telling) -> None: ...
     async def load(self, plan: Plan, telling: Telling) -> None: ...

@@ -19,8 +19,9 @@ from kdumpd.host.blocks import text
 from kdumpd.host.doors import Files, Programs
 from kdumpd.host.image import Store
 from kdumpd.host.kexec import Kexec
+from kdumpd.host.watch import sysfs_signature
 from kdumpd.reading import Reading, read
-from kdumpd.service.hands import Glimpse, Sight, Telling
+from kdumpd.service.hands import Sight, Telling
 from kdumpd.service.wishes import Wishes
 
 logger = logging.getLogger(__name__)
@@ -51,11 +52,10 @@ class Machinery:
         self._tuning = reading.tuning
         return await asyncio.to_thread(self._sight, reading)
 
-    async def glimpse(self) -> Glimpse:
+    async def glimpse(self) -> str:
         present = text(self._files, "/sys/devices/system/cpu/present")
-        iomem = text(self._files, "/proc/iomem")
-        layout = facts.layout(cpus_present=present, iomem=iomem)
-        return Glimpse(crash=self._kexec.crash_kernel(), layout=layout)
+        layout = facts.layout(cpus_present=present, iomem=text(self._files, "/proc/iomem"))
+        return f"{sysfs_signature(self._files)}\n{layout}"
 
     async def build_base(self, plan: Plan, telling: Telling) -> None:
         with self._store.workshop() as folder:
@@ -175,6 +175,7 @@ class Machinery:
             stale=_stale(reading, armed),
             initramfs_built_us=manifest.built_us if manifest is not None else 0,
             initramfs_bytes=manifest.size_bytes if manifest is not None else 0,
+            watched=reading.watched,
         )
 
     def _require_as_planned(self, plan: Plan) -> None:

@@ -33,7 +33,7 @@ from kdumpd.core.problems import Problem, Trouble
 from kdumpd.core.status import Activity, Past, Status, tell
 from kdumpd.service import journal
 from kdumpd.service.errand import Errand
-from kdumpd.service.hands import Glimpse, Hands, Sight, Telling
+from kdumpd.service.hands import Hands, Sight, Telling
 from kdumpd.service.jobs import Clock, Job, Jobs, JobState, Result
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class Reconciler:
         self._activity = Activity.IDLE
         self._past = Past()
         self._told: tuple[Sight, Status] | None = None
-        self._seen: Glimpse | None = None
+        self._seen = ""
 
     @property
     def sight(self) -> Sight:
