@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.vm.build import cache, image, package_under_test
-from tests.vm.frozen import Frozen, freeze
+from tests.vm.frozen import Frozen, freeze, idle_and_armed
 from tests.vm.machine import Machine
 
 if TYPE_CHECKING:
@@ -56,18 +56,7 @@ def frozen(built: Image, say: Callable[[str], None]) -> Frozen:
     """The booted, idle machine; with the package, armed as it is after any boot."""
     if built.package is None:
         return freeze(built, say=say)
-    return freeze(built, say=say, ready=_idle_and_armed, means="armed")
-
-
-def _idle_and_armed(machine: Machine) -> None:
-    machine.wait_until_idle()
-    try:
-        machine.wait_until("kdumpctl status", timeout=300)
-    except AssertionError as problem:
-        journal = machine.sh("journalctl -b -u kdumpd --no-pager | tail -40", check=False)
-        raise AssertionError(
-            f"the machine did not arm itself after its first boot: {problem}\n{journal}"
-        ) from None
+    return freeze(built, say=say, ready=idle_and_armed, means="armed")
 
 
 @pytest.fixture

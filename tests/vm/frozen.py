@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import time
 from dataclasses import dataclass, field
@@ -75,6 +76,7 @@ def freeze(
     directory = cache() / f"frozen-{key}"
     frozen = Frozen(image=image, shape=shape, accelerator=chosen, directory=directory)
     if directory.exists():
+        os.utime(directory)
         return frozen
     say(f"booting the machine once under {chosen}, to freeze it")
     with Machine.boot(image, shape=shape) as machine:
@@ -105,3 +107,15 @@ def freeze(
     for old in sorted(cache().glob("frozen-*"), key=lambda path: path.stat().st_mtime)[:-3]:
         shutil.rmtree(old, ignore_errors=True)
     return frozen
+
+
+def idle_and_armed(machine: Machine) -> None:
+    """What "ready" means once kdumpd is installed: systemd is at rest and the crash kernel is loaded."""
+    machine.wait_until_idle()
+    try:
+        machine.wait_until("kdumpctl status", timeout=300)
+    except AssertionError as problem:
+        journal = machine.sh("journalctl -b -u kdumpd --no-pager | tail -40", check=False)
+        raise AssertionError(
+            f"the machine did not arm itself after its first boot: {problem}\n{journal}"
+        ) from None
