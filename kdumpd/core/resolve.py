@@ -55,7 +55,8 @@ COLLECTOR_WORKING_SET = 10 * MIB
 LAYER_WORKING_SET = 8 * MIB
 """lvm or mdadm while they run; not at the same time as the collector, but their slabs stay."""
 
-_HOST_PROGRAMS = ("kexec",)  # needed outside the image
+_HOST_PROGRAMS = MappingProxyType({"kexec": "it loads the crash kernel", "zstd": "it packs the image"})
+"""Needed outside the image, and why."""
 
 
 def wants(
@@ -199,9 +200,9 @@ def _unserved(config: Config, tuning: Tuning) -> Iterable[Problem]:
 
 
 def _missing_programs(inventory: Inventory) -> Iterable[Problem]:
-    for name in _HOST_PROGRAMS:
+    for name, why in _HOST_PROGRAMS.items():
         if name not in inventory.programs:
-            yield packages.missing(name, why="it loads the crash kernel")
+            yield packages.missing(name, why=why)
 
 
 def _no_modules(sysconfig: Sysconfig, machine: Machine) -> Problem:

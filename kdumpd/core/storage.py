@@ -353,11 +353,12 @@ def _assemble(name: str, uuid: str) -> str:
     before each new attempt.
     """
     node = f"/dev/{name}"
+    # In a shell of its own: the line is evaluated inside the agent, whose variables and parameters it must not touch.
     return (
-        f"grep -q '^{name} : active' /proc/mdstat || {{ "
-        f"mdadm --stop {node} 2>/dev/null; read -r up _ </proc/uptime; "
-        f'[ "${{up%.*}}" -lt {MD_DEGRADED_AFTER_SECONDS} ] || run=--run; '
-        f"MDADM_NO_UDEV=1 mdadm --assemble ${{run-}} --config=partitions --uuid={uuid} {node}; }}"
+        f"grep -q '^{name} : active' /proc/mdstat || ( "
+        f"mdadm --stop {node} 2>/dev/null; set --; read -r up _ </proc/uptime; "
+        f'[ "${{up%.*}}" -lt {MD_DEGRADED_AFTER_SECONDS} ] || set -- --run; '
+        f'MDADM_NO_UDEV=1 exec mdadm --assemble "$@" --config=partitions --uuid={uuid} {node} )'
     )
 
 

@@ -21,6 +21,7 @@ MODPROBE_FOLDERS = ("/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modpro
 """modprobe.d(5): of two files with one name, the one in the earlier folder counts."""
 ASK_SECONDS = 30.0
 BEGINNING_BYTES = 256  # BINPRM_BUF_SIZE: what the kernel reads of a program to find its interpreter
+REMEMBERED_AT_MOST = 500
 _FOUND_NOTHING = frozenset({0, 2})  # of blkid(8)
 _NOT_DYNAMIC = frozenset({0, 1})  # of ldd, when any of its arguments is no dynamic program
 
@@ -218,27 +219,44 @@ def _with_interpreter(each: FileFacts, beginning: bytes, programs: Programs) -> 
 async def _with_libraries(
     files: Files, programs: Programs, read: Mapping[str, FileFacts], beginnings: Mapping[str, bytes]
 ) -> dict[str, FileFacts]:
-    """One run of ldd for all programs of `read`."""
-    found = dict(read)
-    wanted = {
-        files.outside(path): ()
+    """One run of ldd for all programs of `read` that it was not asked of before."""
+    outside = {
+        path: files.outside(path)
         for path, each in read.items()
         if each.is_executable and facts.is_elf_program(beginnings.get(path, b""))
     }
-    if not wanted or not programs.find("ldd"):
-        return found
-    try:
-        said = await programs.run(["ldd", *wanted], timeout=ASK_SECONDS, good=_NOT_DYNAMIC)
-    except ProgramFailed as fault:
-        why = f"its libraries are not known: {fault}"
-        return {
-            path: replace(each, unreadable=why) if files.outside(path) in wanted else each
-            for path, each in found.items()
-        }
-    told = facts.parse_ldd(
-        said.stdout.decode("utf-8", "surrogateescape"), only=next(iter(wanted)) if len(wanted) == 1 else ""
-    )
-    for path, each in read.items():
-        libraries = told.get(files.outside(path), Libraries())
-        found[path] = replace(each, libraries=libraries.found, missing_libraries=libraries.missing)
-    return found
+    keys = {path: (where, read[path].digest) for path, where in outside.items()}
+    told = {path: _told_before[key] for path, key in keys.items() if key in _told_before}
+    told = {path: each for path, each in told.items() if all(map(files.exists, each.found))}
+    wanted = dict.fromkeys(where for path, where in outside.items() if path not in told)
+    if wanted and programs.find("ldd"):
+        try:
+            said = await programs.run(["ldd", *wanted], timeout=ASK_SECONDS, good=_NOT_DYNAMIC)
+        except ProgramFailed as fault:
+            why = f"its libraries are not known: {fault}"
+            return {
+                path: replace(each, unreadable=why) if outside.get(path) in wanted else each
+                for path, each in read.items()
+            }
+        answers = facts.parse_ldd(
+            said.stdout.decode("utf-8", "surrogateescape"),
+            only=next(iter(wanted)) if len(wanted) == 1 else "",
+        )
+        told |= {path: answers.get(where, Libraries()) for path, where in outside.items() if where in wanted}
+    _remember({key: told[path] for path, key in keys.items() if path in told})
+    return {
+        path: replace(each, libraries=told[path].found, missing_libraries=told[path].missing)
+        if path in told
+        else each
+        for path, each in read.items()
+    }
+
+
+_told_before: dict[tuple[str, str], Libraries] = {}
+"""What ldd said, by a program's place and the digest of its contents: it takes longer than all else in a look."""
+
+
+def _remember(answers: Mapping[tuple[str, str], Libraries]) -> None:
+    if len(_told_before) > REMEMBERED_AT_MOST:
+        _told_before.clear()
+    _told_before.update({key: each for key, each in answers.items() if not each.missing})

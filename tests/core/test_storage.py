@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -75,6 +77,32 @@ def test_a_mirror_needs_both_its_disks_once_and_its_personality() -> None:
     assert found.needs.modules == ("ahci", "sd_mod", "md_mod", "raid456")
     assert "--uuid=4d8fb1c2:6b0a9c1e:7d241fa0:b35e8c97" in found.needs.bring_up[0]
     assert found.words.startswith("raid5 array md127 on (SCSI or ATA disk sda) and (")
+
+
+@pytest.mark.parametrize("shell", ["dash", "sh"])
+def test_the_line_that_assembles_an_array_leaves_the_agents_own_shell_as_it_was(
+    tmp_path: Path, shell: str
+) -> None:
+    program = tmp_path / "mdadm"
+    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >>{tmp_path}/asked\n')
+    program.chmod(0o755)
+    array = BlockDevice(name="md4711", number="9:0", slaves=("vda",), md_level="raid1", md_uuid="1:2:3:4")
+    (line,) = stack(DISK, array).needs.bring_up
+    # As the agent does it: with its own parameters, its own variables and -u.
+    script = f'set -u; run=/kdumpd; set -- one two; eval {shlex.quote(line)}; echo "$run $*"'
+    said = subprocess.run(
+        [shell, "-c", script],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout == "/kdumpd one two\n"
+    # This machine has run for more than half a minute, and has no such array.
+    assert (tmp_path / "asked").read_text().splitlines() == [
+        "--stop /dev/md4711",
+        "--assemble --run --config=partitions --uuid=1:2:3:4 /dev/md4711",
+    ]
 
 
 def test_a_volume_on_an_array_is_assembled_before_it_is_activated() -> None:

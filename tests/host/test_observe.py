@@ -216,3 +216,27 @@ async def test_a_program_whose_libraries_cannot_be_asked_for_says_so(tmp_path: P
     programs.expect("ldd", str(program), answer=Answer(stdout="\tliba.so => not found\n", status=1))
     again = await observe.inventory(RealFiles(str(tmp_path)), programs, Wants(programs=frozenset({"x"})))
     assert again.facts("/usr/bin/x").missing_libraries == ("liba.so",)
+
+
+async def test_ldd_is_asked_once_of_a_program_that_stays_the_same(tmp_path: Path) -> None:
+    program, library = tmp_path / "usr/bin/y", tmp_path / "lib/liby.so"
+    program.parent.mkdir(parents=True)
+    program.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x03\x00" + bytes(64))
+    program.chmod(0o755)
+    write(tmp_path, "/lib/liby.so", "y")
+    files, wanted = RealFiles(str(tmp_path)), Wants(programs=frozenset({"y"}))
+    programs = FoundPrograms({"y": "/usr/bin/y", "ldd": "/usr/bin/ldd"})
+    answer = Answer(stdout="\tliby.so => /lib/liby.so (0x00007f)\n")
+    programs.expect("ldd", str(program), answer=answer)
+    first = await observe.inventory(files, programs, wanted)
+    assert await observe.inventory(files, programs, wanted) == first
+    assert first.facts("/usr/bin/y").libraries == ("/lib/liby.so",)
+    library.unlink()
+    programs.expect("ldd", str(program), answer=Answer(stdout="\tliby.so => not found\n", status=1))
+    assert (await observe.inventory(files, programs, wanted)).facts("/usr/bin/y").missing_libraries == (
+        "liby.so",
+    )
+    program.write_bytes(program.read_bytes() + b"another")
+    programs.expect("ldd", str(program), answer=answer)
+    await observe.inventory(files, programs, wanted)
+    assert programs.script == []
