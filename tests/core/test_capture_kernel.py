@@ -1,0 +1,85 @@
+"""Which kernel captures, and how kexec is told to load it."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+import pytest
+
+from kdumpd.core import capture_kernel
+from kdumpd.core.inventory import FileFacts, Inventory, Kind
+from kdumpd.core.machine import CrashKernel, Machine
+from kdumpd.core.sysconfig import Sysconfig
+
+MACHINE = Machine(
+    architecture="x86_64",
+    kernel_release="6.1",
+    host_name="h",
+    machine_id="abc",
+    boot_id="",
+    command_line="ro quiet crashkernel=256M",
+    memory_bytes=1 << 31,
+    cpus=2,
+    layout="l",
+    crash=CrashKernel(layout="old"),
+)
+
+
+def inventory(*paths: str) -> Inventory:
+    files = {path: FileFacts(path=path, kind=Kind.FILE, real=path, digest="d") for path in paths}
+    return Inventory(files=MappingProxyType(files), programs={})
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/boot/vmlinuz-6.1", "/lib/modules/6.1/vmlinuz", "/boot/vmlinux-6.1", "/boot/abc/6.1/linux"],
+)
+def test_the_image_is_found_wherever_distributions_put_it(path: str) -> None:
+    assert capture_kernel.kernel_image(Sysconfig(), MACHINE, inventory(path)) == path
+
+
+def test_the_usual_values_of_sysconfig_do_not_hide_the_other_places() -> None:
+    usual = Sysconfig(bootdir="/boot", image="vmlinuz", image_ext="")
+    assert capture_kernel.kernel_images(usual, MACHINE) == capture_kernel.kernel_images(Sysconfig(), MACHINE)
+
+
+def test_what_sysconfig_says_otherwise_is_the_only_place() -> None:
+    said = Sysconfig(kernel_version="5.10", bootdir="/efi/", image="kernel", image_ext=".img")
+    assert capture_kernel.kernel_images(said, MACHINE) == ("/efi/kernel-5.10.img",)
+    problem = next(capture_kernel.problems(said, MACHINE, inventory()))
+    assert problem.code == "kernel-image-missing"
+    assert "/efi/kernel-5.10.img" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "flags"),
+    [
+        (None, ("-a",)),
+        ("", ("-a",)),
+        ("-s", ("-s",)),
+        ("--kexec-syscall", ("-c",)),
+        ("--args-linux", ("-a", "--args-linux")),
+        ("-p -s '--x=a b'", ("-s", "--x=a b")),
+    ],
+)
+def test_exactly_one_system_call_is_chosen(arguments: str | None, flags: tuple[str, ...]) -> None:
+    assert capture_kernel.kexec_flags(Sysconfig(kexec_args=arguments), MACHINE) == flags
+
+
+def test_an_empty_append_is_not_the_same_as_none() -> None:
+    nothing = Sysconfig(command_line_append="", command_line_remove="ro")
+    assert capture_kernel.command_line(nothing, MACHINE, capture_id="") == "quiet"
+    assert "irqpoll" in capture_kernel.command_line(Sysconfig(), MACHINE, capture_id="")
+
+
+def test_a_command_line_of_ones_own_takes_the_place_of_the_running_one() -> None:
+    own = Sysconfig(command_line="console=ttyS0 root=/dev/x", command_line_append="panic=3")
+    assert capture_kernel.command_line(own, MACHINE, capture_id="") == "console=ttyS0 panic=3"
+    usual = Sysconfig(command_line="", command_line_append="panic=3", command_line_remove="")
+    assert capture_kernel.command_line(usual, MACHINE, capture_id="") == "ro quiet panic=3"
+
+
+def test_a_command_line_that_the_kernel_would_cut_is_a_problem() -> None:
+    long = Sysconfig(command_line="x" * 1700)
+    problems = list(capture_kernel.problems(long, MACHINE, inventory("/boot/vmlinuz-6.1")))
+    assert [problem.code for problem in problems] == ["command-line-too-long"]
