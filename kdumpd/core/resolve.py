@@ -10,7 +10,7 @@ from kdumpd import __version__, agent
 from kdumpd.core import capture_kernel, locate, packages
 from kdumpd.core import hooks as own_programs
 from kdumpd.core.config import Config
-from kdumpd.core.contents import SKELETON, Contents
+from kdumpd.core.contents import SKELETON, Contents, merged
 from kdumpd.core.environment import AfterDump, AfterFailure, CaptureEnvironment, TargetKind, render
 from kdumpd.core.ground import (
     Ground,
@@ -121,12 +121,12 @@ def resolve(
     if not modules.files:
         problems.append(_no_modules(sysconfig, machine))
         ground = None
+    base_contents = _programs(config, inventory, ground.needs if ground else Needs())
+    overlay_contents = Contents(inventory=inventory, beneath=base_contents.paths)
+    problems += [*base_contents.problems.values(), *_put_hooks(overlay_contents, hooks)]
     if ground is None:
-        problems += _put_hooks(Contents(inventory=inventory), hooks)
         return Resolution(plan=None, problems=_once(problems))
     problems += module_problems(ground)
-    base_contents = Contents(inventory=inventory)
-    _put_programs(base_contents, ground)
     module_files = tuple(module_file(ground, name, inventory) for name in image_modules(ground))
     problems += [module_gone(module) for module in module_files if not module.digest]
     base = BasePlan(
@@ -137,8 +137,6 @@ def resolve(
         modules=module_files,
         items=base_contents.sorted_items,
     )
-    overlay_contents = Contents(inventory=inventory, beneath=base_contents.paths)
-    problems += [*base_contents.problems.values(), *_put_hooks(overlay_contents, hooks)]
     if hooks.all and inventory.facts("/etc/hosts").kind is Kind.FILE:
         overlay_contents.add(
             "/etc/hosts", said_by=Problem(code="file-unreadable", message="/etc/hosts is gone")
@@ -215,29 +213,31 @@ def _no_modules(sysconfig: Sysconfig, machine: Machine) -> Problem:
     )
 
 
-def _put_programs(base: Contents, ground: Ground) -> None:
+def _programs(config: Config, inventory: Inventory, needs: Needs) -> Contents:
     """The collector, what the layers need, and busybox for all else, or where there is none the host's own."""
-    base.put((*SKELETON, *ground.needs.files))
-    found = base.inventory.programs
-    collector = ground.config.core_collector[0]
-    _put_program(base, collector, why="it is the core collector", config=ground.config, key="core_collector")
-    for name in ground.needs.programs:
-        _put_program(base, name, why=f"{ground.target.stack.words} needs it", config=ground.config)
-    if "busybox" in found:
-        base.add(found["busybox"], said_by=packages.missing("busybox", why="the agent runs on it"))
-        busybox = next(path for path in base.paths if path.endswith("/busybox"))
+    base = Contents(inventory=inventory)
+    base.put((*SKELETON, *needs.files))
+    _put_program(
+        base, config.core_collector[0], why="it is the core collector", config=config, key="core_collector"
+    )
+    for name in needs.programs:
+        _put_program(base, name, why="a layer below the target needs it", config=config)
+    if "busybox" in inventory.programs:
+        _put_program(base, "busybox", why="the agent runs on it", config=config)
+        busybox = merged(inventory.programs["busybox"])
         base.put(
             Link(path=f"/usr/{folder}/{name}", target=busybox)
             for folder, names in packages.APPLETS.items()
             for name in names
             if not {f"/usr/bin/{name}", f"/usr/sbin/{name}"} & base.paths
         )
-        return
+        return base
     for name in (*agent.PROGRAMS, "grep"):
-        _put_program(base, name, why="the agent needs it; busybox would do as well", config=ground.config)
+        _put_program(base, name, why="the agent needs it; busybox would do as well", config=config)
     for name in (*agent.WELCOME_PROGRAMS, "env"):
-        if name in found:
-            _put_program(base, name, why="", config=ground.config)
+        if name in inventory.programs:
+            _put_program(base, name, why="", config=config)
+    return base
 
 
 def _put_program(base: Contents, name: str, *, why: str, config: Config, key: str = "") -> None:

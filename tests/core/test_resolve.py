@@ -225,6 +225,22 @@ async def test_what_is_missing_is_told(looked: Looked, paths: tuple[str, ...], c
     ]
 
 
+async def test_all_is_told_at_once_though_there_is_no_target(looked: Looked) -> None:
+    without(looked, PRE, "/usr/bin/makedumpfile", "/usr/sbin/zstd", "/usr/bin/zstd")
+    resolution = again(looked, f"xfs LABEL=nowhere\nkdump_pre {PRE}\n")
+    assert sorted(problem.code for problem in resolution.problems) == [
+        "hook-missing",
+        "program-missing",
+        "program-missing",
+        "target-not-found",
+    ]
+
+
+async def test_a_busybox_that_cannot_be_read_is_a_problem(looked: Looked) -> None:
+    with_facts(looked, replace(looked.inventory.facts("/usr/bin/busybox"), unreadable="Input/output error"))
+    assert [problem.code for problem in looked.resolve().problems] == ["file-unreadable"]
+
+
 async def test_a_missing_program_names_its_package(looked: Looked) -> None:
     without(looked, "/usr/bin/busybox")
     hints = " ".join(problem.hint for problem in looked.resolve().problems)
