@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from kdumpd.host.real import RealFiles
+from tests.machines.capture import captured
 from tests.machines.expect import CASES, look, told
-from tests.machines.roots import HERE, parse, render, unpack
+from tests.machines.roots import HERE, lay, parse, render, unpack
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -30,3 +32,14 @@ async def test_two_looks_at_one_machine_give_the_same_plan(tmp_path: Path) -> No
 def test_a_captured_root_survives_being_written_again(case: str) -> None:
     items = list(parse((HERE / case / "root.txt").read_text()))
     assert sorted(parse(render(items)), key=str) == sorted(items, key=str)
+
+
+@pytest.mark.parametrize(
+    "case",
+    ["virtio", "nvme", "sata-lvm", "md-raid1", "btrfs-subvolumes", "bind-mount", "luks", "secure-boot"],
+)
+async def test_a_capture_holds_all_that_the_plan_comes_from(case: str, tmp_path: Path) -> None:
+    unpack(case, tmp_path / "one")
+    lay(parse(render(list(captured(RealFiles(str(tmp_path / "one")))))), tmp_path / "two")
+    outcome = told((await look(tmp_path / "two")).resolve())
+    assert outcome == json.loads((HERE / case / "expect" / "plan.json").read_text())

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,8 +35,13 @@ class Item:
 
 
 def unpack(case: str, folder: Path) -> None:
-    """Make the root of a case below `folder`; what stands later replaces what was included."""
-    for item in {item.path: item for item in parse((HERE / case / "root.txt").read_text())}.values():
+    """Make the root of a case below `folder`."""
+    lay(parse((HERE / case / "root.txt").read_text()), folder)
+
+
+def lay(items: Iterable[Item], folder: Path) -> None:
+    """What stands later replaces what was included."""
+    for item in {item.path: item for item in items}.values():
         path = folder / item.path.strip("/")
         if item.is_folder:
             path.mkdir(parents=True, exist_ok=True)
