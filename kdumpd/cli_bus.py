@@ -166,7 +166,7 @@ async def _stop(client: Client, _asked: argparse.Namespace) -> int:
 
 
 async def _enabled(client: Client, *, wish: bool) -> Mapping[str, Value]:
-    (path,) = await client.call(ROOT, MANAGER, "SetEnabled", "ba{sv}", wish, {})
+    (path,) = await client.call(ROOT, MANAGER, "SetEnabled", "ba{sv}", wish, {"runtime": True})
     return await finished(client, text_of(path))
 
 

@@ -50,7 +50,7 @@ async def serve(asked: argparse.Namespace) -> None:
     files = RealFiles(asked.root)
     programs = _simulated(asked.root) if asked.simulate else RealPrograms(asked.root)
     store = Store(files, folder=tuning_of(files).store)
-    wishes = Wishes(files, folder=store.folder)
+    wishes = Wishes(files, programs, folder=store.folder)
     hands = Machinery(
         files=files, programs=programs, store=store, kexec=Kexec(files, programs), wishes=wishes
     )

@@ -60,8 +60,8 @@ class Hands(Protocol):
         """Throw away what no plan and no last good image needs."""
         ...
 
-    async def wish(self, *, enabled: bool) -> None:
-        """Remember over reboots whether the machine is to be armed; ends a hold."""
+    async def wish(self, *, enabled: bool, for_this_boot: bool) -> None:
+        """Remember, over reboots or not, whether the machine is to be armed; being armed ends a hold."""
         ...
 
     async def hold(self, *, held: bool) -> None:

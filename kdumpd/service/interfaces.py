@@ -158,9 +158,9 @@ class ManagerInterface(Interface):
         return job_path(job)
 
     async def set_enabled(self, caller: Caller, enabled: bool, options: Options) -> str:
-        require_known(options)
+        require_known(options, runtime=bool)
         uid = await caller.uid()
-        await self._hands.wish(enabled=enabled)
+        await self._hands.wish(enabled=enabled, for_this_boot=bool(options.get("runtime", False)))
         job = self._jobs.ask(Kind.ENABLE, reason="enabled" if enabled else "disabled", uid=uid)
         self._reconciler.work_for(job)
         return job_path(job)

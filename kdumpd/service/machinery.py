@@ -140,8 +140,11 @@ class Machinery:
         bases, images = self._needed
         await asyncio.to_thread(lambda: self._store.prune(keep_bases=bases, keep_images=images))
 
-    async def wish(self, *, enabled: bool) -> None:
-        await asyncio.to_thread(self._wishes.enable if enabled else self._wishes.disable)
+    async def wish(self, *, enabled: bool, for_this_boot: bool) -> None:
+        if for_this_boot:
+            await asyncio.to_thread(self._wishes.want if enabled else self._wishes.hold)
+        else:
+            await (self._wishes.enable() if enabled else self._wishes.disable())
 
     async def hold(self, *, held: bool) -> None:
         await asyncio.to_thread(self._wishes.hold if held else self._wishes.release)

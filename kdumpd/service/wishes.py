@@ -1,41 +1,100 @@
-"""The administrator's wishes that outlive the daemon: to be armed at all, and not to be armed until the reboot."""
+"""The administrator's wishes: to be armed at all, as systemd keeps it for kdump.service, and until the reboot, as /run does."""
 
 from __future__ import annotations
 
-from kdumpd.host.doors import Files
+from kdumpd.core.problems import Problem, Trouble
+from kdumpd.host.doors import Files, ProgramFailed, Programs
 
+UNIT = "kdump.service"
+WANTED = "/run/kdumpd/wanted"
 HELD = "/run/kdumpd/unloaded"
+
+_UNIT_FOLDERS = ("/usr/lib/systemd/system", "/lib/systemd/system")
+_LINK_FOLDERS = ("/etc/systemd/system", "/run/systemd/system")
+_SYSTEMD_SECONDS = 30.0
 
 
 class Wishes:
-    """Two flag files; without them the machine is to be armed. Every method may raise OSError."""
+    """What lasts is the enablement of kdump.service; where that unit is not installed, a flag file in the store.
 
-    def __init__(self, files: Files, *, folder: str) -> None:
+    Every method may raise OSError; those that change what lasts, Trouble as well.
+    """
+
+    def __init__(self, files: Files, programs: Programs, *, folder: str) -> None:
         self._files = files
+        self._programs = programs
         self._disabled = f"{folder}/disabled"
 
     @property
     def enabled(self) -> bool:
-        return not self._files.exists(self._disabled)
+        """`systemctl disable` says nothing of this boot: what was wanted in it stays wanted."""
+        return self._files.exists(WANTED) or self._lasts
 
     @property
     def held(self) -> bool:
         return self._files.exists(HELD)
 
-    def enable(self) -> None:
+    async def enable(self) -> None:
         """Be armed from now on, also after a reboot; ends a hold."""
-        self._files.remove(self._disabled)
-        self.release()
+        await self._make_last(enabled=True)
+        self.want()
 
-    def disable(self) -> None:
-        self._raise(self._disabled, b"Not to be armed. `kdumpctl start` removes this file.\n")
+    async def disable(self) -> None:
+        """Be armed neither now nor after a reboot."""
+        await self._make_last(enabled=False)
+        self.hold()
+
+    def want(self) -> None:
+        """Be armed in this boot; ends a hold."""
+        self._raise(WANTED, b"Wanted armed in this boot. `kdumpctl stop` removes this file.\n")
+        self._files.remove(HELD)
 
     def hold(self) -> None:
         """/run is empty after a reboot, and the hold with it gone."""
         self._raise(HELD, b"Unloaded on request. `kdumpctl start` removes this file.\n")
+        self._files.remove(WANTED)
 
     def release(self) -> None:
         self._files.remove(HELD)
+
+    @property
+    def _is_a_unit(self) -> bool:
+        return any(self._files.exists(f"{folder}/{UNIT}") for folder in _UNIT_FOLDERS)
+
+    @property
+    def _lasts(self) -> bool:
+        if not self._is_a_unit:
+            return not self._files.exists(self._disabled)
+        if self._files.link(f"/etc/systemd/system/{UNIT}") == "/dev/null":
+            return False
+        return any(
+            self._files.exists(f"{folder}/{name}/{UNIT}")
+            for folder in _LINK_FOLDERS
+            for name in self._files.names(folder)
+            if name.endswith((".wants", ".requires"))
+        )
+
+    async def _make_last(self, *, enabled: bool) -> None:
+        if not self._is_a_unit:
+            if enabled:
+                self._files.remove(self._disabled)
+            else:
+                self._raise(self._disabled, b"Not to be armed. Enabling kdumpd removes this file.\n")
+            return
+        if self._lasts is enabled:
+            return
+        argv = ("systemctl", "--no-reload", "enable" if enabled else "disable", UNIT)
+        try:
+            await self._programs.run(argv, timeout=_SYSTEMD_SECONDS)
+        except ProgramFailed as fault:
+            said = fault.output.stderr.decode("utf-8", "replace").strip() or fault.reason
+            raise Trouble(
+                Problem(
+                    code="wish-not-kept",
+                    message=f"systemd did not {argv[2]} {UNIT}: {said}",
+                    hint=f"try `systemctl {argv[2]} {UNIT}`; a masked unit has to be unmasked first",
+                )
+            ) from fault
 
     def _raise(self, path: str, says: bytes) -> None:
         self._files.make_folder(path.rpartition("/")[0], mode=0o755)
