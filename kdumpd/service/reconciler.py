@@ -67,6 +67,7 @@ class Reconciler:
         self._loads_afterwards = True
         self._activity = Activity.IDLE
         self._past = Past()
+        self._latest: Sight | None = None
         self._told: tuple[Sight, Status] | None = None
         self._seen = ""
 
@@ -158,7 +159,7 @@ class Reconciler:
         logger.debug("looking, because %s", "; ".join(reasons) or "a step was done")
         self._errand.take_queued()
         self._seen = await self._hands.glimpse()  # before the look: what changes during it is seen again
-        sight = await self._hands.look()
+        self._latest = sight = await self._hands.look()
         observed = self._observed(sight)
         self._faults = self._faults.only(
             fault_key(step) for step in possible_steps(sight.resolution, observed)
@@ -268,7 +269,7 @@ class Reconciler:
             case Load() | Restore() | Unload():
                 self._activity = Activity.LOADING
         self._errand.enter(step, stage)
-        self._publish(self.sight if self._told is not None else sight, step)
+        self._publish(self._latest or sight, step)
 
     async def _watch(self, task: asyncio.Task[None], step: Step) -> Result | None:
         """Wait for a step. Gives why it is to be ended early, None when it ended by itself."""

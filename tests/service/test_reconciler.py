@@ -1,0 +1,337 @@
+"""The loop in virtual time, with the real hands on a machine that is a folder."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from kdumpd.core.decide import Anew
+from kdumpd.core.problems import Trouble
+from kdumpd.service.jobs import Job, Kind
+from tests.service.world import World, world
+
+
+class Ears:
+    """An audience that remembers."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, int]] = []
+
+    def job_new(self, job: Job) -> None:
+        self.heard.append(("new", job.number))
+
+    def job_changed(self, job: Job) -> None:
+        """Too often to be remembered."""
+
+    def job_ended(self, job: Job) -> None:
+        self.heard.append((job.result, job.number))
+
+    def job_forgotten(self, job: Job) -> None:
+        self.heard.append(("forgotten", job.number))
+
+
+async def test_from_nothing_to_armed_says_what_it_does(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.armed()
+        said = [(status.state, status.activity) for status in w.statuses]
+        assert [one for one, other in pairwise([*said, None]) if one != other] == [
+            ("unarmed", "building"),
+            ("unarmed", "verifying"),
+            ("unarmed", "building"),
+            ("unarmed", "verifying"),
+            ("unarmed", "loading"),
+            ("armed", "idle"),
+        ]
+        assert [(job.kind, job.result, job.reason) for job in w.jobs.known] == [
+            ("rebuild", "done", "kdumpd started")
+        ]
+        assert w.is_loaded
+
+
+async def test_at_rest_it_hardly_ever_wakes(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.armed()
+        looks, naps = w.looks, w.clock.naps
+        for _ in range(20):
+            await w.clock.until_asleep(30.0)
+            w.clock.advance(30.0)
+        await w.clock.until_asleep(30.0)
+        assert w.looks - looks == 2  # the slow poll
+        assert w.clock.naps - naps <= 25
+
+
+async def test_a_burst_is_one_look(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.armed()
+        looks = w.looks
+        for number in range(5):
+            w.reconciler.poke(f"file {number} changed")
+        for number in range(3):
+            await w.clock.until_asleep(0.3)
+            w.reconciler.poke(f"file {number} changed again")
+            w.clock.advance(0.3)
+        await w.clock.until_asleep(0.3)
+        assert w.looks == looks
+        w.clock.advance(0.3)
+        await w.clock.until_asleep(30.0)
+        assert w.looks - looks == 1
+
+
+async def test_a_stream_of_changes_does_not_delay_for_ever(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.armed()
+        looks = w.looks
+        w.reconciler.poke("first")
+        for number in range(17):  # five seconds and a little
+            assert w.looks == looks
+            await w.clock.until_asleep(0.3)
+            w.reconciler.poke(f"change {number}")
+            w.clock.advance(0.3)
+        await w.clock.until_asleep(30.0)
+        assert w.looks - looks == 1
+
+
+async def test_an_edit_of_path_makes_only_the_overlay(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.armed()
+        bases, w.statuses[:] = w.store.bases(), []
+        w.make_folder("/var/other")
+        await w.edit("path /var/other\n")
+        status = await w.armed()
+        assert status.message.endswith("in /var/other")
+        assert w.store.bases() == bases
+        assert all(status.protected for status in w.statuses)
+
+
+async def test_a_new_edit_during_a_build_supersedes_it(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.armed()
+        w.programs.hold("zstd")
+        w.make_folder("/var/one")
+        await w.edit("path /var/one\n")
+        await w.programs.reached("zstd")
+        superseded = w.reconciler.active_job
+        assert superseded is not None
+        w.make_folder("/var/two")
+        await w.edit("path /var/two\n")
+        assert await w.ended(superseded) == "superseded"
+        assert w.programs.ended_early["zstd"] == 1
+        w.programs.let_go("zstd")
+        status = await w.armed()
+        assert status.message.endswith("in /var/two")
+        assert w.is_loaded
+
+
+async def test_a_change_that_leads_to_the_same_image_lets_the_build_go_on(tmp_path: Path) -> None:
+    async with world(tmp_path, before=lambda w: w.programs.hold("zstd")) as w:
+        await w.programs.reached("zstd")
+        await w.edit(w.conf.read_text() + "# a remark\n")
+        await w.clock.until_asleep(1.0)
+        w.programs.let_go("zstd")
+        await w.armed()
+        assert not w.programs.ended_early
+        assert [job.result for job in w.jobs.known] == ["done"]
+
+
+async def test_a_broken_edit_during_a_build_ends_it_and_keeps_the_old_image(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.armed()
+        w.programs.hold("zstd")
+        w.make_folder("/var/one")
+        await w.edit("path /var/one\n")
+        await w.programs.reached("zstd")
+        await w.edit("foo bar\n")
+        status = await w.until(lambda now: now.reason == "unknown-directive" and now.activity == "idle")
+        assert (status.state, status.protected) == ("stale", True)
+        assert w.programs.ended_early["zstd"] == 1
+
+
+async def test_a_build_that_fails_is_tried_again_later_each_time(tmp_path: Path) -> None:
+    def fails(w: World) -> None:
+        w.programs.failing["zstd"] = 2
+
+    async with world(tmp_path, before=fails) as w:
+        for count, delay in ((1, 2.0), (2, 4.0)):
+            status = await w.until(
+                lambda now, count=count: (  # type: ignore[misc]  # mypy takes no defaults of a lambda
+                    now.activity == "waiting" and now.past.consecutive_failures == count
+                )
+            )
+            assert status.state == "failed"
+            assert status.next_retry_us == w.clock.now + int(delay * 1e6)
+            await w.clock.until_asleep(delay)
+            w.clock.advance(delay)
+        status = await w.armed()
+        assert status.past.consecutive_failures == 0
+        assert [job.result for job in w.jobs.known] == ["failed", "failed", "done"]
+
+
+async def test_another_configuration_is_tried_at_once_after_a_failure(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.armed()
+        w.programs.failing["zstd"] = 1
+        w.make_folder("/var/one")
+        await w.edit("path /var/one\n")
+        status = await w.until(lambda now: now.activity == "waiting")
+        assert (status.state, status.protected) == ("stale", True)
+        w.make_folder("/var/two")
+        await w.edit("path /var/two\n")
+        assert (await w.armed()).message.endswith("in /var/two")
+
+
+async def test_a_failed_load_puts_the_last_good_image_back_at_once(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.armed()
+        good = w.kexec.armed()
+        w.programs.failing["kexec"] = 1
+        w.make_folder("/var/one")
+        await w.edit("path /var/one\n")
+        status = await w.until(lambda now: now.activity == "waiting")
+        assert w.is_loaded
+        assert (status.state, status.protected) == ("stale", True)
+        assert status.past.last_result == "done"  # of the restore
+        assert "made to fail" in status.message
+        restored = w.kexec.armed()
+        assert good is not None
+        assert restored is not None
+        assert restored.load == good.load
+        await w.clock.until_asleep(2.0)
+        w.clock.advance(2.0)
+        assert (await w.armed()).message.endswith("in /var/one")
+
+
+async def test_what_someone_unloads_is_found_by_the_poll(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.armed()
+        w.loaded_file.write_text("0\n")
+        w.clock.advance(30.0)
+        await w.clock.until_asleep(0.3)
+        w.clock.advance(0.3)
+        await w.until(lambda now: not now.protected)
+        await w.armed()
+        assert w.is_loaded
+
+
+async def test_what_someone_else_loaded_is_foreign_until_ours_is_there(tmp_path: Path) -> None:
+    def loaded(w: World) -> None:
+        w.loaded_file.write_text("1\n")
+
+    async with world(tmp_path, before=loaded) as w:
+        await w.armed()
+        assert {status.state for status in w.statuses} == {"foreign", "armed"}
+        assert all(status.protected for status in w.statuses)
+
+
+async def test_a_cancelled_build_is_not_begun_again_by_itself(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.armed()
+        job = w.jobs.ask(Kind.REBUILD, reason="test", uid=7)
+        w.programs.hold("zstd")
+        w.reconciler.work_for(job, anew=Anew.BASE)
+        await w.programs.reached("zstd")
+        w.reconciler.cancel(job)
+        assert await w.ended(job) == "cancelled"
+        w.programs.let_go("zstd")
+        assert (await w.armed()).protected
+        with pytest.raises(Trouble, match="cannot be cancelled"):
+            w.reconciler.cancel(job)
+
+
+async def test_a_rebuild_by_force_builds_everything_and_loads_it(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.armed()
+        before, zstd = w.kexec.armed(), w.programs.ran["zstd"]
+        w.clock.advance(1.0)
+        job = w.jobs.ask(Kind.REBUILD, uid=7)
+        w.reconciler.work_for(job, anew=Anew.BASE)
+        assert await w.ended(job) == "done"
+        after = w.kexec.armed()
+        assert before is not None
+        assert after is not None
+        assert after.loaded_us > before.loaded_us
+        assert w.programs.ran["zstd"] - zstd >= 4  # two layers packed, two unpacked to be proved
+        assert job.progress == 1.0
+
+
+async def test_a_rebuild_without_reload_leaves_what_is_loaded(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.armed()
+        before = w.kexec.armed()
+        job = w.jobs.ask(Kind.REBUILD)
+        w.reconciler.work_for(job, anew=Anew.BASE, loads_afterwards=False)
+        assert await w.ended(job) == "done"
+        assert w.kexec.armed() == before
+
+
+async def test_progress_is_measured_by_the_build_before(tmp_path: Path) -> None:
+    async with world(tmp_path, before=lambda w: w.programs.hold("zstd")) as w:
+        await w.programs.reached("zstd")
+        first = w.reconciler.active_job
+        assert first is not None
+        assert not first.progress_valid
+        w.clock.advance(8.0)
+        w.programs.let_go("zstd")
+        await w.armed()
+        w.programs.hold("zstd")
+        again = w.jobs.ask(Kind.REBUILD)
+        w.reconciler.work_for(again, anew=Anew.BASE)
+        await w.programs.reached("zstd")
+        assert again.progress_valid
+        assert again.expected_end_us >= w.clock.now + 8_000_000
+        for _ in range(3):
+            await w.clock.until_asleep(1.0)
+            w.clock.advance(1.0)
+        await w.clock.until_asleep(1.0)
+        assert 0.2 < again.progress < 0.9
+        w.programs.let_go("zstd")
+        assert await w.ended(again) == "done"
+
+
+async def test_held_until_asked_for_again(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.armed()
+        await w.hands.hold(held=True)
+        unload = w.jobs.ask(Kind.UNLOAD)
+        w.reconciler.work_for(unload)
+        assert await w.ended(unload) == "done"
+        assert not w.is_loaded
+        assert w.statuses[-1].state == "disabled"
+        assert w.statuses[-1].enabled
+        await w.hands.hold(held=False)
+        load = w.jobs.ask(Kind.RELOAD)
+        w.reconciler.work_for(load, anew=Anew.LOAD)
+        assert await w.ended(load) == "done"
+        assert w.is_loaded
+
+
+async def test_a_machine_without_reservation_says_so_and_builds_nothing(tmp_path: Path) -> None:
+    def unreserved(w: World) -> None:
+        (w.root / "sys/kernel/kexec_crash_size").write_text("0\n")
+        iomem = w.root / "proc/iomem"
+        iomem.write_text(iomem.read_text().replace("Crash kernel", "something else"))
+
+    async with world(tmp_path, before=unreserved) as w:
+        status = await w.until(lambda _now: True)
+        assert (status.state, status.reason) == ("no-memory", "no-reserved-memory")
+        job = w.jobs.ask(Kind.RELOAD)
+        w.reconciler.work_for(job, anew=Anew.LOAD)
+        assert await w.ended(job) == "failed"
+        assert [problem.code for problem in job.problems] == ["no-reserved-memory"]
+        assert not w.store.bases()
+
+
+async def test_jobs_are_told_of_in_order(tmp_path: Path) -> None:
+    ears = Ears()
+
+    def listen(w: World) -> None:
+        w.jobs.audience = ears
+
+    async with world(tmp_path, before=listen) as w:
+        await w.armed()
+        w.clock.advance(30.0)
+        await w.clock.until_asleep(30.0)
+        w.clock.advance(30.0)
+        await w.clock.until_asleep(30.0)
+        assert ears.heard == [("new", 1), ("done", 1), ("forgotten", 1)]

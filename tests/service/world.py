@@ -1,0 +1,214 @@
+"""A reconciler on a machine that is a folder, with time that passes only when a test says so."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
+
+from kdumpd.core.status import Status
+from kdumpd.host.doors import Output, ProgramFailed
+from kdumpd.host.image import Store
+from kdumpd.host.kexec import Kexec
+from kdumpd.host.real import RealFiles
+from kdumpd.host.simulated import SimulatedPrograms
+from kdumpd.service.hands import Sight
+from kdumpd.service.jobs import Job, Jobs
+from kdumpd.service.machinery import Machinery
+from kdumpd.service.reconciler import Reconciler
+from kdumpd.service.wishes import Wishes
+from tests.simulate import make_machine
+
+PATIENCE = 30.0
+
+
+class VirtualClock:
+    """Nobody wakes before `advance` says so."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000_000_000
+        self.naps = 0
+        self._sleepers: list[tuple[int, asyncio.Future[None]]] = []
+        self._someone_sleeps = asyncio.Event()
+
+    def now_us(self) -> int:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        sleeper = (self.now + int(seconds * 1e6), future)
+        self._sleepers.append(sleeper)
+        self.naps += 1
+        self._someone_sleeps.set()
+        try:
+            await future
+        finally:
+            self._sleepers.remove(sleeper)
+
+    async def until_asleep(self, seconds: float) -> None:
+        """Until somebody sleeps for exactly so long from now."""
+        async with asyncio.timeout(PATIENCE):
+            while not any(due == self.now + int(seconds * 1e6) for due, _ in self._sleepers):
+                self._someone_sleeps.clear()
+                await self._someone_sleeps.wait()
+
+    def advance(self, seconds: float) -> None:
+        self.now += int(seconds * 1e6)
+        for due, future in self._sleepers:
+            if due <= self.now and not future.done():
+                future.set_result(None)
+
+
+class Programs(SimulatedPrograms):
+    """The simulated ones, that can be held at their beginning, and made to fail."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self.ran: Counter[str] = Counter()
+        self.ended_early: Counter[str] = Counter()
+        self.failing: dict[str, int] = {}
+        self._gates: dict[str, asyncio.Event] = {}
+        self._reached: dict[str, asyncio.Event] = {}
+
+    def hold(self, name: str) -> None:
+        self._gates[name], self._reached[name] = asyncio.Event(), asyncio.Event()
+
+    async def reached(self, name: str) -> None:
+        async with asyncio.timeout(PATIENCE):
+            await self._reached[name].wait()
+
+    def let_go(self, name: str) -> None:
+        self._gates.pop(name).set()
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float,
+        stdin: bytes = b"",
+        on_line: Callable[[str], None] | None = None,
+        environment: Mapping[str, str] | None = None,
+        good: frozenset[int] = frozenset({0}),
+        gentle: bool = False,
+    ) -> Output:
+        name = os.path.basename(argv[0])
+        self.ran[name] += 1
+        if name in self._gates:
+            self._reached[name].set()
+            try:
+                await self._gates[name].wait()
+            except asyncio.CancelledError:
+                self.ended_early[name] += 1
+                raise
+        if self.failing.get(name, 0) > 0:
+            self.failing[name] -= 1
+            if name == "kexec":
+                self._flip("/sys/kernel/kexec_crash_", "0")  # a failed load leaves nothing loaded
+            output = Output(argv=tuple(argv), status=1, stdout=b"", stderr=b"it was made to fail\n")
+            raise ProgramFailed(output, "exit status 1: it was made to fail")
+        return await super().run(
+            argv,
+            timeout=timeout,
+            stdin=stdin,
+            on_line=on_line,
+            environment=environment,
+            good=good,
+            gentle=gentle,
+        )
+
+
+class Files(RealFiles):
+    """The real ones, that count how often a path was read."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self.reads: Counter[str] = Counter()
+
+    def read_bytes(self, path: str, *, limit: int | None = None) -> bytes:
+        self.reads[path] += 1
+        return super().read_bytes(path, limit=limit)
+
+
+class World:
+    """Everything under the bus, and what it said so far."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.conf = root / "etc/kdump.conf"
+        self.loaded_file = root / "sys/kernel/kexec_crash_loaded"
+        self.clock = VirtualClock()
+        self.files = Files(str(root))
+        self.programs = Programs(str(root))
+        self.jobs = Jobs(self.clock)
+        self.kexec = Kexec(self.files, self.programs, sleep=self.clock.sleep)
+        self.store = Store(self.files)
+        self.hands = Machinery(
+            files=self.files,
+            programs=self.programs,
+            store=self.store,
+            kexec=self.kexec,
+            wishes=Wishes(self.files, self.programs, folder=self.store.folder),
+        )
+        self.statuses: list[Status] = []
+        self._told = asyncio.Event()
+        self.reconciler = Reconciler(hands=self.hands, jobs=self.jobs, clock=self.clock, on_status=self._hear)
+
+    def _hear(self, status: Status, _sight: Sight) -> None:
+        self.statuses.append(status)
+        self._told.set()
+
+    @property
+    def looks(self) -> int:
+        return self.files.reads["/etc/kdumpd.toml"]
+
+    @property
+    def is_loaded(self) -> bool:
+        return self.loaded_file.read_text().strip() == "1"
+
+    async def until(self, holds: Callable[[Status], bool]) -> Status:
+        """The first status that is as wanted: the present one, or one that comes."""
+        place = max(len(self.statuses) - 1, 0)
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                for status in self.statuses[place:]:
+                    if holds(status):
+                        return status
+                place = len(self.statuses)
+                self._told.clear()
+                await self._told.wait()
+
+    async def armed(self) -> Status:
+        """Armed and at rest: somebody sleeps until the next glimpse."""
+        status = await self.until(lambda now: now.state == "armed" and now.activity == "idle")
+        await self.clock.until_asleep(30.0)
+        return status
+
+    async def edit(self, text: str) -> None:
+        """Change kdump.conf, say so, and let it settle."""
+        self.conf.write_text(text)
+        self.reconciler.poke("kdump.conf changed")
+        await self.clock.until_asleep(0.3)
+        self.clock.advance(0.3)
+
+    async def ended(self, job: Job) -> str:
+        async with asyncio.timeout(PATIENCE):
+            await job.ended.wait()
+        return job.result
+
+    def make_folder(self, path: str) -> None:
+        (self.root / path.lstrip("/")).mkdir(parents=True)
+
+
+@contextlib.asynccontextmanager
+async def world(folder: Path, *, before: Callable[[World], None] = lambda _: None) -> AsyncIterator[World]:
+    made = World(make_machine(folder))
+    before(made)
+    running = asyncio.ensure_future(made.reconciler.run())
+    try:
+        yield made
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
