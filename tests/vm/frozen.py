@@ -63,8 +63,10 @@ def freeze(
     `means` is a word for what `ready` waits for."""
     shape = shape or Shape()
     chosen = accelerator(image)
+    # The disk's own birth too: a rebuilt image has the same files in other blocks.
     identity = (
         image.key,
+        image.disk.stat().st_mtime_ns,
         shape,
         means,
         chosen,
