@@ -55,9 +55,9 @@ async def test_at_rest_it_hardly_ever_wakes(tmp_path: Path) -> None:
         await w.armed()
         looks, naps = w.looks, w.clock.naps
         for _ in range(20):
-            await w.clock.until_asleep(30.0)
+            await w.clock.until_idle()
             w.clock.advance(30.0)
-        await w.clock.until_asleep(30.0)
+        await w.clock.until_idle()
         assert w.looks - looks == 2  # the slow poll
         assert w.clock.naps - naps <= 25
 
@@ -75,7 +75,7 @@ async def test_a_burst_is_one_look(tmp_path: Path) -> None:
         await w.clock.until_asleep(0.3)
         assert w.looks == looks
         w.clock.advance(0.3)
-        await w.clock.until_asleep(30.0)
+        await w.clock.until_idle()
         assert w.looks - looks == 1
 
 
@@ -89,7 +89,7 @@ async def test_a_stream_of_changes_does_not_delay_for_ever(tmp_path: Path) -> No
             await w.clock.until_asleep(0.3)
             w.reconciler.poke(f"change {number}")
             w.clock.advance(0.3)
-        await w.clock.until_asleep(30.0)
+        await w.clock.until_idle()
         assert w.looks - looks == 1
 
 
@@ -331,7 +331,7 @@ async def test_jobs_are_told_of_in_order(tmp_path: Path) -> None:
     async with world(tmp_path, before=listen) as w:
         await w.armed()
         w.clock.advance(30.0)
-        await w.clock.until_asleep(30.0)
+        await w.clock.until_idle()
         w.clock.advance(30.0)
-        await w.clock.until_asleep(30.0)
+        await w.clock.until_idle()
         assert ears.heard == [("new", 1), ("done", 1), ("forgotten", 1)]

@@ -55,6 +55,13 @@ class VirtualClock:
                 self._someone_sleeps.clear()
                 await self._someone_sleeps.wait()
 
+    async def until_idle(self) -> None:
+        """Until somebody sleeps for longer than any settling or back-off of a test."""
+        async with asyncio.timeout(PATIENCE):
+            while not any(due > self.now + 10_000_000 for due, _ in self._sleepers):
+                self._someone_sleeps.clear()
+                await self._someone_sleeps.wait()
+
     def advance(self, seconds: float) -> None:
         self.now += int(seconds * 1e6)
         for due, future in self._sleepers:
@@ -181,9 +188,9 @@ class World:
                 await self._told.wait()
 
     async def armed(self) -> Status:
-        """Armed and at rest: somebody sleeps until the next glimpse."""
+        """Armed and at rest."""
         status = await self.until(lambda now: now.state == "armed" and now.activity == "idle")
-        await self.clock.until_asleep(30.0)
+        await self.clock.until_idle()
         return status
 
     async def edit(self, text: str) -> None:
