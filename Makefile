@@ -34,13 +34,13 @@ PAGES := $(patsubst docs/%.md,build/man/%,$(wildcard docs/*.[1-9].md))
 demo:
 	@.ci/prepare check deb vm
 	@$(MAKE) --no-print-directory $(DEB)
-	@.venv/bin/python -m tests.vm.demo
+	@KDUMPD_DEB=$(DEB) .venv/bin/python -m tests.vm.demo
 
 test:
 	@.ci/prepare check deb vm
 	@$(MAKE) --no-print-directory $(DEB)
 	@$(PYTEST) $(SIDE_BY_SIDE) -m "not vm" tests
-	@$(PYTEST) -v -m vm tests
+	@KDUMPD_DEB=$(DEB) $(PYTEST) -v -m vm tests
 
 check:
 	@.ci/prepare check deb
@@ -53,7 +53,7 @@ lint:
 vm:
 	@.ci/prepare check deb vm
 	@$(MAKE) --no-print-directory $(DEB)
-	@$(PYTEST) -v -m vm tests
+	@KDUMPD_DEB=$(DEB) $(PYTEST) -v -m vm tests
 
 deb:
 	@.ci/prepare deb

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from kdumpd.core import explain
 from kdumpd.core.armed import Armed
+from kdumpd.core.decide import is_what_was_loaded
 from kdumpd.core.plan import FromHost, Json, Plan, Resolution, describe
 from kdumpd.core.status import where_to
 from kdumpd.host.image import Store
@@ -43,8 +44,9 @@ def why(*, root: str = "/", as_json: bool = False) -> Answer:
     before = _before(files, programs, reading)
     resolution = reading.resolution
     differences: tuple[str, ...] = ()
-    if resolution.plan is not None and before is not None:
-        differences = explain.why(before.description, describe(resolution.plan))
+    plan, crash = resolution.plan, reading.machine.crash
+    if plan is not None and before is not None and not is_what_was_loaded(plan, before, crash):
+        differences = explain.why(before.description, describe(plan))
     if as_json:
         told = {
             "before": before.load if before is not None else None,

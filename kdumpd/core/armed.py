@@ -21,4 +21,5 @@ class Armed(BaseModel):
     overlay: str
     image: str
     load: str  # Plan.load_fingerprint
+    load_but_layout: str = ""  # Plan.load_fingerprint_but_layout
     description: JsonValue  # describe(plan): "why stale?" is answered by a diff against today's

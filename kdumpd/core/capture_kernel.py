@@ -105,11 +105,10 @@ def kexec_flags(sysconfig: Sysconfig, machine: Machine) -> tuple[str, ...]:
 
 def load_plan(sysconfig: Sysconfig, machine: Machine, inventory: Inventory, *, capture_id: str) -> LoadPlan:
     image = kernel_image(sysconfig, machine, inventory)
-    kept_by_kernel = machine.crash.cpu_hotplug and machine.crash.memory_hotplug
     return LoadPlan(
         kernel_image=image,
         kernel_digest=inventory.facts(image).digest,
         command_line=command_line(sysconfig, machine, capture_id=capture_id),
         kexec_flags=kexec_flags(sysconfig, machine),
-        layout="" if kept_by_kernel else machine.layout,
+        layout=machine.layout,
     )

@@ -55,8 +55,15 @@ class Observed:
             self.crash.loaded
             and self.armed is not None
             and not self.intent_left
-            and self.armed.load == plan.load_fingerprint
+            and is_what_was_loaded(plan, self.armed, self.crash)
         )
+
+
+def is_what_was_loaded(plan: Plan, armed: Armed, crash: CrashKernel) -> bool:
+    """Whether loading `plan` now would change nothing."""
+    if crash.keeps_layout and armed.load_but_layout == plan.load_fingerprint_but_layout:
+        return True
+    return armed.load == plan.load_fingerprint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -87,6 +87,14 @@ class CrashKernel:
     memory_hotplug: bool = False
     fadump: bool = False
 
+    @property
+    def keeps_layout(self) -> bool:
+        """Whether the kernel rewrites the headers of what is loaded when processors or memory come and go.
+
+        Linux 6.6 and later; it depends on how the image was loaded, so before the first load it may say no.
+        """
+        return self.cpu_hotplug and self.memory_hotplug
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelFiles:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import StrEnum
 
 from kdumpd.core.problems import Problem
@@ -89,7 +89,7 @@ class LoadPlan:
     kernel_digest: str
     command_line: str
     kexec_flags: tuple[str, ...]  # -a, -s or -c and what KEXEC_ARGS adds
-    layout: str  # cpus and memory that the crash headers describe; "" where the kernel keeps them itself
+    layout: str  # cpus and memory that the crash headers describe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +119,11 @@ class Plan:
     def load_fingerprint(self) -> str:
         """Covers the image as well: another image is another load."""
         return fingerprint([self.image_fingerprint, fingerprint(self.load)])
+
+    @property
+    def load_fingerprint_but_layout(self) -> str:
+        """The same for a kernel that keeps the crash headers of a loaded image current by itself."""
+        return fingerprint([self.image_fingerprint, fingerprint(replace(self.load, layout=""))])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,9 @@ class Problem:
     key: str = ""
 
     def __str__(self) -> str:
-        where = f"{self.file}:{self.line}: " if self.file and self.line else f"{self.file}: " if self.file else ""
+        where = (
+            f"{self.file}:{self.line}: " if self.file and self.line else f"{self.file}: " if self.file else ""
+        )
         hint = f" ({self.hint})" if self.hint else ""
         return f"{where}{self.message}{hint}"
 

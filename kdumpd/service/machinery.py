@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from kdumpd.core import explain, facts
 from kdumpd.core.armed import Armed
+from kdumpd.core.decide import is_what_was_loaded
 from kdumpd.core.plan import Plan, describe
 from kdumpd.core.problems import Problem, Trouble, errors
 from kdumpd.core.tuning import Tuning
@@ -210,6 +211,7 @@ class Machinery:
             overlay=plan.overlay_fingerprint,
             image=plan.image_fingerprint,
             load=plan.load_fingerprint,
+            load_but_layout=plan.load_fingerprint_but_layout,
             description=_json(describe(plan)),
         )
 
@@ -260,7 +262,7 @@ def _stale(reading: Reading, armed: Armed | None) -> tuple[str, ...]:
     plan = reading.resolution.plan
     if plan is None:
         return tuple(dict.fromkeys(problem.code for problem in errors(reading.resolution.problems)))
-    if armed is None or armed.load == plan.load_fingerprint:
+    if armed is None or is_what_was_loaded(plan, armed, reading.machine.crash):
         return ()
     return explain.reasons(armed.description, describe(plan)) or ("config-changed",)
 

@@ -70,6 +70,7 @@ def record(plan: Plan) -> Armed:
         overlay=plan.overlay_fingerprint,
         image=plan.image_fingerprint,
         load=plan.load_fingerprint,
+        load_but_layout=plan.load_fingerprint_but_layout,
         description=None,
     )
 
@@ -247,6 +248,23 @@ def test_failed_load_restores_last_good_at_once_and_then_waits() -> None:
     assert [type(action) for action in actions] == [Load, Restore, Wait]
     assert end.crash.loaded
     assert end.armed == record(BEFORE)
+
+
+@pytest.mark.parametrize(("cpus", "memory", "action"), [(True, True, Nothing), (True, False, Load)])
+def test_a_processor_more_is_a_load_except_where_the_kernel_keeps_its_headers(
+    cpus: bool,  # noqa: FBT001  # a column of the table
+    memory: bool,  # noqa: FBT001
+    action: type,
+) -> None:
+    more = replace(TODAY, load=replace(TODAY.load, layout="cpus 0-7"))
+    seen = Observed(
+        crash=replace(READY, loaded=True, cpu_hotplug=cpus, memory_hotplug=memory),
+        now_us=NOW,
+        armed=record(TODAY),
+        bases=frozenset({TODAY.base_fingerprint}),
+        images=frozenset({TODAY.image_fingerprint}),
+    )
+    assert isinstance(decide(Resolution(plan=more), seen), action)
 
 
 def test_a_fault_of_one_plan_does_not_delay_another() -> None:
