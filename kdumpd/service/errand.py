@@ -79,6 +79,13 @@ class Errand:
                 said = "; ".join(filter(None, ("it was cancelled", await _undo(job))))
             self._jobs.end(job, result, message=said)
 
+    async def fail(self, problems: tuple[Problem, ...]) -> None:
+        """What was asked for expressly failed: no later rest of the machine can make that good."""
+        jobs, self._mine = self._mine, []
+        for job in jobs:
+            said = "; ".join(filter(None, (*map(str, problems), await _undo(job))))
+            self._jobs.end(job, Result.FAILED, problems=problems, message=said)
+
     async def end(self, rest: Rest, observed: Observed) -> bool:
         """The machine is at rest. Gives whether there was any job."""
         jobs, self._mine = self._mine, []

@@ -243,7 +243,7 @@ class Reconciler:
                 self._anew = None
             self._past = Past(last_result=Result.DONE, last_success_us=self._clock.now_us())
         elif isinstance(fault, Trouble | OSError):
-            self._failed(step, fault)
+            await self._failed(step, fault)
         else:
             raise fault
 
@@ -310,13 +310,12 @@ class Reconciler:
         await self._errand.stop(result, only=members)
         self.poke(f"{verb(step)} was {result}", urgent=True)
 
-    def _failed(self, step: Step, fault: Trouble | OSError) -> None:
+    async def _failed(self, step: Step, fault: Trouble | OSError) -> None:
         is_build = isinstance(step, BuildBase | BuildImage)
         code = "build-failed" if is_build else "load-failed"
         problems = fault.problems if isinstance(fault, Trouble) and fault.problems else ()
         problems = problems or (journal.named(fault, code=code),)
         self._faults = self._faults.failed(fault_key(step), problems, now_us=self._clock.now_us())
-        self._anew = None
         self._past = Past(
             last_result=Result.FAILED,
             last_error=problems[0].code,
@@ -325,6 +324,12 @@ class Reconciler:
             consecutive_failures=self._past.consecutive_failures + 1,
         )
         journal.tell_fault(step, problems, self._errand.first)
+        if self._anew is not None:
+            self._anew = None
+            self._publish(
+                self._latest or self.sight, step
+            )  # who reads of the job's end reads the error as well
+            await self._errand.fail(problems)
 
     # --- between two passes ---------------------------------------------------------------------------------------
 

@@ -160,11 +160,14 @@ class World:
             wishes=Wishes(self.files, self.programs, folder=self.store.folder),
         )
         self.statuses: list[Status] = []
+        self.listeners: list[Callable[[], None]] = []
         self._told = asyncio.Event()
         self.reconciler = Reconciler(hands=self.hands, jobs=self.jobs, clock=self.clock, on_status=self._hear)
 
     def _hear(self, status: Status, _sight: Sight) -> None:
         self.statuses.append(status)
+        for listener in self.listeners:
+            listener()
         self._told.set()
 
     @property

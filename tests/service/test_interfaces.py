@@ -1,0 +1,347 @@
+"""The objects on a private bus, with the real reconciler and hands behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from kdumpd.host.dumps import Dumps
+from kdumpd.reading import KDUMP_CONF
+from kdumpd.service.bus import BusError, Client, Exports, Value
+from kdumpd.service.bus.standard import OBJECT_MANAGER, PROPERTIES
+from kdumpd.service.desk import Desk
+from kdumpd.service.editing import Editing
+from kdumpd.service.finds import Finds
+from kdumpd.service.permissions import BUS_NAME, CONFIG, DUMP, JOB, KERNEL, MANAGER, ROOT
+from kdumpd.service.polkit import Polkit
+from tests.service.private_bus import DESCRIPTIONS, PrivateBus
+from tests.service.world import World, world
+
+OURS = "org.kdumpd.Kdump1.Error."
+STANDARD = "org.freedesktop.DBus.Error."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """A world with its desk, and a client of it that is root."""
+
+    world: World
+    desk: Desk
+    finds: Finds
+    client: Client
+
+
+@contextlib.asynccontextmanager
+async def served(folder: Path, bus: PrivateBus) -> AsyncIterator[Served]:
+    async with bus.connected() as connection, world(folder) as w:
+        gate = Polkit(connection)
+        exports = Exports(connection, root=ROOT, gate=gate)
+        editing = Editing(files=w.files, path=KDUMP_CONF, jobs=w.jobs, reconciler=w.reconciler)
+        finds = Finds(
+            dumps=Dumps(w.files, w.programs),
+            files=w.files,
+            memory=f"{w.store.folder}/dumps-seen.json",
+            clock=w.clock,
+        )
+        desk = Desk(
+            exports,
+            DESCRIPTIONS,
+            reconciler=w.reconciler,
+            jobs=w.jobs,
+            hands=w.hands,
+            editing=editing,
+            permissions=gate,
+            finds=finds,
+        )
+        w.listeners.append(desk.status_changed)
+        finds.on_change = lambda new: desk.dumps_changed(new=new)
+        await w.armed()
+        desk.open()
+        await connection.own(BUS_NAME)
+        try:
+            async with bus.client(BUS_NAME) as client:
+                yield Served(world=w, desk=desk, finds=finds, client=client)
+        finally:
+            await exports.close()
+
+
+async def refused(client: Client, interface: str, member: str, signature: str, *arguments: object) -> str:
+    with pytest.raises(BusError) as fault:
+        await client.call(ROOT, interface, member, signature, *arguments)  # type: ignore[arg-type]
+    return fault.value.name
+
+
+async def test_all_properties_and_objects_agree_with_their_files(tmp_path: Path, bus: PrivateBus) -> None:
+    async with served(tmp_path, bus) as s:
+        for interface in (MANAGER, CONFIG):
+            values = await s.client.get_all(ROOT, interface)
+            assert set(values) == set(DESCRIPTIONS[interface].properties)
+        objects = await s.client.objects(ROOT)
+        kinds = {interface for interfaces in objects.values() for interface in interfaces}
+        assert kinds == {KERNEL, JOB}
+        kernel = await s.client.get(ROOT, MANAGER, "Kernel")
+        assert objects[str(kernel)][KERNEL]["UpToDate"] is True
+        assert objects[str(kernel)][KERNEL]["Release"] == "6.1.0-56-amd64"
+        config = await s.client.get_all(ROOT, CONFIG)
+        assert (config["Valid"], config["Compression"], config["Diagnostics"]) == (True, "lzo", ())
+        assert config["Path"] == "/etc/kdump.conf"
+
+
+async def test_a_job_is_told_of_before_its_path_is_returned(tmp_path: Path, bus: PrivateBus) -> None:
+    async with served(tmp_path, bus) as s, s.client.signals(MANAGER) as signals:
+        async with s.client.signals(OBJECT_MANAGER, "InterfacesAdded", path=ROOT) as added:
+            (path,) = await s.client.call(ROOT, MANAGER, "Reload", "a{sv}", {})
+            assert (await anext(added)).body[0] == path
+        new = await anext(signals)
+        assert (new.member, new.body[1:]) == ("JobNew", (path, "reload"))
+        removed = await anext(signals)
+        assert (removed.member, removed.body[1:]) == ("JobRemoved", (path, "reload", "done"))
+        job = await s.client.get_all(str(path), JOB)
+        assert (job["State"], job["Result"], job["ErrorName"], job["Progress"]) == ("done", "done", "", 1.0)
+
+
+async def test_one_announcement_per_transition(tmp_path: Path, bus: PrivateBus) -> None:
+    async with served(tmp_path, bus) as s, s.client.signals(PROPERTIES, path=ROOT) as changes:
+        s.world.make_folder("/var/one")
+        await s.world.edit("path /var/one\n")
+        await s.world.until(lambda now: now.activity == "building")
+        await s.world.armed()
+        states = []
+        while True:
+            interface, values, _invalidated = (await anext(changes)).body
+            assert isinstance(values, Mapping)
+            if interface == MANAGER and "Activity" in values:
+                states.append(values["Activity"])
+                if states[-1] == "idle":
+                    break
+        assert states == ["settling", "building", "verifying", "loading", "idle"]
+
+
+async def test_an_equal_request_that_waits_is_one_job(tmp_path: Path, bus: PrivateBus) -> None:
+    async with served(tmp_path, bus) as s:
+        s.world.programs.hold("zstd")
+        options: Mapping[str, Value] = {"force": True, "reason": "test"}
+        (first,) = await s.client.call(ROOT, MANAGER, "Rebuild", "sa{sv}", "", options)
+        await s.world.programs.reached("zstd")
+        s.world.programs.let_go("zstd")
+        await s.client.wait_until(str(first), JOB, lambda now: now["State"] == "done")
+        s.world.programs.hold("kexec")
+        (loading,) = await s.client.call(ROOT, MANAGER, "Reload", "a{sv}", {})
+        await s.world.programs.reached("kexec")
+        waiting = {
+            str((await s.client.call(ROOT, MANAGER, "Rebuild", "sa{sv}", "", options))[0]) for _ in range(3)
+        }
+        assert len(waiting) == 1
+        assert not waiting & {str(first), str(loading)}
+        assert await s.client.get(ROOT, MANAGER, "QueuedJobs") == 1
+        assert await s.client.get(ROOT, MANAGER, "ActiveJob") == loading
+        s.world.programs.let_go("kexec")
+        ended = await s.client.wait_until(waiting.pop(), JOB, lambda now: now["State"] == "done")
+        assert ended["Result"] == "done"
+
+
+async def test_a_build_can_be_cancelled_and_a_load_can_not(tmp_path: Path, bus: PrivateBus) -> None:
+    async with served(tmp_path, bus) as s:
+        s.world.programs.hold("zstd")
+        (building,) = await s.client.call(ROOT, MANAGER, "Rebuild", "sa{sv}", "", {"force": True})
+        await s.world.programs.reached("zstd")
+        await s.client.call(str(building), JOB, "Cancel", "a{sv}", {})
+        job = await s.client.wait_until(str(building), JOB, lambda now: now["State"] == "done")
+        assert (job["Result"], job["ErrorName"]) == ("cancelled", OURS + "Cancelled")
+        s.world.programs.let_go("zstd")
+        s.world.programs.hold("kexec")
+        (loading,) = await s.client.call(ROOT, MANAGER, "Reload", "a{sv}", {})
+        await s.world.programs.reached("kexec")
+        with pytest.raises(BusError) as fault:
+            await s.client.call(str(loading), JOB, "Cancel", "a{sv}", {})
+        assert fault.value.name == OURS + "NotCancelable"
+        s.world.programs.let_go("kexec")
+        await s.client.wait_until(str(loading), JOB, lambda now: now["State"] == "done")
+
+
+async def test_the_log_of_a_failed_build_says_what_the_builder_said(tmp_path: Path, bus: PrivateBus) -> None:
+    async with served(tmp_path, bus) as s:
+        s.world.programs.failing["zstd"] = 1
+        (path,) = await s.client.call(ROOT, MANAGER, "Rebuild", "sa{sv}", "", {"force": True})
+        job = await s.client.wait_until(str(path), JOB, lambda now: now["State"] == "done")
+        assert (job["Result"], job["ErrorName"]) == ("failed", OURS + "BuildFailed")
+        assert "exit status 1" in str(job["ErrorMessage"])
+        lines, following, is_end = await s.client.call(str(path), JOB, "GetLog", "tua{sv}", 0, 100, {})
+        assert is_end is True
+        assert following == len(lines)  # type: ignore[arg-type]
+        error = await s.client.get(ROOT, MANAGER, "LastError")
+        assert isinstance(error, tuple)
+        assert error[0] == "packing-failed"
+        assert s.world.is_loaded
+
+
+async def test_nobody_changes_anything_and_reads_everything_but_the_text(
+    tmp_path: Path, bus: PrivateBus, can_be_nobody: None
+) -> None:
+    async with served(tmp_path, bus) as s, bus.client(BUS_NAME, as_nobody=True) as nobody:
+        before, text = s.world.kexec.armed(), s.world.conf.read_text()
+        assert (await nobody.get_all(ROOT, MANAGER))["State"] == "armed"
+        calls: tuple[tuple[str, str, str, tuple[object, ...]], ...] = (
+            (MANAGER, "Rebuild", "sa{sv}", ("", {})),
+            (MANAGER, "Reload", "a{sv}", ({},)),
+            (MANAGER, "Unload", "a{sv}", ({},)),
+            (MANAGER, "SetEnabled", "ba{sv}", (False, {})),
+            (MANAGER, "Refresh", "a{sv}", ({},)),
+            (CONFIG, "GetText", "a{sv}", ({},)),
+            (CONFIG, "Set", "a{sv}sa{sv}", ({"path": "/x"}, "", {})),
+            (CONFIG, "SetText", "ssa{sv}", ("", "", {})),
+        )
+        for interface, member, signature, arguments in calls:
+            name = await refused(nobody, interface, member, signature, *arguments)
+            assert name == STANDARD + "AccessDenied", member
+        settings, _etag = await nobody.call(ROOT, CONFIG, "Get", "a{sv}", {})
+        assert settings["path"] == "/var/crash"  # type: ignore[index, call-overload]
+        assert s.world.kexec.armed() == before
+        assert s.world.conf.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("member", "signature", "arguments"),
+    [
+        ("Rebuild", "sa{sv}", ("", {"sideways": True})),
+        ("Rebuild", "sa{sv}", ("", {"force": "yes"})),
+        ("Reload", "a{sv}", ({"force": True},)),
+        ("Describe", "a{sv}", ({"what": "all"},)),
+    ],
+)
+async def test_an_option_that_is_not_known_is_refused(
+    tmp_path: Path, bus: PrivateBus, member: str, signature: str, arguments: tuple[object, ...]
+) -> None:
+    async with served(tmp_path, bus) as s:
+        assert await refused(s.client, MANAGER, member, signature, *arguments) == STANDARD + "InvalidArgs"
+
+
+async def test_another_kernel_than_the_one_that_captures(tmp_path: Path, bus: PrivateBus) -> None:
+    async with served(tmp_path, bus) as s:
+        assert await refused(s.client, MANAGER, "Rebuild", "sa{sv}", "5.4.0", {}) == OURS + "KernelNotFound"
+
+
+async def test_unloaded_until_it_is_loaded_again(tmp_path: Path, bus: PrivateBus) -> None:
+    async with served(tmp_path, bus) as s:
+        (path,) = await s.client.call(ROOT, MANAGER, "Unload", "a{sv}", {})
+        job = await s.client.wait_until(str(path), JOB, lambda now: now["State"] == "done")
+        assert job["Result"] == "done"
+        state = await s.client.get_all(ROOT, MANAGER)
+        assert (state["State"], state["Protected"], state["Enabled"]) == ("disabled", False, True)
+        assert await refused(s.client, MANAGER, "Rebuild", "sa{sv}", "", {}) == OURS + "Failed"
+        (path,) = await s.client.call(ROOT, MANAGER, "Reload", "a{sv}", {})
+        await s.client.wait_until(str(path), JOB, lambda now: now["State"] == "done")
+        assert await s.client.get(ROOT, MANAGER, "State") == "armed"
+
+
+async def test_validate_tells_lines_and_changes_nothing(tmp_path: Path, bus: PrivateBus) -> None:
+    async with served(tmp_path, bus) as s:
+        ok, problems = await s.client.call(
+            ROOT, CONFIG, "Validate", "sa{sv}", "path /x\nfoo bar\ndefault reboot\n", {}
+        )
+        assert ok is False
+        assert [each[:3] for each in problems] == [  # type: ignore[union-attr, index]
+            (2, "error", "unknown-directive"),
+            (3, "warning", "deprecated-default"),
+        ]
+        ok, problems = await s.client.call(ROOT, CONFIG, "Validate", "sa{sv}", "path /x\n", {})
+        assert (ok, problems) == (True, ())
+
+
+async def test_set_checks_dry_runs_and_unsets(tmp_path: Path, bus: PrivateBus) -> None:
+    async with served(tmp_path, bus) as s:
+        text = s.world.conf.read_text()
+        _settings, etag = await s.client.call(ROOT, CONFIG, "Get", "a{sv}", {})
+
+        async def attempt(changes: dict[str, object], options: dict[str, object]) -> tuple[object, ...]:
+            return await s.client.call(ROOT, CONFIG, "Set", "a{sv}sa{sv}", changes, etag, options)  # type: ignore[arg-type]
+
+        for wrong in ({"sideways": "1"}, {"core_collector": "frobnicate"}):
+            with pytest.raises(BusError) as fault:
+                await attempt(dict(wrong), {})
+            assert fault.value.name == OURS + "InvalidConfig"
+        with pytest.raises(BusError) as fault:
+            await attempt({"path": 7}, {})
+        assert fault.value.name == STANDARD + "InvalidArgs"
+        new, job = await attempt({"path": "/var/one"}, {"dry-run": True})
+        assert job == "/"
+        assert new != etag
+        assert s.world.conf.read_text() == text
+        same, job = await attempt({"path": "/var/crash"}, {})
+        assert (same, job) == (etag, "/")
+        async with s.client.signals(CONFIG, "Changed") as changed:
+            _new, job = await attempt({"path": "", "blacklist": ("one", "two")}, {})
+            ended = await s.client.wait_until(str(job), JOB, lambda now: now["State"] == "done")
+            assert ended["Result"] == "done", ended["ErrorMessage"]
+            body = (await anext(changed)).body
+            assert set(body[1]) == {"path", "blacklist"}  # type: ignore[arg-type]
+            assert body[2] == "bus"
+        assert s.world.conf.read_text() == "# where dumps go\nblacklist one\nblacklist two\n"
+
+
+async def test_a_failed_build_takes_the_text_back_only_where_it_is_still_ours(
+    tmp_path: Path, bus: PrivateBus
+) -> None:
+    async with served(tmp_path, bus) as s:
+        before = s.world.conf.read_text()
+        s.world.make_folder("/var/one")
+        for rolls_back in (True, False):
+            s.world.programs.failing["zstd"] = 1
+            _text, etag = await s.client.call(ROOT, CONFIG, "GetText", "a{sv}", {})
+            _new, job = await s.client.call(
+                ROOT,
+                CONFIG,
+                "SetText",
+                "ssa{sv}",
+                "path /var/one\n",
+                etag,
+                {"rollback-on-failure": rolls_back},
+            )
+            ended = await s.client.wait_until(str(job), JOB, lambda now: now["State"] == "done")
+            assert ended["Result"] == "failed"
+            assert ("put back" in str(ended["ErrorMessage"])) is rolls_back
+            assert s.world.conf.read_text() == (before if rolls_back else "path /var/one\n")
+
+
+async def test_describe_is_json_with_plan_and_state(tmp_path: Path, bus: PrivateBus) -> None:
+    async with served(tmp_path, bus) as s:
+        (text,) = await s.client.call(ROOT, MANAGER, "Describe", "a{sv}", {})
+        told = json.loads(str(text))
+        assert told["status"]["state"] == "armed"
+        assert told["plan"]["target"]["fstype"] == "ext4"
+        assert told["loaded"]["load"]
+
+
+async def test_a_dump_is_told_of_once(tmp_path: Path, bus: PrivateBus) -> None:
+    async with served(tmp_path, bus) as s:
+        crash = s.world.root / "var/crash"
+        (crash / "127.0.0.1-2026-01-02-03:04:05").mkdir()
+        await s.finds.look(s.world.reconciler.sight)  # what was there before us is nothing new
+        new = crash / "127.0.0.1-2026-01-03-03:04:05"
+        new.mkdir()
+        (new / "vmcore").write_bytes(b"core")
+        log = (
+            "[    1.0] sysrq: Trigger a crash\n[    1.1] Kernel panic - not syncing: sysrq triggered crash\n"
+        )
+        (new / "vmcore-dmesg.txt").write_text(log)
+        async with s.client.signals(MANAGER, "DumpFound") as found:
+            await s.finds.look(s.world.reconciler.sight)
+            (path,) = (await anext(found)).body
+            dump = await s.client.get_all(str(path), DUMP)
+            assert (dump["Size"], dump["Complete"]) == (4, True)
+            assert dump["Reason"] == "Kernel panic - not syncing: sysrq triggered crash"
+            assert dump["Path"] == f"/var/crash/{new.name}"
+            assert await s.client.get(ROOT, MANAGER, "LastDump") == path
+            await s.finds.look(s.world.reconciler.sight)
+            await s.client.call(ROOT, MANAGER, "Refresh", "a{sv}", {})
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):  # whatever was sent before the reply has arrived by now
+                    await anext(found)
+        seen = json.loads((s.world.root / "var/lib/kdumpd/dumps-seen.json").read_text())
+        assert len(seen) == 2
