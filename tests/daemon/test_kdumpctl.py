@@ -1,0 +1,183 @@
+"""kdumpctl as a person or a script meets it: words, exit statuses, with a daemon and without."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.service.private_bus import PrivateBus
+from tests.simulate import REPOSITORY, Machine, make_machine, simulated
+
+
+class Said(NamedTuple):
+    status: int
+    output: str
+    complaint: str
+
+
+async def kdumpctl(bus: PrivateBus | None, *words: str, stdin: str = "") -> Said:
+    address = bus.address if bus is not None else "unix:path=/nonexistent/bus"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "kdumpd.cli",
+        *words,
+        cwd=REPOSITORY,
+        env={**os.environ, "KDUMPD_BUS": address},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, complaint = await process.communicate(stdin.encode())
+    assert process.returncode is not None
+    assert b"Traceback" not in complaint
+    return Said(process.returncode, output.decode(), complaint.decode())
+
+
+async def test_status_of_an_armed_a_stale_and_a_stopped_machine(tmp_path: Path, bus: PrivateBus) -> None:
+    async with simulated(tmp_path, bus) as machine:
+        await machine.until_armed()
+        said = await kdumpctl(bus, "status")
+        assert said.status == 0
+        assert said.output.splitlines() == [
+            "Kdump is operational",
+            "armed: a crash would be saved to /dev/vda1 (ext4) in /var/crash",
+        ]
+        told = json.loads((await kdumpctl(bus, "status", "--json")).output)
+        assert (told["State"], told["Operational"], told["Enabled"]) == ("armed", True, True)
+
+        machine.conf.write_text("foo bar\n")
+        await machine.until(lambda now: now["State"] == "stale" and now["Activity"] == "idle")
+        said = await kdumpctl(bus, "status")
+        assert said.status == 0, "a crash would be captured"
+        assert "stale: " in said.output
+        assert "/etc/kdump.conf:1" in said.output
+
+        assert (await kdumpctl(bus, "stop")) == Said(0, "Stopping kdump: [OK]\n", "")
+        said = await kdumpctl(bus, "status")
+        assert (said.status, said.output.splitlines()[0]) == (3, "Kdump is not operational")
+
+        said = await kdumpctl(bus, "start")
+        assert said.status == 1, "the configuration is broken"
+        assert said.output == "Starting kdump: [FAILED]\n"
+        assert "/etc/kdump.conf:1" in said.complaint
+        assert machine.loaded_file.read_text().strip() == "1", "but the last good image is better than none"
+        machine.conf.write_text("# nothing\n")
+        assert (await kdumpctl(bus, "start")).status == 0
+
+
+async def test_start_restart_reload_rebuild_never_unload(tmp_path: Path, bus: PrivateBus) -> None:
+    async with simulated(tmp_path, bus) as machine:
+        await machine.until_armed()
+        for verb in ("start", "restart", "reload", "rebuild"):
+            before = machine.armed_with
+            said = await kdumpctl(bus, verb)
+            assert said.status == 0, said
+            assert said.output.endswith(": [OK]\n")
+            assert (machine.armed_with["loaded_us"] == before["loaded_us"]) is (verb == "start")
+        assert (await kdumpctl(bus, "showmem")).output == "Reserved 256MB memory for crash kernel\n"
+
+
+async def test_config_over_the_bus(tmp_path: Path, bus: PrivateBus) -> None:
+    async with simulated(tmp_path, bus) as machine:
+        await machine.until_armed()
+        (machine.root / "var/one").mkdir()
+        assert await kdumpctl(bus, "config", "get", "path") == Said(0, "/var/crash\n", "")
+        assert await kdumpctl(bus, "config", "set", "path", "/var/one") == Said(0, "", "")
+        assert machine.directory == "/var/one"
+        assert (await kdumpctl(bus, "config", "text")).output == "# where dumps go\npath /var/one\n"
+        refused = await kdumpctl(bus, "config", "set", "sideways", "1")
+        assert refused.status == 1
+        assert "sideways" in refused.complaint
+        assert await kdumpctl(bus, "config", "unset", "path") == Said(0, "", "")
+        assert machine.conf.read_text() == "# where dumps go\n"
+        assert (await kdumpctl(bus, "config", "text", "-", stdin="path /var/one\n")).status == 0
+        assert machine.conf.read_text() == "path /var/one\n"
+        taken_back = await kdumpctl(bus, "config", "set", "ext4", "LABEL=nowhere")
+        assert taken_back.status == 1
+        assert "put back" in taken_back.complaint
+
+
+async def test_dumps_are_listed(tmp_path: Path, bus: PrivateBus) -> None:
+    async with simulated(tmp_path, bus) as machine:
+        await machine.until_armed()
+        await machine.stop()
+        dump = machine.root / "var/crash/127.0.0.1-2026-01-03-03:04:05"
+        dump.mkdir()
+        (dump / "vmcore").write_bytes(b"core")
+        await machine.start()
+        await machine.until(lambda now: now["LastDump"] != "/")
+        listed = await kdumpctl(bus, "dumps")
+        assert listed.output.startswith("/var/crash/127.0.0.1-2026-01-03-03:04:05  ")
+        shown = json.loads((await kdumpctl(bus, "dumps", "show", dump.name, "--json")).output)
+        assert (shown[0]["Size"], shown[0]["Complete"]) == (4, True)
+        assert (await kdumpctl(bus, "dumps", "show", "nothing")).status == 1
+
+
+async def test_without_a_daemon_it_says_so(bus: PrivateBus) -> None:
+    for words in (("start",), ("stop",), ("reload",), ("config", "get", "path"), ("dumps",)):
+        said = await kdumpctl(bus, *words)
+        assert said.status == 1
+        assert said.complaint == "kdump: kdumpd is not running; start it with `systemctl start kdumpd`\n"
+    for where in (bus, None):
+        said = await kdumpctl(where, "status")
+        assert said.status in {0, 3}, "as the kernel of this machine says"
+        assert said.output.splitlines()[0] in {"Kdump is operational", "Kdump is not operational"}
+
+
+@pytest.mark.parametrize("words", [(), ("frobnicate",), ("status", "--sideways"), ("config",)])
+async def test_what_is_no_usage_is_status_1(words: tuple[str, ...]) -> None:
+    said = await kdumpctl(None, *words)
+    assert said.status == 1
+    assert "usage" in said.complaint.lower()
+
+
+async def test_plan_and_why_touch_nothing(tmp_path: Path) -> None:
+    root = make_machine(tmp_path)
+    before = _tree(root)
+    plan = await kdumpctl(None, "plan", "--root", str(root))
+    assert plan.status == 0, plan.complaint
+    assert "/dev/vda1 (ext4) in /var/crash" in plan.output
+    told = json.loads((await kdumpctl(None, "plan", "--root", str(root), "--json")).output)
+    assert told["fingerprints"]["base"]
+    why = await kdumpctl(None, "why", "--root", str(root))
+    assert (why.status, why.output) == (0, "kdumpd has loaded nothing yet: everything is to be built\n")
+    assert _tree(root) == before
+    (root / "etc/kdump.conf").write_text("foo bar\n")
+    broken = await kdumpctl(None, "plan", "--root", str(root))
+    assert broken.status == 1
+    assert "/etc/kdump.conf:1: " in broken.complaint
+
+
+async def test_why_names_what_moved(tmp_path: Path, bus: PrivateBus) -> None:
+    async with simulated(tmp_path, bus) as machine:
+        await machine.until_armed()
+        assert await machine.stop() == 0
+        same = await kdumpctl(None, "why", "--root", str(machine.root))
+        assert same.output == "what is loaded is what the configuration says\n"
+        (machine.root / "var/one").mkdir()
+        machine.conf.write_text("path /var/one\n")
+        moved = await kdumpctl(None, "why", "--root", str(machine.root))
+        assert "directory" in moved.output
+        await _restart(machine)
+
+
+async def test_status_does_not_load_what_it_does_not_need() -> None:
+    program = "import sys, kdumpd.cli, kdumpd.cli_bus; sys.exit('pydantic' in sys.modules)"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, cwd=REPOSITORY)
+    assert await process.wait() == 0
+
+
+async def _restart(machine: Machine) -> None:
+    await machine.start()
+    await machine.until_armed()
+
+
+def _tree(root: Path) -> dict[str, int]:
+    return {str(path): path.lstat().st_mtime_ns for path in root.rglob("*") if not path.is_symlink()}
