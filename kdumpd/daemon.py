@@ -9,8 +9,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from systemd import daemon as systemd
 
@@ -23,8 +23,8 @@ from kdumpd.host.real import RealFiles, RealPrograms
 from kdumpd.host.watch import Watch
 from kdumpd.reading import KDUMP_CONF, tuning_of
 from kdumpd.service import logs
-from kdumpd.service.bus import BusError, Connection, Description, Exports, describe
-from kdumpd.service.desk import INTERFACES, Desk
+from kdumpd.service.bus import BusError, Client, Connection, Exports
+from kdumpd.service.desk import Desk, descriptions
 from kdumpd.service.editing import Editing
 from kdumpd.service.finds import Finds
 from kdumpd.service.hands import Sight
@@ -33,11 +33,12 @@ from kdumpd.service.machinery import Machinery
 from kdumpd.service.permissions import BUS_NAME, ROOT
 from kdumpd.service.polkit import Polkit
 from kdumpd.service.reconciler import Reconciler
+from kdumpd.service.watcher import Watcher
 from kdumpd.service.wishes import Wishes
 
 logger = logging.getLogger(__name__)
 
-INSTALLED_INTERFACES = "/usr/share/dbus-1/interfaces"
+THREADS = 3
 
 
 class Lost(Exception):
@@ -70,6 +71,8 @@ async def serve(asked: argparse.Namespace) -> None:
     editing = Editing(files=files, path=KDUMP_CONF, jobs=jobs, reconciler=reconciler)
 
     async with Connection(asked.bus) as connection, asyncio.TaskGroup() as tasks:
+        if await Client(connection, BUS_NAME).is_running():
+            raise Trouble(Problem(code="busy", message="another kdumpd is running"))
         gate = Polkit(connection, trusted_uids=frozenset({0, os.geteuid()}))
         exports = Exports(connection, root=ROOT, gate=gate)
         desk = Desk(
@@ -100,36 +103,6 @@ async def serve(asked: argparse.Namespace) -> None:
             await exports.close()
 
 
-class Watcher:
-    """Keeps what is watched in step with what was read."""
-
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
-        self._sight: Sight | None = None
-        self._told: tuple[Problem, ...] = ()
-
-    def follow(self, sight: Sight) -> None:
-        if sight is self._sight:
-            return
-        self._sight = sight
-        problems = self._watch.cover(sight.watched)
-        for problem in problems:
-            if problem not in self._told:
-                logger.warning("%s", problem)
-        self._told = problems
-
-    def stop(self) -> None:
-        self._watch.stop()
-
-
-def descriptions(folder: str) -> Mapping[str, Description]:
-    """The introspection files, from `folder`, from where they are installed, or from the source tree. Raises OSError."""
-    beside = str(Path(__file__).parents[1] / "dbus")
-    places = (folder,) if folder else (beside, INSTALLED_INTERFACES)
-    place = next((one for one in places if Path(one, f"{INTERFACES[0]}.xml").exists()), places[-1])
-    return {name: describe(Path(place, f"{name}.xml").read_text(encoding="utf-8")) for name in INTERFACES}
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit status: 0 after SIGTERM or SIGINT, else 1, so that systemd starts us again."""
     asked = parser().parse_args(argv)
@@ -156,6 +129,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 async def _until_stopped(asked: argparse.Namespace) -> None:
+    # Each thread of the usual pool keeps memory of its own for ever; we read files in one or two at a time.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="files"))
     serving = asyncio.ensure_future(serve(asked))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, serving.cancel)

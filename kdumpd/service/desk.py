@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from kdumpd.core.dumps import Dump
-from kdumpd.service.bus import Description, Exports
+from kdumpd.service.bus import Description, Exports, describe
 from kdumpd.service.editing import Editing
 from kdumpd.service.finds import Finds
 from kdumpd.service.hands import Hands
@@ -25,6 +26,16 @@ from kdumpd.service.permissions import CONFIG, DUMP, JOB, KERNEL, MANAGER, ROOT
 from kdumpd.service.reconciler import Reconciler
 
 INTERFACES = (MANAGER, CONFIG, JOB, KERNEL, DUMP)
+
+INSTALLED = "/usr/share/dbus-1/interfaces"
+
+
+def descriptions(folder: str) -> Mapping[str, Description]:
+    """The introspection files, from `folder`, from where they are installed, or from the source tree. Raises OSError."""
+    beside = str(Path(__file__).parents[2] / "dbus")
+    places = (folder,) if folder else (beside, INSTALLED)
+    place = next((one for one in places if Path(one, f"{INTERFACES[0]}.xml").exists()), places[-1])
+    return {name: describe(Path(place, f"{name}.xml").read_text(encoding="utf-8")) for name in INTERFACES}
 
 
 class Desk:

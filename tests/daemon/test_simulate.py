@@ -174,6 +174,18 @@ async def test_what_someone_else_unloaded_is_loaded_again(tmp_path: Path, bus: P
         assert machine.loaded_file.read_text().strip() == "1"
 
 
+async def test_a_second_daemon_leaves_the_first_alone(tmp_path: Path, bus: PrivateBus) -> None:
+    async with simulated(tmp_path, bus) as machine:
+        await machine.until_armed()
+        workshop = machine.root / "var/lib/kdumpd/tmp-of-the-first"
+        workshop.mkdir()
+        second = Machine(machine.root, bus, machine.client)
+        await second.start()
+        assert await second.ended() == 1
+        assert workshop.exists()
+        await machine.until_armed()
+
+
 async def test_without_a_bus_it_ends_so_that_it_is_started_again(tmp_path: Path, bus: PrivateBus) -> None:
     async with simulated(tmp_path, bus) as machine:
         await machine.until_armed()
