@@ -13,8 +13,6 @@ PAGE_BYTES = 4096
 MIB = 1 << 20
 ELF = b"\x7fELF"
 SHELL_SCRIPT = re.compile(rb"#![ \t]*(?:/usr)?/bin/(?:busybox )?(?:sh|ash|dash)[ \t]*(?:\n|\Z)")
-_VERMAGIC = re.compile(rb"(?:^|\0)vermagic=([^\0]+)\0")
-_DEPENDS = re.compile(rb"(?:^|\0)depends=([^\0]*)\0")
 _PT_INTERP = 3
 
 
@@ -28,15 +26,20 @@ class ModuleWords:
 
 def module_words(data: bytes) -> ModuleWords | None:
     """None where `data` is no kernel module. Each field stands NUL-ended in the .modinfo section."""
-    vermagic = _VERMAGIC.search(data)
-    if not data.startswith(ELF) or vermagic is None:
+    vermagic = _word(data, b"vermagic=")
+    if not data.startswith(ELF) or not vermagic:
         return None
-    depends = _DEPENDS.search(data)
-    names = depends[1].decode("ascii", "replace").split(",") if depends else []
     return ModuleWords(
-        vermagic=vermagic[1].decode("ascii", "replace"),
-        depends=tuple(module_name(name) for name in names if name),
+        vermagic=vermagic,
+        depends=tuple(module_name(name) for name in _word(data, b"depends=").split(",") if name),
     )
+
+
+def _word(data: bytes, key: bytes) -> str:
+    """What stands between NUL key and NUL; "" where it is not there. A plain search: modules are megabytes long."""
+    start = data.find(b"\0" + key)
+    end = data.find(b"\0", start + 1) if start >= 0 else -1
+    return data[start + 1 + len(key) : end].decode("ascii", "replace") if end >= 0 else ""
 
 
 def module_name(name: str) -> str:

@@ -68,7 +68,7 @@ def _crash(machine: Machine) -> str:
     before = machine.agent.boot
     crashed = machine.crash()
     saved = machine.console.wait_for(
-        rf"saved {PATH}/\S+/vmcore$|kdumpd.*failed", timeout=_BACK, since=crashed.number
+        rf"saved {PATH}/\S+/vmcore on |kdumpd.*failed", timeout=_BACK, since=crashed.number
     )
     for line in machine.console.lines[crashed.number : saved.number + 1]:
         if "kdumpd[" in line.text or "Linux version" in line.text:
@@ -77,7 +77,7 @@ def _crash(machine: Machine) -> str:
         raise AssertionError(saved.text)
     _say("waiting for the machine to boot again")
     machine.wait_until_up(timeout=_BACK, other_than=before)
-    return saved.text.partition("saved ")[2].rpartition("/vmcore")[0]
+    return saved.text.partition("saved ")[2].rpartition("/vmcore on ")[0]
 
 
 def _run(machine: Machine, command: str) -> None:

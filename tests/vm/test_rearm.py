@@ -108,7 +108,7 @@ def test_anybody_reads_and_nobody_but_root_changes(kdumpd: Installed) -> None:
     kdumpd.wait_until_armed()
     as_nobody = "setpriv --reuid 65534 --regid 65534 --clear-groups"
     assert "Kdump is operational" in machine.sh(f"{as_nobody} kdumpctl status 2>&1")
-    assert json.loads(machine.sh(f"{as_nobody} kdumpctl status --json"))["state"] == "armed"
+    assert json.loads(machine.sh(f"{as_nobody} kdumpctl status --json"))["State"] == "armed"
     for interface, call in (
         (MANAGER, "Rebuild sa{sv} '' 0"),
         (MANAGER, "Reload a{sv} 0"),
