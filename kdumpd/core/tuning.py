@@ -54,7 +54,7 @@ class Tuning(BaseModel, frozen=True, extra="forbid", strict=True):
         pattern=r"^(/[^\x00]*)?$",
     )
     compression_level: int = Field(
-        default=19, ge=1, le=19, description="How hard zstd compresses the base of the image, from 1 to 19."
+        default=9, ge=1, le=19, description="How hard zstd compresses the base of the image, from 1 to 19."
     )
     build_timeout_seconds: Seconds = Field(
         default=600.0, ge=1, description="A build that takes longer is ended and has failed."
