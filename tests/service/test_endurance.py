@@ -76,15 +76,19 @@ def _as_nobody(address: str) -> socket.socket:
     return client
 
 
-def _pings(count: int) -> bytes:
+def _pings(count: int, *, destination: str, path: str) -> bytes:
     hello = Message(kind=Kind.CALL, serial=1, destination=BUS, path=BUS_PATH, interface=BUS, member="Hello")
-    ping = Message(kind=Kind.CALL, serial=2, destination=ECHO, path=PATH, interface=PEER, member="Ping")
+    ping = Message(
+        kind=Kind.CALL, serial=2, destination=destination, path=path, interface=PEER, member="Ping"
+    )
     start, rest = wire.encode(ping)[:8], wire.encode(ping)[12:]
     pings = b"".join(start + struct.pack("<I", serial) + rest for serial in range(2, count + 2))
     return wire.encode(hello) + pings
 
 
-def _flood(address: str, *, connections: int, pings: int) -> list[_Flooder]:
+def flood(
+    address: str, *, connections: int, pings: int, destination: str = ECHO, path: str = PATH
+) -> list[_Flooder]:
     """Every call is answered by somebody: by the service, or by the bus, which limits what may be outstanding."""
     flooders = [_Flooder(_as_nobody(address), b"") for _ in range(connections)]
     with selectors.DefaultSelector() as selector:
@@ -94,7 +98,7 @@ def _flood(address: str, *, connections: int, pings: int) -> list[_Flooder]:
             while greeting.count(b"\r\n") < 2:
                 greeting += flooder.socket.recv(4096)
             flooder.socket.sendall(b"BEGIN\r\n")
-            flooder.to_send = _pings(pings)
+            flooder.to_send = _pings(pings, destination=destination, path=path)
             flooder.socket.setblocking(False)  # noqa: FBT003 - as it is called
             selector.register(flooder.socket, selectors.EVENT_READ | selectors.EVENT_WRITE, flooder)
         while any(flooder.answers < pings + 1 for flooder in flooders):
@@ -118,17 +122,17 @@ def _flood(address: str, *, connections: int, pings: int) -> list[_Flooder]:
 @pytest.mark.usefixtures("can_be_nobody")
 async def test_a_flood_of_pings_by_nobody_is_survived(bus: PrivateBus) -> None:
     async with echoing(bus) as (_, connection, _), bus.client(ECHO) as client:
-        flood = asyncio.create_task(asyncio.to_thread(_flood, bus.address, connections=8, pings=2000))
-        while not flood.done():
+        flooding = asyncio.create_task(asyncio.to_thread(flood, bus.address, connections=8, pings=2000))
+        while not flooding.done():
             assert await client.call(PATH, ECHO, "Repeat", "s", "meanwhile") == ("meanwhile",)
-        flooders = await flood
+        flooders = await flooding
         assert connection.connected
         assert await client.call(PATH, ECHO, "Repeat", "s", "alive") == ("alive",)
     assert all(flooder.answers == 2001 for flooder in flooders)
     assert sum(flooder.successes for flooder in flooders) > 1000
 
 
-def _odd_signatures(count: int) -> list[str]:
+def odd_signatures(count: int) -> list[str]:
     """Long signatures, each another; an empty array is a value of all of them."""
     choose = random.Random(20)  # noqa: S311 - the same ones each time
     return ["a(" + "".join(choose.choices("ybnqiuxtdsog", k=236)) + ")" for _ in range(count)]
@@ -143,7 +147,7 @@ async def test_signatures_are_not_remembered(bus: PrivateBus) -> None:
                 assert await client.call(PATH, ECHO, "Options", "a{sv}", options) == (1,)
                 assert (await error_of(client, "Options", in_header, ())).name == ErrorName.INVALID_ARGS
 
-        signatures = _odd_signatures(3200)
+        signatures = odd_signatures(3200)
         await send(signatures[:200])
         gc.collect()
         before = resident_bytes()
@@ -157,6 +161,20 @@ async def test_what_is_too_long_is_refused_unread(bus: PrivateBus) -> None:
         assert (await error_of(client, "Repeat", "s", "x" * 300_000)).name == ErrorName.LIMITS_EXCEEDED
         assert (await error_of(client, "Repeat", "s", "x" * 3_000_000)).name == ErrorName.LIMITS_EXCEEDED
         assert await client.call(PATH, ECHO, "Repeat", "s", "x" * 200_000) == ("x" * 200_000,)
+
+
+async def test_an_object_path_without_end_ends_nothing(bus: PrivateBus) -> None:
+    """The bus passes on a path of any length: as a call, as a signal, from anybody."""
+    endless = "/" + "a" * 70_000
+    async with echoing(bus), bus.client(ECHO) as client, bus.connected() as other:
+        for destination in (ECHO, client.name):
+            other.tell(destination, endless, PEER, "Ping")
+        other.tell(ECHO, endless * 20, ECHO, "Repeat", "s", "x" * 100_000)
+        other.send(
+            Message(kind=Kind.SIGNAL, path=endless, interface=PROPERTIES, member="M", destination=ECHO)
+        )
+        assert await Client(other, ECHO).call(PATH, ECHO, "Repeat", "s", "alive") == ("alive",)
+        assert await client.call(PATH, ECHO, "Repeat", "s", "alive") == ("alive",)
 
 
 async def test_an_answer_that_would_end_the_connection_is_not_sent(bus: PrivateBus) -> None:

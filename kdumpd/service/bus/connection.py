@@ -281,7 +281,9 @@ class Connection:
                         0
                     )  # buffered messages are read without waiting; others have their turn too
                 await writer.drain()
-                self._receive(await stream.next_frame(reader, expected=self._pending))
+                frame = await stream.next_frame(reader, expected=self._pending)
+                if frame is not None:
+                    self._receive(frame)
         except (OSError, EOFError, wire.Garbled) as fault:
             logger.debug("the connection to the bus ended: %r", fault)
         finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 
 from kdumpd.service.bus import standard, wire
 from kdumpd.service.bus.connection import Connection, error_to
@@ -100,15 +100,29 @@ class Exports:
         if method is None:
             raise BusError(ErrorName.UNKNOWN_METHOD, f"{interface} has no method {head.member}.")
         self._require_signature(head, method.signature_in)
-        if self._calls_of[head.sender] >= CALLS_PER_SENDER:
+        self._require_room_for(head.sender)
+        call = _read(frame)
+        self._run(call, self._serve(call, served, method))
+
+    def _require_room_for(self, sender: str) -> None:
+        if self._calls_of[sender] >= CALLS_PER_SENDER:
             raise BusError(
                 ErrorName.LIMITS_EXCEEDED, f"{CALLS_PER_SENDER} of your calls are being served; await them."
             )
-        call = _read(frame)
-        self._calls_of[head.sender] += 1
-        task = asyncio.create_task(self._serve(call, served, method), name=f"{interface}.{head.member}")
+
+    def _run(self, call: Message, work: Coroutine[None, None, None]) -> None:
+        """As a task of its own, which counts for the caller until it ends."""
+        self._calls_of[call.sender] += 1
+        task = asyncio.create_task(work, name=f"{call.interface}.{call.member}")
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._running.discard(task)
+            self._calls_of[call.sender] -= 1
+            if self._calls_of[call.sender] <= 0:
+                del self._calls_of[call.sender]
+
+        task.add_done_callback(ended)
 
     async def _serve(self, call: Message, served: Interface, method: Method) -> None:
         caller = Caller(self._connection, sender=call.sender, is_interactive=call.may_ask_the_user)
@@ -123,19 +137,15 @@ class Exports:
             self._reply(call, method.signature_out, *_results(method, result))
         except Exception as fault:  # noqa: BLE001 - the border, as above
             self._refuse(call, fault)
-        finally:
-            self._calls_of[call.sender] -= 1
-            if self._calls_of[call.sender] <= 0:
-                del self._calls_of[call.sender]
 
     def _answer_standard(self, interface: str, call: Message) -> None:
         match interface, call.member:
             case standard.PEER, "Ping":
                 self._reply(call, "")
             case standard.PEER, _:
-                task = asyncio.create_task(self._relay_machine_id(call), name="GetMachineId")
-                self._running.add(task)
-                task.add_done_callback(self._running.discard)
+                # Nobody has to wait for the answer, so nothing else would bound how many of these there are.
+                self._require_room_for(call.sender)
+                self._run(call, self._relay_machine_id(call))
             case standard.INTROSPECTABLE, _:
                 self._reply(call, "s", self._introspection(call.path))
             case standard.OBJECT_MANAGER, _:

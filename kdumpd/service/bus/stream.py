@@ -40,27 +40,37 @@ async def authenticate(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
     writer.write(b"BEGIN\r\n")
 
 
-async def next_frame(reader: asyncio.StreamReader, *, expected: Container[int]) -> wire.Frame:
+async def next_frame(reader: asyncio.StreamReader, *, expected: Container[int]) -> wire.Frame | None:
     """The next message; its body is left out when too long. Raises OSError, EOFError or wire.Garbled: it is over then.
 
+    None for a message whose header is too long or unreadable. The bus passes on an object path of any length, so
+    anybody could end the connection with one; where the message ends is known, and what follows is in step.
     `expected` holds the serials of our calls that wait for a reply: those may be longer than a stranger's message.
     """
     fixed = await reader.readexactly(wire.FIXED_HEADER)
     lengths = wire.measure(fixed)
     if lengths.header > _LONGEST_HEADER:
-        raise wire.Garbled("longer than any header")
+        await _skip(reader, lengths.header - wire.FIXED_HEADER + lengths.body)
+        return None
     header = fixed + await reader.readexactly(lengths.header - wire.FIXED_HEADER)
-    head = wire.read_head(header)
+    try:
+        head = wire.read_head(header)
+    except wire.Garbled:
+        await _skip(reader, lengths.body)
+        return None
     is_awaited = head.kind in {Kind.RETURN, Kind.ERROR} and head.reply_serial in expected
     if lengths.body <= (LONGEST_REPLY if is_awaited else LONGEST_BODY):
         return wire.Frame(head=head, body=await reader.readexactly(lengths.body), endian=header[0])
-    left = lengths.body
-    while left > 0:
-        chunk = await reader.read(min(left, _CHUNK))
+    await _skip(reader, lengths.body)
+    return wire.Frame(head=head, body=None, endian=header[0])
+
+
+async def _skip(reader: asyncio.StreamReader, octets: int) -> None:
+    while octets > 0:
+        chunk = await reader.read(min(octets, _CHUNK))
         if not chunk:
             raise EOFError
-        left -= len(chunk)
-    return wire.Frame(head=head, body=None, endian=header[0])
+        octets -= len(chunk)
 
 
 def _socket_of(address: str) -> str:
