@@ -99,10 +99,12 @@ class Watch:
     def _renew(self) -> tuple[frozenset[str], tuple[Problem, ...]]:
         """Watch what has to be watched now; which folders were added, and what could not be."""
         self._spelled = self._real_places()
-        wanted = {
-            folder: self._files.stat(folder).inode
-            for folder in folders(self._spelled, is_folder=self._is_folder)
-        }
+        wanted: dict[str, int] = {}
+        for folder in folders(self._spelled, is_folder=self._is_folder):
+            try:
+                wanted[folder] = self._files.stat(folder).inode
+            except OSError as fault:
+                logger.debug("%s cannot be watched: %s", folder, fault)
         self._outside = {self._files.outside(folder): folder for folder in wanted}
         for folder, (watch, inode) in tuple(self._watched.items()):
             if wanted.get(folder) != inode and self._observer is not None:
@@ -113,7 +115,7 @@ class Watch:
             for folder in sorted(wanted.keys() - self._watched.keys()):
                 if self._add(folder, wanted[folder]):
                     added.add(folder)
-        except OSError as fault:
+        except (OSError, RuntimeError) as fault:  # a RuntimeError: no more threads
             return frozenset(added), (_refused(fault),)
         return frozenset(added), ()
 
@@ -188,9 +190,9 @@ class Watch:
             heard, self._heard = self._heard, set()
         if not heard:
             return
-        self._renew()  # the refusals are told at the next `cover`, which the look brings
-        for path in sorted(heard):
+        for path in sorted(heard):  # first of all: whatever becomes of the watching, what was heard is told
             self._poke(f"{path} changed")
+        self._renew()  # the refusals are told at the next `cover`, which the look brings
 
 
 class _Handler(FileSystemEventHandler):
@@ -213,10 +215,11 @@ def _word(files: Files, path: str) -> str:
         return f"({errno.errorcode.get(fault.errno or 0, '?')})"
 
 
-def _refused(fault: OSError) -> Problem:
+def _refused(fault: OSError | RuntimeError) -> Problem:
+    why = fault.strerror if isinstance(fault, OSError) else ""
     return Problem(
         code="watch-limit",
-        message=f"changes of files may be noticed late: the kernel allows no more watches ({fault.strerror or fault})",
+        message=f"changes of files may be noticed late: the kernel allows no more watches ({why or fault})",
         hint="raise fs.inotify.max_user_watches or fs.inotify.max_user_instances",
         severity=Severity.WARNING,
     )

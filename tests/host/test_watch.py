@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import resource
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from kdumpd.host.doors import Facts
 from kdumpd.host.real import RealFiles
 from kdumpd.host.watch import Watch, sysfs_signature
 
@@ -166,6 +168,29 @@ async def test_after_the_stop_nothing_is_said(ear: Ear) -> None:
     ear.watch.stop()
     (ear.root / "etc/kdump.conf").write_text("x")
     assert ear.said.empty()
+
+
+async def test_a_disk_that_fails_silences_nothing(tmp_path: Path) -> None:
+    class Failing(RealFiles):
+        is_failing = False
+
+        def stat(self, path: str) -> Facts:
+            if self.is_failing:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return super().stat(path)
+
+    (tmp_path / "etc").mkdir()
+    files, said = Failing(str(tmp_path)), asyncio.Queue[str]()
+    watch = Watch(files, said.put_nowait)
+    try:
+        watch.cover(frozenset({CONF}))
+        assert (await said.get()).endswith("is watched now")
+        files.is_failing = True
+        (tmp_path / "etc/kdump.conf").write_text("x")
+        assert await said.get() == f"{CONF} changed"
+        assert watch.cover(frozenset({CONF})) == ()
+    finally:
+        watch.stop()
 
 
 async def test_a_kernel_that_allows_no_watch_is_told_and_no_fault(ear: Ear) -> None:
