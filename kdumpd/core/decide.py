@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from kdumpd.core.armed import Armed
-from kdumpd.core.faults import NO_FAULTS, Fault, Faults
+from kdumpd.core.faults import LONGEST_DELAY_US, NO_FAULTS, Fault, Faults
 from kdumpd.core.machine import CrashKernel, Lockdown
 from kdumpd.core.plan import Plan, Resolution
 from kdumpd.core.problems import Problem, errors
@@ -327,4 +327,7 @@ def _now_or_later(step: Step, observed: Observed) -> Action:
 
 def _fault_in_force(step: Step, observed: Observed) -> Fault | None:
     fault = observed.faults.of(fault_key(step))
-    return fault if fault is not None and fault.not_before_us > observed.now_us else None
+    if fault is None or fault.not_before_us <= observed.now_us:
+        return None
+    # No delay is longer: the clock was set back since, and nobody is to wait until it has caught up.
+    return fault if fault.not_before_us <= observed.now_us + LONGEST_DELAY_US else None

@@ -275,6 +275,13 @@ def test_a_fault_of_one_plan_does_not_delay_another() -> None:
     assert isinstance(decide(Resolution(plan=BEFORE), replace(seen, now_us=NOW + 600_000_001)), BuildImage)
 
 
+def test_a_clock_that_is_set_back_delays_nothing() -> None:
+    faults = NO_FAULTS.put_off(fault_key(BuildImage(plan=TODAY, why="")), BROKEN, now_us=NOW)
+    seen = Observed(crash=READY, now_us=NOW, bases=frozenset({TODAY.base_fingerprint}), faults=faults)
+    assert isinstance(decide(GOOD, seen), Wait)
+    assert isinstance(decide(GOOD, replace(seen, now_us=NOW - 1)), BuildImage)
+
+
 @pytest.mark.parametrize(
     ("crash", "code"),
     [
