@@ -79,7 +79,10 @@ def read(text: str, *, file: str) -> SysconfigReading:
     levels: dict[str, int] = {}
     lines: dict[str, int] = {}
     for each in scanned:
-        if each.name in VARIABLES:
+        if each.name == "KDUMP_BOOTDIR" and each.value and not each.value.startswith("/"):
+            message = f"`{each.value}` is no absolute path"
+            problems.append(Problem(code="bad-path", message=message, key=each.name, line=each.line))
+        elif each.name in VARIABLES:
             texts[VARIABLES[each.name]] = each.value
         elif each.name in LOG_LEVELS and re.fullmatch(rf"[0-{HIGHEST_LOG_LEVEL}]", each.value):
             levels[LOG_LEVELS[each.name]] = int(each.value)

@@ -102,6 +102,7 @@ def test_quoting(text: str, value: str) -> None:
         ("KEXEC_ARGS='a", [(1, "unclosed-quote")]),
         ("KDUMP_STDLOGLVL=loud", [(1, "bad-number")]),
         ("KDUMP_STDLOGLVL=5", [(1, "bad-number")]),
+        ("A=1\nKDUMP_BOOTDIR=boot", [(2, "bad-path")]),
         ("KEXEC_ARGS='a\x00b'", [(1, "bad-character")]),
         ("KEXEC_ARGS='a\udcffb'", [(1, "bad-character")]),
         ("MKDUMPRD_ARGS=(a b)\nKEXEC_ARGS=`x`", [(1, "needs-a-shell"), (2, "needs-a-shell")]),
