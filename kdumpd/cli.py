@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -83,6 +84,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words:
         print(f"Usage: kdumpctl {{{VERBS}}}", file=sys.stderr)
         return FAILED
+    for stream in (sys.stdout, sys.stderr):  # a file's name may be bytes that the terminal has no letters for
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     asked = parser().parse_args(words)
     try:
         return _verb(asked)
@@ -93,6 +97,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
     except KeyboardInterrupt:
         return FAILED
+    except OSError as fault:
+        print(f"kdump: {fault}", file=sys.stderr)
+        return FAILED
 
 
 def _verb(asked: argparse.Namespace) -> int:
@@ -101,6 +108,9 @@ def _verb(asked: argparse.Namespace) -> int:
         case "plan" | "why":
             from kdumpd import offline
 
+            if not os.path.isdir(asked.root):
+                print(f"kdump: {asked.root} is no directory", file=sys.stderr)
+                return FAILED
             show = offline.plan if asked.verb == "plan" else offline.why
             answer = show(root=asked.root, as_json=asked.json)
             if answer.complaint:

@@ -56,13 +56,18 @@ async def _text(client: Client, new: str) -> int:
     except OSError as fault:
         complain(f"{new} cannot be read: {fault.strerror}")
         return FAILED
+    except (
+        UnicodeDecodeError
+    ) as fault:  # the bus carries nothing else, and the file is not to be changed on the way
+        complain(f"{new} is not UTF-8: {fault.reason} at byte {fault.start}")
+        return FAILED
     return await _effective(client, "SetText", "ssa{sv}", wanted, etag, {})
 
 
 def _read(path: str) -> str:
     if path == "-":
-        return sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
-    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return sys.stdin.buffer.read().decode()
+    with open(path, encoding="utf-8", newline="") as file:
         return file.read()
 
 

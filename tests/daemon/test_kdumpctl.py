@@ -155,6 +155,26 @@ async def test_plan_and_why_touch_nothing(tmp_path: Path) -> None:
     assert "/etc/kdump.conf:1: " in broken.complaint
 
 
+@pytest.mark.parametrize("root", ["/nonexistent", "/etc/passwd", "x" * 300, "/" + "long/" * 2000])
+async def test_a_root_that_is_none(root: str) -> None:
+    for verb in ("plan", "why"):
+        assert await kdumpctl(None, verb, "--root", root) == Said(1, "", f"kdump: {root} is no directory\n")
+
+
+async def test_a_text_that_the_bus_cannot_carry_is_not_changed_on_the_way(
+    tmp_path: Path, bus: PrivateBus
+) -> None:
+    async with simulated(tmp_path, bus) as machine:
+        await machine.until_armed()
+        before = machine.conf.read_bytes()
+        latin = tmp_path / "latin.conf"
+        latin.write_bytes("# Größe\npath /var/crash\n".encode("latin-1"))
+        said = await kdumpctl(bus, "config", "text", str(latin))
+        assert said.status == 1
+        assert "is not UTF-8" in said.complaint
+        assert machine.conf.read_bytes() == before
+
+
 async def test_why_names_what_moved(tmp_path: Path, bus: PrivateBus) -> None:
     async with simulated(tmp_path, bus) as machine:
         await machine.until_armed()
