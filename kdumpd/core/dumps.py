@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kdumpd.core.machine import Mount
+from kdumpd.core.mounts import holding
 from kdumpd.core.summary import CaptureResult, Summary
 
 CORES = ("vmcore", "vmcore.flat")  # whole ones; the first that is there counts
 INCOMPLETE = ("vmcore-incomplete", "vmcore.flat-incomplete", "vmcore-incomplete.flat")
+ON_ROOTFS = "rootfs_directory"
+"""What a plan's target says where failure_action dump_to_rootfs may save: a directory of the root file system."""
 REASON_CHARACTERS = 200
 _NAME = re.compile(r"(?P<who>.+)-\d{4}-\d\d-\d\d-\d\d:\d\d:\d\d(?:\.\d+)?")
 _STAMP = re.compile(r"^(?:<\d+>)?\[[ \d.]+\](?:\[[^]]*\])? ")
@@ -24,8 +27,8 @@ _TRIGGER = re.compile(r"sysrq: (?:SysRq : )?Trigger a crash.*")
 class Dump:
     """One captured crash, or the record of one that could not be captured (`size_bytes` 0, not complete).
 
-    `path` is a directory of the running system; where its file system is not mounted, the device stands before it
-    (`UUID=...:/var/crash/...`). A record is a file.
+    `path` is a directory of the running system; where its file system is not mounted, or another one is mounted over
+    the directory, the device stands before it (`UUID=...:/var/crash/...`). A record is a file.
     """
 
     id: str
@@ -46,6 +49,24 @@ class DumpPlace:
     node: str
     fstype: str
     directory: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spot:
+    """Where a directory is to be seen, and how people are told of it.
+
+    `folder` is a path of the running system. It is one inside the file system mounted at `under` where that is given:
+    something else is mounted over it. It is one inside the file system `on` where that is not mounted at all.
+    """
+
+    folder: str
+    shown: str
+    under: str = ""
+    on: DumpPlace | None = None
+
+    @property
+    def is_in_sight(self) -> bool:
+        return not self.under and self.on is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,17 +94,33 @@ def dump_place(target: Mapping[str, str]) -> DumpPlace | None:
     )
 
 
-def mounted_at(place: DumpPlace, mounts: Iterable[Mount], *, sources: frozenset[str], number: str) -> str:
-    """The directory where the running system sees `place`; "" where its file system is not mounted.
+def spot_of(place: DumpPlace, mounts: tuple[Mount, ...], *, sources: frozenset[str], number: str) -> Spot:
+    """How the running system gets to see `place`.
 
     `sources` are names of the device as mountinfo may have them, `number` its "major:minor".
     """
+    hidden: Spot | None = None
     for mount in mounts:
         is_it = mount.source in sources or (number and mount.number == number)
         root = mount.root.rstrip("/")
         if is_it and (place.directory == root or place.directory.startswith(f"{root}/")):
-            return f"{mount.target.rstrip('/')}{place.directory[len(root) :]}" or "/"
-    return ""
+            below = place.directory[len(root) :]
+            folder = f"{mount.target.rstrip('/')}{below}" or "/"
+            above = holding(mounts, folder)
+            if above is None or above.mount == mount:
+                return Spot(folder=folder, shown=folder)
+            hidden = hidden or Spot(
+                folder=below, shown=f"{place.device}:{place.directory}", under=mount.target
+            )
+    return hidden or Spot(folder=place.directory, shown=f"{place.device}:{place.directory}", on=place)
+
+
+def spot_on_rootfs(directory: str, mounts: tuple[Mount, ...]) -> Spot:
+    """How the running system gets to see a directory of the root file system, where the agent may have written."""
+    top, holder = holding(mounts, "/"), holding(mounts, directory)
+    if top is None or holder is None or holder.mount == top.mount:
+        return Spot(folder=directory, shown=directory)
+    return Spot(folder=directory, shown=f"{top.mount.source}:{directory}", under="/")
 
 
 def is_dump_name(name: str) -> bool:

@@ -36,7 +36,7 @@ class Ground:
     @property
     def needs(self) -> Needs:
         located = [self.target, *([self.root] if self.root else [])]
-        return together([one.stack.needs for one in located])
+        return together([*(one.stack.needs for one in located), *(_looking_for(one.name) for one in located)])
 
     @property
     def wanted_modules(self) -> tuple[str, ...]:
@@ -135,6 +135,23 @@ def module_problems(ground: Ground) -> Iterable[Problem]:
             yield at_line(config, "extra_modules", problem)
 
 
+def root_problems(ground: Ground) -> Iterable[Problem]:
+    """Why failure_action dump_to_rootfs could not do what it says."""
+    if ground.config.failure_action is not FailureAction.DUMP_TO_ROOTFS or ground.root is not None:
+        return
+    key = next(
+        (name for name in ("failure_action", "default") if name in ground.config.lines), "failure_action"
+    )
+    for problem in locate.root(ground.machine).problems:
+        told = Problem(
+            code="rootfs-out-of-reach",
+            message=f"dump_to_rootfs could not save anything: {problem.message}",
+            hint="write another failure_action",
+            severity=Severity.WARNING,
+        )
+        yield at_line(ground.config, key, told)
+
+
 def module_gone(module: ModuleFile) -> Problem:
     return Problem(
         code="module-missing",
@@ -146,6 +163,11 @@ def module_gone(module: ModuleFile) -> Problem:
 def at_line(config: Config, key: str, problem: Problem) -> Problem:
     line = config.lines.get(key, 0)
     return replace(problem, file=KDUMP_CONF if line else "", line=line, key=key)
+
+
+def _looking_for(name: str) -> Needs:
+    """The blkid of busybox knows no PARTUUID=, nor does every kernel's uevent: util-linux's comes along."""
+    return Needs(programs=("blkid",)) if name.startswith("PARTUUID=") else Needs()
 
 
 def _filesystem_module(modules: ModuleIndex, fstype: str) -> str:

@@ -9,8 +9,9 @@ from types import MappingProxyType
 from kdumpd import __version__, agent
 from kdumpd.core import capture_kernel, locate, packages
 from kdumpd.core import hooks as own_programs
-from kdumpd.core.config import Config
+from kdumpd.core.config import Config, FailureAction
 from kdumpd.core.contents import SKELETON, Contents, merged
+from kdumpd.core.dumps import ON_ROOTFS
 from kdumpd.core.environment import AfterDump, AfterFailure, CaptureEnvironment, TargetKind, render
 from kdumpd.core.ground import (
     Ground,
@@ -20,6 +21,7 @@ from kdumpd.core.ground import (
     module_gone,
     module_problems,
     on,
+    root_problems,
     to_load,
 )
 from kdumpd.core.hooks import Hooks
@@ -41,6 +43,9 @@ from kdumpd.core.problems import Problem, Severity, Trouble, errors
 from kdumpd.core.storage import Needs
 from kdumpd.core.sysconfig import Sysconfig
 from kdumpd.core.tuning import EngineChoice, Tuning
+
+ROOTFS_DIRECTORY = "/var/crash"
+"""Where the agent saves when failure_action is dump_to_rootfs; seen from `/` of the crashed system."""
 
 BASE_RECIPE = 1
 OVERLAY_RECIPE = 1
@@ -126,7 +131,7 @@ def resolve(
     problems += [*base_contents.problems.values(), *_put_hooks(overlay_contents, hooks)]
     if ground is None:
         return Resolution(plan=None, problems=_once(problems))
-    problems += module_problems(ground)
+    problems += [*module_problems(ground), *root_problems(ground)]
     module_files = tuple(module_file(ground, name, inventory) for name in image_modules(ground))
     problems += [module_gone(module) for module in module_files if not module.digest]
     base = BasePlan(
@@ -307,6 +312,7 @@ def _engine_reason(ground: Ground) -> str:
 
 def _told(ground: Ground) -> MappingProxyType[str, str]:
     target = ground.target
+    saves_to_rootfs = ground.config.failure_action is FailureAction.DUMP_TO_ROOTFS and ground.root is not None
     return MappingProxyType(
         {
             "type": "filesystem",
@@ -315,6 +321,7 @@ def _told(ground: Ground) -> MappingProxyType[str, str]:
             "node": f"/dev/{target.device.name}",
             "directory": target.directory,
             "layers": target.stack.words,
+            **({ON_ROOTFS: ROOTFS_DIRECTORY} if saves_to_rootfs else {}),
         }
     )
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from kdumpd.core.dumps import (
     CORES,
@@ -13,10 +13,12 @@ from kdumpd.core.dumps import (
     Dump,
     DumpPlace,
     Saved,
+    Spot,
     dump_of,
     failure_of,
     is_dump_name,
-    mounted_at,
+    spot_of,
+    spot_on_rootfs,
 )
 from kdumpd.core.inventory import Kind
 from kdumpd.core.machine import Mount
@@ -49,61 +51,71 @@ class Dumps:
     def __init__(self, files: Files, programs: Programs) -> None:
         self._files = files
         self._programs = programs
-        self._remembered: dict[DumpPlace, Found] = {}
+        self._remembered: dict[Spot, Found] = {}
 
     async def look(
-        self, place: DumpPlace | None, *, mounts: tuple[Mount, ...], may_mount: bool = False
+        self,
+        place: DumpPlace | None,
+        *,
+        mounts: tuple[Mount, ...],
+        on_rootfs: str = "",
+        may_mount: bool = False,
     ) -> Found:
-        """Every dump at `place`, and every record of a failed capture.
+        """Every dump at `place` and in the root file system's directory `on_rootfs`, and every record of a failure.
 
-        Where the file system of `place` is not mounted, `may_mount` mounts it for the look, read-only and out of
-        the way: for the first look after a boot and after a change of the target. Otherwise what that look saw
-        is told again. Raises nothing: what cannot be looked at is a problem in the answer.
+        Where a file system is not mounted, `may_mount` mounts it for the look, read-only and out of the way, and so
+        with what another mount hides: for the first look after a boot and after a change of the target. Otherwise
+        what that look saw is told again. Raises nothing: what cannot be looked at is a problem in the answer.
         """
         if any(mount.target == MOUNT_POINT for mount in mounts):
             await self._unmount(self._files.outside(MOUNT_POINT))  # an earlier look was cut short
             mounts = tuple(mount for mount in mounts if mount.target != MOUNT_POINT)
-        failures = await asyncio.to_thread(self._failures)
-        if place is None:
-            return Found(dumps=failures)
-        folder = mounted_at(place, mounts, sources=self._sources(place), number=self._number(place))
-        if folder:
-            found = await asyncio.to_thread(self._scan, folder, folder)
-        elif may_mount:
-            found = self._remembered[place] = await self._look_unmounted(place)
-        else:
-            found = self._remembered.get(place, Found(dumps=()))
-        dumps = sorted((*failures, *found.dumps), key=lambda dump: (dump.time_us, dump.id))
-        return Found(dumps=tuple(dumps), problems=found.problems)
+        spots: dict[Spot, Callable[[str, str], Found]] = {}
+        if place is not None:
+            spots[spot_of(place, mounts, sources=self._sources(place), number=self._number(place))] = (
+                self._scan
+            )
+        if on_rootfs:
+            spots[spot_on_rootfs(on_rootfs, mounts)] = self._scan
+        spots[spot_on_rootfs(FAILURES, mounts)] = self._failures
+        all_found = [await self._see(spot, scan, may_mount=may_mount) for spot, scan in spots.items()]
+        dumps = _each_its_own_name(dump for found in all_found for dump in found.dumps)
+        return Found(
+            dumps=tuple(sorted(dumps, key=lambda dump: (dump.time_us, dump.id))),
+            problems=tuple(problem for found in all_found for problem in found.problems),
+        )
 
-    async def _look_unmounted(self, place: DumpPlace) -> Found:
+    async def _see(self, spot: Spot, scan: Callable[[str, str], Found], *, may_mount: bool) -> Found:
+        """`scan` is given the folder, and the name by which people are told of it."""
+        if spot.is_in_sight:
+            return await asyncio.to_thread(scan, spot.folder, spot.shown)
+        if may_mount:
+            self._remembered[spot] = await self._see_mounted(spot, scan)
+        return self._remembered.get(spot, Found(dumps=()))
+
+    async def _see_mounted(self, spot: Spot, scan: Callable[[str, str], Found]) -> Found:
         point = self._files.outside(MOUNT_POINT)
         try:
             self._files.make_folder(MOUNT_POINT)
-            await self._programs.run(
-                (
-                    "mount",
-                    "-t",
-                    place.fstype,
-                    "-o",
-                    "ro,nosuid,nodev,noexec",
-                    "--",
-                    self._files.outside(place.node),
-                    point,
-                ),
-                timeout=MOUNT_SECONDS,
-            )
+            await self._programs.run(("mount", *self._mounting(spot), point), timeout=MOUNT_SECONDS)
         except (ProgramFailed, OSError) as fault:
             why = fault.reason if isinstance(fault, ProgramFailed) else fault.strerror
-            return Found(dumps=(), problems=(_unseen(place, f"it cannot be mounted: {why}"),))
+            return Found(dumps=(), problems=(_unseen(spot.shown, f"it cannot be mounted: {why}"),))
         except asyncio.CancelledError:
             await self._unmount(point)
             raise
         try:
-            shown = f"{place.device}:{place.directory}"
-            return await asyncio.to_thread(self._scan, f"{MOUNT_POINT}{place.directory}", shown)
+            return await asyncio.to_thread(scan, f"{MOUNT_POINT}{spot.folder}", spot.shown)
         finally:
             await self._unmount(point)
+
+    def _mounting(self, spot: Spot) -> tuple[str, ...]:
+        options = "ro,nosuid,nodev,noexec"
+        if spot.on is None:
+            # Of a file system that is mounted the same again, without what lies over it: the kernel refuses to mount
+            # the device read-only a second time.
+            return ("--bind", "-o", options, "--", self._files.outside(spot.under))
+        return ("-t", spot.on.fstype, "-o", options, "--", self._files.outside(spot.on.node))
 
     async def _unmount(self, point: str) -> None:
         try:
@@ -116,21 +128,26 @@ class Dumps:
         try:
             names = self._files.names(folder)
         except OSError as fault:
-            problem = Problem(
-                code="dumps-unseen",
-                message=f"{shown} cannot be searched for dumps: {fault.strerror}",
-                severity=Severity.WARNING,
-            )
-            return Found(dumps=(), problems=(problem,))
+            return Found(dumps=(), problems=(_unseen(shown, fault.strerror or str(fault)),))
         dumps: list[Dump] = []
         for name in names:
-            if is_dump_name(name) and self._files.stat(f"{folder}/{name}").kind is Kind.DIRECTORY:
+            if (
+                is_dump_name(name)
+                and not self._files.link(f"{folder}/{name}")
+                and self._files.stat(f"{folder}/{name}").kind is Kind.DIRECTORY
+            ):
                 dumps.extend(self._dump(f"{folder}/{name}", name, f"{shown}/{name}"))
         return Found(dumps=tuple(dumps))
 
     def _dump(self, folder: str, name: str, shown: str) -> Iterator[Dump]:
         try:
-            facts = {each: self._files.stat(f"{folder}/{each}") for each in self._files.names(folder)}
+            # Only plain files: whoever may write here must not lead root to another file, or into a pipe.
+            facts = {
+                each: found
+                for each in self._files.names(folder)
+                if not self._files.link(f"{folder}/{each}")
+                and (found := self._files.stat(f"{folder}/{each}")).kind is Kind.FILE
+            }
             cores = [facts[core].modified_us for core in (*CORES, *INCOMPLETE) if core in facts]
             yield dump_of(
                 Saved(
@@ -147,15 +164,19 @@ class Dumps:
         except OSError as fault:
             logger.warning("the dump %s cannot be looked at: %s", shown, fault.strerror)
 
-    def _failures(self) -> tuple[Dump, ...]:
+    def _failures(self, folder: str, shown: str) -> Found:
         found: list[Dump] = []
-        for name in self._files.names(FAILURES):
-            path = f"{FAILURES}/{name}"
-            summary = self._summary(path) if name.endswith(".json") else None
-            if summary is not None:
-                modified = self._files.stat(path).modified_us
-                found.append(failure_of(name=name, path=path, modified_us=modified, summary=summary))
-        return tuple(found)
+        try:
+            for name in self._files.names(folder):
+                summary = self._summary(f"{folder}/{name}") if name.endswith(".json") else None
+                if summary is not None:
+                    modified = self._files.stat(f"{folder}/{name}").modified_us
+                    found.append(
+                        failure_of(name=name, path=f"{shown}/{name}", modified_us=modified, summary=summary)
+                    )
+        except OSError as fault:
+            return Found(dumps=tuple(found), problems=(_unseen(shown, fault.strerror or str(fault)),))
+        return Found(dumps=tuple(found))
 
     def _summary(self, path: str) -> Summary | None:
         try:
@@ -187,9 +208,20 @@ class Dumps:
             return ""
 
 
-def _unseen(place: DumpPlace, why: str) -> Problem:
+def _each_its_own_name(dumps: Iterable[Dump]) -> Iterator[Dump]:
+    """A capture that fails at once and falls back to the root file system leaves two directories of one name."""
+    seen: set[str] = set()
+    for dump in dumps:
+        name, number = dump.id, 2
+        while name in seen:
+            name, number = f"{dump.id}.{number}", number + 1
+        seen.add(name)
+        yield dump if name == dump.id else replace(dump, id=name)
+
+
+def _unseen(where: str, why: str) -> Problem:
     return Problem(
         code="dumps-unseen",
-        message=f"{place.device} could not be searched for dumps: {why}",
+        message=f"{where} cannot be searched for dumps: {why}",
         severity=Severity.WARNING,
     )

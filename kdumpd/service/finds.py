@@ -6,8 +6,9 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-from kdumpd.core.dumps import Dump, DumpPlace, dump_place
+from kdumpd.core.dumps import ON_ROOTFS, Dump, DumpPlace, dump_place
 from kdumpd.host.doors import Files
 from kdumpd.host.dumps import Dumps
 from kdumpd.service.hands import Sight
@@ -31,7 +32,7 @@ class Finds:
         self._files = files
         self._memory = memory
         self._clock = clock
-        self._searched: DumpPlace | None = None
+        self._searched: _Search | None = None
         self._again = asyncio.Event()
 
     @property
@@ -44,15 +45,18 @@ class Finds:
 
     def follow(self, sight: Sight) -> None:
         """Look again where the target is another one than was searched."""
-        place = _place(sight)
-        if place is not None and place != self._searched:
+        search = _search(sight)
+        if search.place is not None and search != self._searched:
             self.poke()
 
     async def run(self, sight: Callable[[], Sight]) -> None:
         """For ever."""
         while True:
             self._again.clear()
-            await self.look(sight())
+            try:
+                await self.look(sight())
+            except OSError as fault:
+                logger.warning("dumps cannot be looked for: %s", fault)
             waiting = asyncio.ensure_future(self._again.wait())
             napping = asyncio.ensure_future(self._clock.sleep(sight().slow_poll_seconds))
             try:
@@ -64,13 +68,16 @@ class Finds:
 
     async def look(self, sight: Sight) -> None:
         """Look once, and tell of what is new."""
-        place = _place(sight)
+        search = _search(sight)
         found = await self._dumps.look(
-            place, mounts=sight.machine.mounts, may_mount=place is not None and place != self._searched
+            search.place,
+            mounts=sight.machine.mounts,
+            on_rootfs=search.on_rootfs,
+            may_mount=search != self._searched,
         )
         for problem in found.problems:
             logger.warning("%s", problem)
-        self._searched = place
+        self._searched = search
         self.known = found.dumps
         told = await asyncio.to_thread(self._told)
         present = [dump.id for dump in found.dumps]
@@ -102,14 +109,23 @@ class Finds:
             )
 
 
-def _place(sight: Sight) -> DumpPlace | None:
-    """Where the plan saves to; under a broken configuration, where what is loaded does."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Search:
+    """Where dumps go: the target, and the directory of the root file system where failure_action may save them."""
+
+    place: DumpPlace | None = None
+    on_rootfs: str = ""
+
+
+def _search(sight: Sight) -> _Search:
+    """What the plan says; under a broken configuration, what is loaded does."""
     plan = sight.resolution.plan
     if plan is not None:
-        return dump_place(plan.target)
+        return _Search(place=dump_place(plan.target), on_rootfs=plan.target.get(ON_ROOTFS, ""))
     for record in (sight.armed, sight.last_good):
         description = record.description if record is not None else None
         target = description.get("target") if isinstance(description, Mapping) else None
         if isinstance(target, Mapping):
-            return dump_place({key: str(value) for key, value in target.items()})
-    return None
+            told = {key: str(value) for key, value in target.items()}
+            return _Search(place=dump_place(told), on_rootfs=told.get(ON_ROOTFS, ""))
+    return _Search()

@@ -12,8 +12,9 @@ from kdumpd.core.dumps import (
     dump_place,
     failure_of,
     is_dump_name,
-    mounted_at,
     panic_line,
+    spot_of,
+    spot_on_rootfs,
 )
 from kdumpd.core.machine import Mount
 from kdumpd.core.summary import CaptureResult, Summary
@@ -125,7 +126,25 @@ def _mount(target: str, *, source: str = "/dev/vdb", root: str = "/", number: st
     ],
 )
 def test_where_the_target_is_mounted(mounts: tuple[Mount, ...], place: str) -> None:
-    assert mounted_at(PLACE, mounts, sources=frozenset({"/dev/vdb"}), number="254:16") == place
+    spot = spot_of(PLACE, mounts, sources=frozenset({"/dev/vdb"}), number="254:16")
+    assert (spot.folder if spot.is_in_sight else "") == place
+    assert spot.on == (None if place else PLACE)
+
+
+def test_a_place_under_another_mount_is_not_what_lies_over_it() -> None:
+    over = _mount("/var", source="/dev/vdc", number="254:32")
+    spot = spot_of(PLACE, (_mount("/"), over), sources=frozenset({"/dev/vdb"}), number="254:16")
+    assert (spot.under, spot.folder, spot.shown) == ("/", "/var/crash", "UUID=1:/var/crash")
+    bound = _mount("/mnt/x", root="/var")
+    seen = spot_of(PLACE, (_mount("/"), over, bound), sources=frozenset({"/dev/vdb"}), number="254:16")
+    assert (seen.folder, seen.is_in_sight) == ("/mnt/x/crash", True)
+
+
+def test_a_directory_of_the_root_file_system_may_be_hidden_too() -> None:
+    root = _mount("/", source="/dev/vda", number="254:0")
+    assert spot_on_rootfs("/var/crash", (root,)).folder == "/var/crash"
+    spot = spot_on_rootfs("/var/crash", (root, _mount("/var")))
+    assert (spot.under, spot.folder, spot.shown) == ("/", "/var/crash", "/dev/vda:/var/crash")
 
 
 def test_only_a_file_system_of_this_machine_is_a_place() -> None:

@@ -12,8 +12,9 @@ import pytest
 from kdumpd.core import config, environment, explain
 from kdumpd.core.config import Config
 from kdumpd.core.document import parse
+from kdumpd.core.dumps import ON_ROOTFS
 from kdumpd.core.inventory import FileFacts, Inventory, Kind
-from kdumpd.core.machine import KernelFiles, Lockdown
+from kdumpd.core.machine import KernelFiles, Lockdown, Mount
 from kdumpd.core.modules import ModuleIndex
 from kdumpd.core.plan import FromHost, Link, Plan, Resolution, describe
 from kdumpd.core.resolve import wants
@@ -335,3 +336,40 @@ async def test_another_capture_kernel_takes_its_own_modules_and_asks_by_modalias
 async def test_the_estimate_lets_104_mebibytes_do_on_debian_12(looked: Looked) -> None:
     kernel, unpacked = 8 << 20, 10 << 20
     assert planned(looked).working_set_bytes + kernel + unpacked <= 104 << 20
+
+
+def test_the_root_file_system_is_a_place_for_dumps_where_failure_action_says_so(looked: Looked) -> None:
+    assert ON_ROOTFS not in planned(looked).target
+    plan = again(looked, f"{TARGET}failure_action dump_to_rootfs\n").plan
+    assert plan is not None
+    assert plan.target[ON_ROOTFS] == "/var/crash"
+
+
+def test_dump_to_rootfs_that_cannot_be_done_is_told_and_the_target_still_served(looked: Looked) -> None:
+    first = tuple(mount for mount in looked.machine.mounts if mount.target != "/")
+    root = Mount(target="/", source="overlay", fstype="overlay", number="0:30")
+    looked.machine = replace(looked.machine, mounts=(root, *first), fstab=())
+    resolution = again(looked, f"{TARGET}failure_action dump_to_rootfs\n")
+    assert resolution.plan is not None, resolution.problems
+    (problem,) = (each for each in resolution.problems if each.code == "rootfs-out-of-reach")
+    assert (problem.line, problem.key, problem.is_error) == (2, "failure_action", False)
+    assert ON_ROOTFS not in resolution.plan.target
+
+
+def test_a_target_known_by_its_partition_alone_brings_the_program_that_finds_it(looked: Looked) -> None:
+    """The blkid of busybox does not know PARTUUID=."""
+    plan = planned(looked)
+    target = next(each for each in looked.machine.devices if f"UUID={each.uuid}" == plan.target["device"])
+    copied = replace(target, part_uuid="one")
+    twin = replace(target, name="vdz1", number="253:99", part_uuid="two", links=())
+    others = tuple(each for each in looked.machine.devices if each.name != target.name)
+    looked.machine = replace(looked.machine, devices=(*others, copied, twin))
+    text = f"ext4 /dev/{target.name}\n"
+    wanted = wants(configured(text), looked.sysconfig, looked.tuning, looked.machine, looked.modules)
+    assert "blkid" in wanted.programs
+    resolution = again(looked, text)
+    assert resolution.plan is not None, resolution.problems
+    assert resolution.plan.target["device"] == "PARTUUID=one"
+    brought = {item.path: type(item) for item in resolution.plan.base.items if item.path.endswith("/blkid")}
+    assert set(brought.values()) == {FromHost}
+    assert Link in {type(item) for item in plan.base.items if item.path.endswith("/blkid")}

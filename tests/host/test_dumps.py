@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -123,3 +124,69 @@ async def test_a_target_is_known_by_its_number_whatever_mountinfo_calls_it(tmp_p
     _save(tmp_path / "data/crash")
     mount = Mount(target="/data", source="/dev/root", fstype="xfs", number="254:16")
     assert len((await dumps.look(PLACE, mounts=(mount,))).dumps) == 1
+
+
+VAR = Mount(target="/var", source="/dev/vdc", fstype="ext4", number="254:32")
+BIND = ("mount", "--bind", "-o", "ro,nosuid,nodev,noexec", "--")
+
+
+async def test_dumps_on_the_root_file_system_are_found_beside_those_of_the_target(tmp_path: Path) -> None:
+    dumps, _ = _dumps(tmp_path)
+    _save(tmp_path / "data/crash", result="failed", reason="no space", crashed_us=5)
+    _save(tmp_path / "var/crash", result="saved", fallback="dump_to_rootfs", crashed_us=5)
+    found = (await dumps.look(PLACE, mounts=(ROOT, SECOND), on_rootfs="/var/crash")).dumps
+    assert [(dump.id, dump.path, dump.is_complete) for dump in found] == [
+        (NAME, f"/data/crash/{NAME}", False),
+        (f"{NAME}.2", f"/var/crash/{NAME}", True),
+    ]
+    assert len((await dumps.look(PLACE, mounts=(ROOT, SECOND))).dumps) == 1
+
+
+async def test_the_target_on_the_root_file_system_is_not_searched_twice(tmp_path: Path) -> None:
+    dumps, _ = _dumps(tmp_path)
+    place = DumpPlace(device="UUID=r", node="/dev/vda", fstype="ext4", directory="/var/crash")
+    _save(tmp_path / "var/crash")
+    assert len((await dumps.look(place, mounts=(ROOT,), on_rootfs="/var/crash")).dumps) == 1
+
+
+async def test_what_the_agent_wrote_under_a_separate_var_is_found(tmp_path: Path) -> None:
+    dumps, programs = _dumps(tmp_path)
+    point = tmp_path / "run/kdumpd/target"
+    record = {"result": "failed", "reason": "no device", "crashed_us": 3}
+
+    def show_root() -> None:
+        _save(point / "var/crash", result="saved", fallback="dump_to_rootfs", crashed_us=4)
+        failures = point / "var/lib/kdumpd/failures"
+        failures.mkdir(parents=True)
+        (failures / "2025-01-01-10:00:00.json").write_text(json.dumps(record))
+
+    def hide_root() -> None:
+        (point / "var").rename(tmp_path / "away")
+
+    def show_again() -> None:
+        (tmp_path / "away").rename(point / "var")
+
+    for first in (show_root, show_again):
+        programs.expect(*BIND, f"{tmp_path}/", str(point), answer=Answer(first=first))
+        programs.expect("umount", "--", str(point), answer=Answer(first=hide_root))
+    look = dumps.look(PLACE, mounts=(ROOT, SECOND, VAR), on_rootfs="/var/crash", may_mount=True)
+    found = (await look).dumps
+    assert [dump.path for dump in found] == [
+        "/dev/vda:/var/lib/kdumpd/failures/2025-01-01-10:00:00.json",
+        f"/dev/vda:/var/crash/{NAME}",
+    ]
+    assert programs.script == []
+    assert (await dumps.look(PLACE, mounts=(ROOT, SECOND, VAR), on_rootfs="/var/crash")).dumps == found
+
+
+async def test_a_dump_directory_leads_nobody_to_other_files(tmp_path: Path) -> None:
+    """/var/crash may be open to everyone, and what is told of a dump is told to everyone."""
+    dumps, _ = _dumps(tmp_path)
+    (tmp_path / "secret").write_text("[ 1.0] Kernel panic - not syncing: a secret\n")
+    dump = _save(tmp_path / "data/crash")
+    (dump / "vmcore-dmesg.txt").unlink()
+    (dump / "vmcore-dmesg.txt").symlink_to(tmp_path / "secret")
+    os.mkfifo(dump / "summary.json")
+    (tmp_path / "data/crash/127.0.0.1-2025-01-01-12:12:12").symlink_to(tmp_path)
+    (found,) = (await dumps.look(PLACE, mounts=(SECOND,))).dumps
+    assert (found.id, found.reason) == (NAME, "")
