@@ -94,17 +94,18 @@ def load_fault(
             message="kernel.kexec_load_limit_panic is used up: nothing can be loaded or unloaded until a reboot",
             hint="see who sets it in /etc/sysctl.d",
         )
-    if order is not None and crash.reserved_bytes == 0:
-        return Problem(
-            code="no-reserved-memory",
-            message="no memory is reserved for a crash kernel",
-            hint="add crashkernel= to the kernel's command line and reboot",
-        )
+    # Before the reservation: its size cannot be read either while another call is running.
     if is_busy(said):
         return Problem(
             code="kexec-busy",
             message="the kernel is busy with another kexec call",
             hint="kdumpd tries again by itself",
+        )
+    if order is not None and crash.reserved_bytes == 0:
+        return Problem(
+            code="no-reserved-memory",
+            message="no memory is reserved for a crash kernel",
+            hint="add crashkernel= to the kernel's command line and reboot",
         )
     if any(words in said for words in SIGNATURE_FAULTS):
         image = order.kernel_image if order is not None else "the kernel"

@@ -142,6 +142,13 @@ async def test_a_busy_kernel_is_asked_again_with_patience(lab: Lab) -> None:
     assert lab.slept == [0.2, 0.5, 1.0]
 
 
+async def test_a_busy_kernel_that_does_not_tell_its_reservation_either_is_busy(lab: Lab) -> None:
+    (lab.root / f"{lab.crash}size").unlink()  # reading it is EBUSY while another call runs
+    for _ in range(6):
+        lab.expect_load(BUSY)
+    assert await _code(lab) == "kexec-busy"
+
+
 async def test_a_kernel_that_stays_busy_is_told_and_the_old_record_stays_true(lab: Lab) -> None:
     lab.expect_success()
     before = await lab.kexec.load(_wanted())
