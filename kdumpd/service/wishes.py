@@ -9,7 +9,7 @@ UNIT = "kdump.service"
 WANTED = "/run/kdumpd/wanted"
 HELD = "/run/kdumpd/unloaded"
 
-_UNIT_FOLDERS = ("/usr/lib/systemd/system", "/lib/systemd/system")
+_UNIT_FOLDERS = ("/usr/lib/systemd/system", "/lib/systemd/system", "/usr/local/lib/systemd/system")
 _LINK_FOLDERS = ("/etc/systemd/system", "/run/systemd/system")
 _SYSTEMD_SECONDS = 30.0
 
@@ -65,8 +65,8 @@ class Wishes:
     def _lasts(self) -> bool:
         if not self._is_a_unit:
             return not self._files.exists(self._disabled)
-        if self._files.link(f"/etc/systemd/system/{UNIT}") == "/dev/null":
-            return False
+        if any(self._files.link(f"{folder}/{UNIT}") == "/dev/null" for folder in _LINK_FOLDERS):
+            return False  # masked, for ever or until the reboot
         return any(
             self._files.exists(f"{folder}/{name}/{UNIT}")
             for folder in _LINK_FOLDERS
