@@ -12,7 +12,7 @@ save_kernel_log() {
     fi
     kernel_log=$dump_directory/vmcore-dmesg-incomplete.txt
     if bounded "$plan_stall_seconds" makedumpfile --dump-dmesg "$root/proc/vmcore" "$kernel_log" &&
-        sync "$kernel_log" && mv "$kernel_log" "$dump_directory/vmcore-dmesg.txt"; then
+        bounded 60 sync "$kernel_log" && bounded 60 mv "$kernel_log" "$dump_directory/vmcore-dmesg.txt"; then
         find_panic_line "$dump_directory/vmcore-dmesg.txt"
         say "the crashed kernel's last words: ${panic_line:-not found}"
     else
@@ -65,8 +65,8 @@ collect() {
     if [ -s "$run/ended" ]; then
         read -r ended <"$run/ended"
         fail "the core collector was ended: $ended"
-    elif [ "$status" -ne 0 ]; then
-        fail "the core collector ended with $status; $free_mib MiB are free on the target"
+    elif [ "$collector_status" -ne 0 ]; then
+        fail "the core collector ended with $collector_status; $free_mib MiB are free on the target"
     elif [ "$vmcore_bytes" -eq 0 ]; then
         fail "the core collector said it was done but wrote nothing"
     fi
@@ -90,7 +90,7 @@ run_collector() {
 # fsync before the rename: the name vmcore means that all of it is on the disk.
 publish() {
     bounded "$plan_stall_seconds" sync "$vmcore" || fail "writing the dump to the disk failed" || return
-    mv "$vmcore" "$dump_directory/vmcore" || fail "the finished dump could not be renamed" || return
+    bounded 60 mv "$vmcore" "$dump_directory/vmcore" || fail "the finished dump could not be renamed" || return
     bounded "$plan_stall_seconds" sync "$dump_directory" || fail "writing the directory to the disk failed"
 }
 

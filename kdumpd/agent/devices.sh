@@ -15,7 +15,16 @@ node=
 seen_names=
 seen_at=-1000
 
+# A driver that looks for its hardware may never come back: it is left behind in the end.
 load_modules() {
+    bounded "$((plan_disk_timeout + 120))" insert_modules "$@" || say "loading the modules was given up"
+    modules_missing=
+    [ -s "$run/modules-missing" ] && read -r modules_missing <"$run/modules-missing" && modules_missing=" $modules_missing"
+    return 0
+}
+
+# In a process of its own: what it finds missing goes through a file.
+insert_modules() {
     # Splitting and quoting of options is the kernel's own: words joined by blanks.
     set -f
     while [ $# -ge 2 ]; do
@@ -23,6 +32,7 @@ load_modules() {
         if ! insmod "$root$1" $2; then
             say "insmod $1 $2 failed"
             modules_missing="$modules_missing ${1##*/}"
+            printf '%s\n' "${modules_missing# }" >"$run/modules-missing"
         fi
         shift 2
     done
@@ -36,7 +46,8 @@ bring_up_layers() {
 
 run_each() {
     for layer in "$@"; do
-        eval "$layer" </dev/null || say "not yet: $layer"
+        # No longer than its device is awaited: a program that waits for a dead disk does not come back.
+        bounded "$((plan_disk_timeout + 1))" eval "$layer" || say "not yet: $layer"
     done
 }
 

@@ -91,7 +91,12 @@ save_own_log() {
         say "the capture kernel's log could not be saved"
 }
 
+# A disk that died under the collector must not keep the machine from what comes after.
 write_dump_record() {
+    bounded 240 write_whole_record || { say "the record of this dump is not whole"; return 1; }
+}
+
+write_whole_record() {
     release_room_for_record
     if ! write_summary "$dump_directory/summary.json"; then
         say "summary.json could not be written"
@@ -107,7 +112,7 @@ write_first_record() {
     reason_before=$reason
     failing_step=collect
     reason="the capture kernel ended while it was saving"
-    write_summary "$dump_directory/summary.json" || say "summary.json could not be written"
+    bounded 120 write_summary "$dump_directory/summary.json" || say "summary.json could not be written"
     failing_step=$failing_step_before
     reason=$reason_before
 }
@@ -124,8 +129,9 @@ write_failure_record() {
     if [ -n "$plan_root_device" ] && find_root_device "$((plan_disk_timeout < 10 ? plan_disk_timeout : 10))" &&
         mount_rw "$plan_root_fstype" "$plan_root_mount_options" rootfs; then
         failures=$mounted$plan_root_directory/var/lib/kdumpd/failures
-        if mkdir -p "$failures" && write_summary "$failures/$(date +%Y-%m-%d-%H:%M:%S).json"; then
-            sync "$failures"
+        if bounded 60 mkdir -p "$failures" &&
+            bounded 120 write_summary "$failures/$(date +%Y-%m-%d-%H:%M:%S).json"; then
+            bounded 60 sync "$failures"
             say "the failure is recorded on the root file system"
             return 0
         fi

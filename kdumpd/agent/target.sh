@@ -35,19 +35,21 @@ mount_rw() {
 
 look_at_free_space() {
     free_mib=0
-    stat -f -c '%a %S' "$1" >"$run/free" && read -r free_blocks block_bytes <"$run/free" || return 0
+    bounded 60 stat -f -c '%a %S' "$1" >"$run/free" && read -r free_blocks block_bytes <"$run/free" || return 0
     free_mib=$((free_blocks * block_bytes / 1048576))
 }
 
 # make_dump_directory BELOW: sets `dump_directory` to a new directory named after this moment.
 make_dump_directory() {
-    mkdir -p "$1" || fail "$1 could not be made" || return
+    bounded 60 mkdir -p "$1" || fail "$1 could not be made" || return
     moment=$(date +%Y-%m-%d-%H:%M:%S)
     dump_directory=$1/$plan_directory_prefix-$moment
     # A clock that stands still must not let a second dump overwrite the first.
     attempt=1
-    until mkdir "$dump_directory"; do
+    until bounded 60 mkdir "$dump_directory"; do
         attempt=$((attempt + 1))
+        # Ended from outside: this file system does not answer any more.
+        [ "$status" -lt 124 ] || attempt=100
         if [ "$attempt" -gt 99 ]; then
             dump_directory=
             fail "no new directory could be made in $1"
@@ -63,6 +65,10 @@ make_dump_directory() {
 # A collector that fills the disk must leave room for the record that says so.
 reserve_room_for_record() {
     reserve=$dump_directory/.room-for-the-record
+    bounded 60 fill_reserve
+}
+
+fill_reserve() {
     head -c 262144 /dev/zero >"$reserve" && sync "$reserve"
 }
 

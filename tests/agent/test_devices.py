@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from kdumpd.core.environment import Module
 from kdumpd.core.summary import CaptureResult
 from tests.agent.capture_kernel import CaptureKernel
 
@@ -104,3 +105,20 @@ def test_the_real_blkid_of_each_kind_reads_a_real_file_system(kernel: CaptureKer
     )
     kernel.capture(target_device=f"UUID={uuid}")
     assert "mount -t ext4 -o rw /dev/vda1 /kdumpd/target" in kernel.calls
+
+
+def test_a_driver_that_never_comes_back_does_not_hold_up_the_rest(kernel: CaptureKernel) -> None:
+    kernel.program("insmod", 'case $1 in */stuck.ko) exec sleep 25 ;; esac; called "$@"')
+    modules = (Module(path="/a.ko"), Module(path="/stuck.ko"))
+    # The bound is the time for the disk and two minutes more.
+    kernel.capture(modules=modules, disk_timeout=-119)
+    assert "insmod /a.ko" in kernel.calls
+    assert "loading the modules was given up" in kernel.console
+    assert kernel.summary().result is CaptureResult.SAVED
+
+
+def test_a_layer_that_never_comes_up_ends_in_the_failure_action(kernel: CaptureKernel) -> None:
+    kernel.program("lvm", 'called "$@"; exec sleep 25')
+    kernel.capture(target_device="/dev/mapper/vg-lv", bring_up=("lvm lvchange -ay vg/lv",), disk_timeout=0)
+    assert kernel.calls == ("lvm lvchange -ay vg/lv", "reboot -n -f")
+    assert "not yet: lvm lvchange -ay vg/lv" in kernel.console
