@@ -83,6 +83,12 @@ def test_nothing_hides_the_machine_from_the_daemon() -> None:
     assert [key for key in service if hiding.fullmatch(key)] == []
 
 
+def test_a_boot_that_is_not_mounted_does_not_keep_the_daemon_away() -> None:
+    wants = unit("kdumpd.service")["Unit"]
+    assert "/boot" not in wants["RequiresMountsFor"].split()
+    assert wants["Wants"] == "boot.mount"
+
+
 def test_a_shutdown_does_not_reach_the_wish() -> None:
     wish = unit("kdump.service")
     assert wish["Unit"]["DefaultDependencies"] == "no"
