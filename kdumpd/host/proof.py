@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from kdumpd import agent
 from kdumpd.core import environment, newc, proofs
 from kdumpd.core.layer import Placed, base_layer, follow, overlay_layer
 from kdumpd.core.plan import BasePlan, Folder, FromHost, Link, ModuleFile, OverlayPlan, Plan, Written
@@ -45,6 +46,7 @@ async def prove_base(image: str, plan: BasePlan, *, files: Files, programs: Prog
     }
     problems += proofs.module_problems(modules, kernel_release=plan.kernel_release)
     problems += await _incomplete_programs(tree, tree.seen, programs=programs)
+    problems += await _missing_applets(tree, programs=programs)
     return _proof(tree, problems)
 
 
@@ -239,6 +241,29 @@ async def _incomplete_programs(
         problems.extend(_incomplete(path, library) for library in missing)
         if said.status != 0 and not missing:
             problems.append(_incomplete(path, said.stderr.decode("utf-8", "replace").strip()))
+    return problems
+
+
+async def _missing_applets(tree: _Tree, *, programs: Programs) -> list[Problem]:
+    """Links to a busybox that was built without what the agent calls by them."""
+    links = {path: seen.target for path, seen in tree.seen.items() if seen.entry.is_link}
+    wanted = {
+        path.rpartition("/")[2]: busybox
+        for path in links
+        if path.rpartition("/")[2] in agent.PROGRAMS
+        and (busybox := follow(path, links, last=True)).rpartition("/")[2] == "busybox"
+    }
+    problems: list[Problem] = []
+    for busybox in sorted(set(wanted.values())):
+        said = await _try(tree, (f"/{busybox}", "--list"), programs=programs)
+        applets = said.stdout.decode("utf-8", "replace").split()
+        if said.status != 0 or not applets:
+            continue  # it cannot be tried here, which _incomplete_programs has told
+        problems.extend(
+            _incomplete(path=f"{busybox} {name}", needed="this applet")
+            for name in sorted(wanted)
+            if wanted[name] == busybox and name not in applets
+        )
     return problems
 
 

@@ -166,6 +166,13 @@ async def test_a_program_without_its_loader_is_no_good(bench: Bench) -> None:
         await _prove_base(bench)
 
 
+async def test_a_busybox_without_what_the_agent_calls_is_no_good(bench: Bench) -> None:
+    small = Written(path="/small/busybox", text="#!/bin/sh\necho cat\n", mode=0o755)
+    links = (Link(path=f"/small/{name}", target="busybox") for name in ("cat", "stat", "vi"))
+    with pytest.raises(Trouble, match=r"small/busybox stat cannot run in the image: this applet is missing$"):
+        await _prove_base(_with_base(bench, small, *links))
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [({"depends": "absent"}, "module-incomplete"), ({"release": "5.0"}, "module-of-other-kernel")],
