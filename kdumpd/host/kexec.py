@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable
 
 from pydantic import ValidationError
 
+from kdumpd.core import facts
 from kdumpd.core.armed import Armed
 from kdumpd.core.loading import LoadOrder, is_busy, load_fault, unload_argv
 from kdumpd.core.machine import CrashKernel, Lockdown
@@ -110,7 +111,9 @@ class Kexec:
         return CrashKernel(
             layout="new" if new else "old" if loaded else "",
             loaded=loaded == "1",
-            reserved_bytes=_number(self._word(f"{where}size"), otherwise=0),
+            # The size cannot be read while another call runs (EBUSY); the reservation stands in iomem as well.
+            reserved_bytes=_number(self._word(f"{where}size"), otherwise=0)
+            or facts.crash_kernel_bytes(self._word("/proc/iomem")),
             load_disabled=self._word("/proc/sys/kernel/kexec_load_disabled") == "1",
             loads_left=_number(self._word("/proc/sys/kernel/kexec_load_limit_panic"), otherwise=-1),
             lockdown=Lockdown(lockdown) if lockdown in {each.value for each in Lockdown} else Lockdown.NONE,

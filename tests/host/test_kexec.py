@@ -142,6 +142,12 @@ async def test_a_busy_kernel_is_asked_again_with_patience(lab: Lab) -> None:
     assert lab.slept == [0.2, 0.5, 1.0]
 
 
+def test_a_reservation_that_cannot_be_read_now_is_in_iomem(lab: Lab) -> None:
+    (lab.root / f"{lab.crash}size").unlink()
+    lab.say("proc/iomem", "00100000-7fffffff : System RAM\n  60000000-6fffffff : Crash kernel")
+    assert lab.kexec.crash_kernel().reserved_bytes == 256 << 20
+
+
 async def test_a_busy_kernel_that_does_not_tell_its_reservation_either_is_busy(lab: Lab) -> None:
     (lab.root / f"{lab.crash}size").unlink()  # reading it is EBUSY while another call runs
     for _ in range(6):
