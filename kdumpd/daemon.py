@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from systemd import daemon as systemd
 
+from kdumpd.core.config import printable
 from kdumpd.core.problems import Problem, Trouble
 from kdumpd.core.status import Status
 from kdumpd.host.dumps import Dumps
@@ -61,7 +62,7 @@ async def serve(asked: argparse.Namespace) -> None:
     )
 
     def tell(status: Status, sight: Sight) -> None:
-        systemd.notify(f"STATUS={status.message}")
+        systemd.notify(f"STATUS={printable(status.message)}")
         desk.status_changed()
         finds.follow(sight)
         watcher.follow(sight)

@@ -23,6 +23,9 @@ TUNING_FILE = "/etc/kdumpd.toml"
 SYSCONFIG_FILES = ("/etc/sysconfig/kdump", "/etc/default/kdump")
 ALWAYS_WATCHED = ("/etc/fstab", "/etc/kdump/pre.d", "/etc/kdump/post.d", "/etc/kdump/emergency.d")
 NO_FILE = "none"  # the etag of a file that is not there
+LARGEST_FILE_BYTES = 256 * 1024
+"""Each of these files has a few kilobytes; a larger one is some other file that came here by mistake."""
+PROBLEMS_KEPT = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +125,7 @@ async def _resolved(
 def _texts(files: Files) -> _Texts:
     conf, unreadable = _text(files, KDUMP_CONF)
     reading = config.read(document.parse(conf), file=KDUMP_CONF)
+    of_config = (*unreadable, *_first(reading.problems))
     own_text, own_unreadable = _text(files, TUNING_FILE)
     own = tuning.read(own_text, file=TUNING_FILE)
     sysconfig_file = _sysconfig_file(files, own.tuning or Tuning())
@@ -133,17 +137,16 @@ def _texts(files: Files) -> _Texts:
             text=conf,
             etag=etag_of(conf.encode("utf-8", "surrogateescape")) if files.exists(KDUMP_CONF) else NO_FILE,
             config=None if unreadable else reading.config,
-            problems=(*unreadable, *reading.problems),
+            problems=of_config,
         ),
         sysconfig=variables.sysconfig,
         tuning=own.tuning,
         problems=(
-            *unreadable,
-            *reading.problems,
+            *of_config,
             *own_unreadable,
-            *own.problems,
+            *_first(own.problems),
             *sysconfig_unreadable,
-            *variables.problems,
+            *_first(variables.problems),
         ),
     )
 
@@ -157,9 +160,20 @@ def _sysconfig_file(files: Files, of_tuning: Tuning) -> str:
 def _text(files: Files, path: str) -> tuple[str, tuple[Problem, ...]]:
     """The text, "" where there is no such file; and what is wrong where there is one that cannot be read."""
     try:
-        return files.read_text(path), ()
+        found = files.read_bytes(path, limit=LARGEST_FILE_BYTES + 1)
     except FileNotFoundError:
         return "", ()
     except OSError as fault:
-        problem = Problem(code="unreadable", message=f"it cannot be read: {fault.strerror}", file=path)
-        return "", (problem,)
+        return "", (Problem(code="unreadable", message=f"it cannot be read: {fault.strerror}", file=path),)
+    if len(found) > LARGEST_FILE_BYTES:
+        message = f"it is larger than {LARGEST_FILE_BYTES} bytes"
+        return "", (Problem(code="unreadable", message=message, file=path),)
+    return found.decode("utf-8", "surrogateescape"), ()
+
+
+def _first(problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
+    """Not all of very many: they travel in messages. An error comes before any warning that is left out."""
+    if len(problems) <= PROBLEMS_KEPT:
+        return problems
+    kept = {*errors(problems)[:PROBLEMS_KEPT], *problems[:PROBLEMS_KEPT]}
+    return tuple(problem for problem in problems if problem in kept)[: 2 * PROBLEMS_KEPT]

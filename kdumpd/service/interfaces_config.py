@@ -14,6 +14,10 @@ from kdumpd.service.interfaces import Options, job_path
 from kdumpd.service.options import require_known
 from kdumpd.service.reconciler import Reconciler
 
+DIAGNOSTICS_AT_MOST = 256
+VALIDATIONS_AT_ONCE = 8
+"""Texts of strangers that are kept while one of them is read: reading one takes a second of processor at worst."""
+
 _COMPRESSIONS = {"-c": "zlib", "-l": "lzo", "-p": "snappy", "-z": "zstd"}
 
 
@@ -25,6 +29,8 @@ class ConfigInterface(Interface):
         self._editing = editing
         self._reconciler = reconciler
         self._last: ConfigText | None = None
+        self._validating = asyncio.Lock()
+        self._to_validate = 0
 
     def properties(self) -> Mapping[str, Value]:
         sight = self._reconciler.sight
@@ -71,9 +77,16 @@ class ConfigInterface(Interface):
     async def validate(self, _caller: Caller, text: str, options: Options) -> tuple[Value, ...]:
         require_known(options)
         _require_short(text)
-        problems = await asyncio.to_thread(
-            lambda: config.read(document.parse(text), file=self._editing.path).problems
-        )
+        if self._to_validate >= VALIDATIONS_AT_ONCE:
+            raise BusError(ErrorName.LIMITS_EXCEEDED, "Other texts are being read; ask again.")
+        self._to_validate += 1
+        try:
+            async with self._validating:  # one thread of the few: ours need the others
+                problems = await asyncio.to_thread(
+                    lambda: config.read(document.parse(text), file=self._editing.path).problems
+                )
+        finally:
+            self._to_validate -= 1
         return not errors(problems), diagnostics(problems)
 
     async def set(
@@ -90,7 +103,8 @@ class ConfigInterface(Interface):
 
 
 def diagnostics(problems: set[Problem] | tuple[Problem, ...]) -> tuple[tuple[int, str, str, str, str], ...]:
-    """Line, severity, code, key and sentence of each, in order of lines."""
+    """Line, severity, code, key and sentence of each, in order of lines; of very many, the first."""
+    first = sorted(problems, key=lambda each: (each.line, each.code, each.message))[:DIAGNOSTICS_AT_MOST]
     return tuple(
         (
             each.line,
@@ -99,7 +113,7 @@ def diagnostics(problems: set[Problem] | tuple[Problem, ...]) -> tuple[tuple[int
             each.key,
             f"{each.message} ({each.hint})" if each.hint else each.message,
         )
-        for each in sorted(problems, key=lambda each: (each.line, each.code, each.message))
+        for each in first
     )
 
 

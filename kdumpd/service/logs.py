@@ -16,9 +16,9 @@ class JournalHandler(logging.Handler):
         from systemd import journal
 
         try:
-            fields = {name: str(value) for name, value in vars(record).items() if name.isupper() and value}
+            fields = {name: _sent(str(v)) for name, v in vars(record).items() if name.isupper() and v}
             journal.send(
-                self.format(record),
+                _sent(self.format(record)),
                 PRIORITY=_priority(record.levelno),
                 SYSLOG_IDENTIFIER=IDENTIFIER,
                 LOGGER=record.name,
@@ -41,6 +41,11 @@ def begin() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root.addHandler(handler)
+
+
+def _sent(text: str) -> str:
+    """File names are bytes, and the journal takes UTF-8: a record that cannot be encoded would be lost."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _priority(level: int) -> str:

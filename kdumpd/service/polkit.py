@@ -148,7 +148,7 @@ class Polkit:
             has_answered = True
         except BusError as fault:
             has_answered = checking.done() and fault.name != ErrorName.NO_REPLY
-            logger.info("polkit gave no verdict about %s: %s", action, fault)
+            logger.debug("polkit gave no verdict about %s: %s", action, fault)
             raise BusError(ErrorName.ACCESS_DENIED, _DENIED.format(action=action)) from fault
         finally:
             checking.cancel()
