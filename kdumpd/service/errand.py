@@ -24,7 +24,10 @@ from kdumpd.service.jobs import Job, Jobs, Kind, Result
 
 
 class Errand:
-    """Jobs that were asked for, or one of our own where nobody asked."""
+    """Jobs that were asked for, or one of our own where nobody asked.
+
+    They end newest first: a change of the configuration can be taken back only after those made on top of it.
+    """
 
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
@@ -71,24 +74,24 @@ class Errand:
 
     async def stop(self, result: Result, *, only: Collection[Job]) -> None:
         """Those of `only` are over before the machine is at rest; who came later waits for what comes next."""
-        ended = [job for job in self._mine if job in only]
+        ended = [job for job in reversed(self._mine) if job in only]
         self._mine = [job for job in self._mine if job not in only]
         for job in ended:
             said = "a newer configuration took its place"
             if result is Result.CANCELLED:
-                said = "; ".join(filter(None, ("it was cancelled", await _undo(job))))
+                said = "; ".join(filter(None, ("it was cancelled", await undo(job))))
             self._jobs.end(job, result, message=said)
 
     async def fail(self, problems: tuple[Problem, ...]) -> None:
         """What was asked for expressly failed: no later rest of the machine can make that good."""
-        jobs, self._mine = self._mine, []
+        jobs, self._mine = self._mine[::-1], []
         for job in jobs:
-            said = "; ".join(filter(None, (*map(str, problems), await _undo(job))))
+            said = "; ".join(filter(None, (*map(str, problems), await undo(job))))
             self._jobs.end(job, Result.FAILED, problems=problems, message=said)
 
     async def end(self, rest: Rest, observed: Observed) -> bool:
         """The machine is at rest. Gives whether there was any job."""
-        jobs, self._mine = self._mine, []
+        jobs, self._mine = self._mine[::-1], []
         for job in jobs:
             match rest:
                 case Nothing():
@@ -96,13 +99,14 @@ class Errand:
                 case Wait(problems=problems) | Blocked(problems=problems):
                     # A fault of the machine itself is no reason to take a configuration back.
                     is_machine = isinstance(rest, Blocked) and bool(obstacles(observed.crash))
-                    undone = "" if is_machine else await _undo(job)
+                    undone = "" if is_machine else await undo(job)
                     said = "; ".join(filter(None, (*map(str, problems), undone))) or rest.why
                     self._jobs.end(job, Result.FAILED, problems=problems, message=said)
         return bool(jobs)
 
 
-async def _undo(job: Job) -> str:
+async def undo(job: Job) -> str:
+    """Take back what `job` was begun for; what became of that, in one sentence or none."""
     if job.undo is None:
         return ""
     try:

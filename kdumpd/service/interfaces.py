@@ -10,6 +10,7 @@ from kdumpd import __version__
 from kdumpd.core.decide import Anew
 from kdumpd.core.dumps import Dump
 from kdumpd.core.machine import KernelFiles
+from kdumpd.core.plan import Json
 from kdumpd.core.plan import describe as described
 from kdumpd.core.problems import Problem, Trouble
 from kdumpd.service.bus import (
@@ -31,6 +32,7 @@ from kdumpd.service.permissions import ROOT
 from kdumpd.service.reconciler import Reconciler
 
 API_REVISION = 1
+_LARGEST_COUNT = (1 << 64) - 1
 
 Options = Mapping[str, Value]
 
@@ -177,7 +179,7 @@ class ManagerInterface(Interface):
         status, sight = self._reconciler.status, self._reconciler.sight
         told = {
             "status": described(status),
-            "plan": described(sight.resolution.plan) if sight.resolution.plan is not None else None,
+            "plan": _without_texts(described(sight.resolution.plan)) if sight.resolution.plan else None,
             "loaded": sight.armed.model_dump(mode="json", exclude={"description"}) if sight.armed else None,
             "problems": [described(problem) for problem in sight.resolution.problems],
         }
@@ -258,9 +260,9 @@ class JobInterface(Interface):
     def authorisation_details(self, _member: str, _arguments: tuple[Value, ...]) -> Mapping[str, str]:
         return {"job.kind": str(self.job.kind)}
 
-    def cancel(self, _caller: Caller, options: Options) -> None:
+    async def cancel(self, _caller: Caller, options: Options) -> None:
         require_known(options)
-        self._reconciler.cancel(self.job)
+        await self._reconciler.cancel(self.job)
 
     def get_log(self, _caller: Caller, offset: int, max_lines: int, options: Options) -> tuple[Value, ...]:
         require_known(options)
@@ -310,13 +312,32 @@ class DumpInterface(Interface):
         find = self.find
         return {
             "Path": find.path,
-            "Time": find.time_us,
-            "Size": find.size_bytes,
+            "Time": _as_count(find.time_us),
+            "Size": _as_count(find.size_bytes),
             "Complete": find.is_complete,
             "Kernel": find.kernel_release,
             "Reason": find.reason,
             "Test": find.is_test,
         }
+
+
+def _as_count(number: int) -> int:
+    """What a file system or a summary says, as the bus takes it: a date before 1970 is none."""
+    return min(max(number, 0), _LARGEST_COUNT)
+
+
+def _without_texts(of: Json) -> Json:
+    """A description of a plan for everyone: of files that are written, the names and not what is in them."""
+    match of:
+        case dict():
+            is_written = of.get("is") == "Written"
+            return {
+                key: _without_texts(value) for key, value in of.items() if not (is_written and key == "text")
+            }
+        case list():
+            return [_without_texts(each) for each in of]
+        case _:
+            return of
 
 
 __all__ = [

@@ -32,7 +32,7 @@ from kdumpd.core.faults import NO_FAULTS
 from kdumpd.core.problems import Problem, Trouble
 from kdumpd.core.status import Activity, Past, Status, tell
 from kdumpd.service import journal
-from kdumpd.service.errand import Errand
+from kdumpd.service.errand import Errand, undo
 from kdumpd.service.hands import Hands, Sight, Telling
 from kdumpd.service.jobs import Clock, Job, Jobs, JobState, Result
 
@@ -98,13 +98,14 @@ class Reconciler:
         self._faults = NO_FAULTS
         self.poke(job.reason or f"{job.kind} was asked for", urgent=True)
 
-    def cancel(self, job: Job) -> None:
+    async def cancel(self, job: Job) -> None:
         """End a job early. Raises Trouble when it is over, or past the point where it can be."""
         if not job.cancelable:
             raise Trouble(Problem(code="not-cancelable", message=f"job {job.number} cannot be cancelled now"))
         if job.state is JobState.QUEUED:
             self._jobs.end(job, Result.CANCELLED, message="it was cancelled before it began")
-            self._anew = self._anew if self._jobs.queued else None
+            self._anew = self._anew if self._jobs.queued or self._errand.first is not None else None
+            await undo(job)
         else:
             self._cancel.set()
 
@@ -336,14 +337,16 @@ class Reconciler:
     async def _wait(self, rest: Rest) -> None:
         """Until somebody pokes, until it is time to try again, or until a poll finds a change."""
         slow_poll = self.sight.slow_poll_seconds if self._told is not None else SYSFS_POLL
-        until_us = self._clock.now_us() + int(slow_poll * 1e6)
+        began_us = self._clock.now_us()
+        until_us = began_us + int(slow_poll * 1e6)
         reason = "nothing was heard for a while"
         if isinstance(rest, Wait) and rest.until_us < until_us:
             until_us, reason = rest.until_us, "it is time to try again"
         while not self._dirty.is_set():
-            left = (until_us - self._clock.now_us()) / 1e6
-            if left <= 0:
-                self.poke(reason, urgent=True)
+            now_us = self._clock.now_us()
+            left = (until_us - now_us) / 1e6
+            if left <= 0 or now_us < began_us:
+                self.poke(reason if left <= 0 else "the clock was set back", urgent=True)
                 return
             forget = self._jobs.forget_old()
             nap = min(left, SYSFS_POLL, SYSFS_POLL if forget is None else max(forget, TICK))

@@ -214,6 +214,15 @@ async def test_what_someone_unloads_is_found_by_the_poll(tmp_path: Path) -> None
         assert w.is_loaded
 
 
+async def test_a_clock_that_is_set_back_is_a_reason_to_look(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.armed()
+        looks = w.looks
+        w.clock.set_back(86_400.0)
+        await w.clock.until_another_nap()
+        assert w.looks - looks == 1
+
+
 async def test_what_someone_else_loaded_is_foreign_until_ours_is_there(tmp_path: Path) -> None:
     def loaded(w: World) -> None:
         w.loaded_file.write_text("1\n")
@@ -231,12 +240,12 @@ async def test_a_cancelled_build_is_not_begun_again_by_itself(tmp_path: Path) ->
         w.programs.hold("zstd")
         w.reconciler.work_for(job, anew=Anew.BASE)
         await w.programs.reached("zstd")
-        w.reconciler.cancel(job)
+        await w.reconciler.cancel(job)
         assert await w.ended(job) == "cancelled"
         w.programs.let_go("zstd")
         assert (await w.armed()).protected
         with pytest.raises(Trouble, match="cannot be cancelled"):
-            w.reconciler.cancel(job)
+            await w.reconciler.cancel(job)
 
 
 async def test_a_rebuild_by_force_builds_everything_and_loads_it(tmp_path: Path) -> None:

@@ -62,6 +62,20 @@ class VirtualClock:
                 self._someone_sleeps.clear()
                 await self._someone_sleeps.wait()
 
+    def set_back(self, seconds: float) -> None:
+        """The time of day is set back while everyone's sleep, which goes by another clock, comes to its end."""
+        self.now -= int(seconds * 1e6)
+        for _, future in self._sleepers:
+            if not future.done():
+                future.set_result(None)
+
+    async def until_another_nap(self) -> None:
+        naps = self.naps
+        async with asyncio.timeout(PATIENCE):
+            while self.naps == naps:
+                self._someone_sleeps.clear()
+                await self._someone_sleeps.wait()
+
     def advance(self, seconds: float) -> None:
         self.now += int(seconds * 1e6)
         for due, future in self._sleepers:
