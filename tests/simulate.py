@@ -130,6 +130,12 @@ class Machine:
                 async with asyncio.timeout(PATIENCE):
                     await anext(changes)
 
+    def resident_bytes(self) -> int:
+        """Of the daemon."""
+        assert self._daemon is not None
+        pages = int(Path(f"/proc/{self._daemon.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
     @property
     def armed_with(self) -> Mapping[str, object]:
         found: Mapping[str, object] = json.loads((self.root / "run/kdumpd/armed").read_text())

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.service.conftest import _nothing_left_behind, bus
+from tests.service.conftest import _nothing_left_behind, bus, can_be_nobody
 
-__all__ = ["_nothing_left_behind", "bus"]
+__all__ = ["_nothing_left_behind", "bus", "can_be_nobody"]
