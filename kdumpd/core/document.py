@@ -185,7 +185,7 @@ class Document:
         lines = [_line(text, number=number) for number, text in enumerate(texts, start=1)]
         for place, line in enumerate(lines):
             is_last = place == len(lines) - 1
-            if is_last and lacks_last:
+            if is_last and lacks_last and line.text != line.ending:  # an empty line is nothing but its ending
                 lines[place] = _line(line.text.removesuffix(line.ending), number=line.number)
             elif not line.ending:
                 lines[place] = _line(line.text + self._ending_near(place), number=line.number)

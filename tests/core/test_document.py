@@ -248,3 +248,7 @@ def test_the_file_of_rhel_6_gets_its_settings_after_their_examples() -> None:
     last_example = "#ext4 UUID=03138356-5e61-4ab3-b58e-27507ac41937\n"
     expected = expected.replace(last_example, f"{last_example}ext4 /dev/sdb1\n")
     assert changed.render() == expected.replace("\npath /var/crash\n", "\npath /dumps\n")
+
+
+def test_an_empty_line_that_becomes_the_last_one_stays() -> None:
+    assert parse("\npath").unset("path") == parse("\n")
