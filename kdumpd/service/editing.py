@@ -16,6 +16,7 @@ from kdumpd.service.jobs import Job, Jobs, Kind
 from kdumpd.service.reconciler import Reconciler
 
 LARGEST_TEXT = 256 * 1024
+_FAILED_KEPT = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,8 @@ class Editing:
         self._reconciler = reconciler
         self._turn = asyncio.Lock()
         self._ours: set[str] = set()
+        self._failed: dict[str, tuple[str, bool]] = {}
+        """Etags of texts that were to be taken back when others stood on them already -> what was there before."""
 
     def text(self) -> tuple[str, str]:
         """The text as it stands now, and its etag."""
@@ -106,6 +109,7 @@ class Editing:
         had_a_plan = self._reconciler.sight.resolution.plan is not None
         await asyncio.to_thread(self._replace, after)
         self._remember(etag)
+        self._failed.pop(etag, None)
         if not wish.acts_at_once:
             self._reconciler.poke(f"{self.path} was changed over D-Bus")
             return Written(etag=etag)
@@ -126,7 +130,12 @@ class Editing:
         async with self._turn:
             _, present = await asyncio.to_thread(self.text)
             if present != only_if:
+                if len(self._failed) < _FAILED_KEPT:
+                    self._failed[only_if] = (before, was_absent)
                 return f"{self.path} was changed again meanwhile, and is left as it is"
+            while not was_absent and (older := self._failed.pop(etag_of(_encoded(before)), None)):
+                before, was_absent = older
+            self._failed.clear()
             if was_absent:
                 await asyncio.to_thread(self._files.remove, self.path)
             else:
