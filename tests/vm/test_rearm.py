@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 REFUSALS = Path(__file__).parent / "guest" / "refusals.py"
-KILLS = 20
-LONGEST_REBUILD = 16.0  # seconds: a little more than a rebuild takes under emulation
+KILLS = 8  # twenty are dealt out in tests/daemon, where a start takes no quarter of a minute
+LONGEST_REBUILD = 14.0  # seconds: a little more than a rebuild takes under emulation
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_stopping_the_daemon_keeps_it_armed_and_stopping_kdump_does_not(kdumpd: 
 def test_killed_at_any_moment_it_ends_armed_as_configured(
     kdumpd: Installed, say: Callable[[str], None]
 ) -> None:
-    """20 kills, spread over a whole rebuild: the time from the daemon's start to its end grows with each."""
+    """Kills spread over a whole rebuild: the time from the daemon's start to its end grows with each."""
     machine = kdumpd.machine
     kdumpd.wait_until_armed()
     # A base that packs in seconds and a daemon that is back at once, so that the kills fall into the work.
@@ -164,7 +164,7 @@ def test_killed_at_any_moment_it_ends_armed_as_configured(
             timeout=60,
         )
         machine.wait_until("systemctl is-active kdumpd", timeout=120)
-        if kill % 5 == 4:
+        if kill % 4 == 3:
             kdumpd.wait_until_armed(saying=path, timeout=240)
             record = json.loads(machine.get("/run/kdumpd/armed"))
             assert record["description"]["target"]["directory"] == path
