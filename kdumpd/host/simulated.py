@@ -1,4 +1,4 @@
-"""The doors of `--simulate`: every program is run for real but kexec, which flips a file under the root instead."""
+"""The doors of `--simulate`: programs run for real, but kexec flips a file under the root and nothing is mounted."""
 
 from __future__ import annotations
 
@@ -39,17 +39,21 @@ class SimulatedPrograms(RealPrograms):
         gentle: bool = False,
     ) -> Output:
         asked = tuple(argv)
-        if os.path.basename(asked[0]) != "kexec":
-            return await super().run(
-                asked,
-                timeout=timeout,
-                stdin=stdin,
-                on_line=on_line,
-                environment=environment,
-                good=good,
-                gentle=gentle,
-            )
-        status, said = self._kexec(asked[1:])
+        match os.path.basename(asked[0]):
+            case "kexec":
+                status, said = self._kexec(asked[1:])
+            case "mount" | "umount":
+                status, said = FAILED, "nothing is mounted in a simulation\n"
+            case _:
+                return await super().run(
+                    asked,
+                    timeout=timeout,
+                    stdin=stdin,
+                    on_line=on_line,
+                    environment=environment,
+                    good=good,
+                    gentle=gentle,
+                )
         output = Output(argv=asked, status=status, stdout=b"", stderr=said.encode())
         if on_line is not None and said:
             on_line(said.rstrip())

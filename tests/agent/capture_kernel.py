@@ -38,7 +38,7 @@ ENVIRONMENT = CaptureEnvironment(
     disk_timeout=1,
     poll_seconds=0.02,
     watch_seconds=0.05,
-    grace_seconds=0.1,
+    grace_seconds=0.5,
     stall_seconds=30,
 )
 

@@ -9,6 +9,7 @@ import pytest
 
 from kdumpd.core.armed import Armed
 from kdumpd.core.problems import Trouble
+from kdumpd.host.doors import ProgramFailed
 from kdumpd.host.kexec import Kexec
 from kdumpd.host.real import RealFiles
 from kdumpd.host.simulated import SimulatedPrograms
@@ -302,3 +303,8 @@ async def test_simulated_the_same_checks_are_made(lab: Lab, path: str, text: str
 async def test_simulated_other_programs_are_real(tmp_path: Path) -> None:
     output = await SimulatedPrograms(str(tmp_path)).run(["echo", "yes"], timeout=10)
     assert output.stdout == b"yes\n"
+
+
+async def test_simulated_nothing_is_mounted(tmp_path: Path) -> None:
+    with pytest.raises(ProgramFailed, match="simulation"):
+        await SimulatedPrograms(str(tmp_path)).run(("mount", "/dev/null", "/mnt"), timeout=5)
