@@ -47,6 +47,8 @@ class Editing:
         self._reconciler = reconciler
         self._turn = asyncio.Lock()
         self._ours: set[str] = set()
+        self._pending: set[str] = set()
+        """Etags of texts that are taken back when they fail: what stands on one can be taken back as well."""
         self._failed: dict[str, tuple[str, bool]] = {}
         """Etags of texts that were to be taken back when others stood on them already -> what was there before."""
 
@@ -106,7 +108,7 @@ class Editing:
         etag = etag_of(_encoded(after))
         if wish.is_dry or (after == before and seen != NO_FILE):
             return Written(etag=etag)
-        had_a_plan = self._reconciler.sight.resolution.plan is not None
+        had_a_plan = self._reconciler.sight.resolution.plan is not None or seen in self._pending
         await asyncio.to_thread(self._replace, after)
         self._remember(etag)
         self._failed.pop(etag, None)
@@ -123,6 +125,8 @@ class Editing:
             uid=wish.uid,
             undo=put_back if wish.rolls_back and had_a_plan else None,
         )
+        if job.undo is not None:
+            self._pending = {etag} if len(self._pending) >= _FAILED_KEPT else {*self._pending, etag}
         self._reconciler.work_for(job)
         return Written(etag=etag, job=job)
 
