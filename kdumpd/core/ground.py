@@ -69,12 +69,9 @@ def on(
     if target is None:
         return None
     root = locate.root(machine).located
-    is_free = (
-        root is not None
-        and set(root.stack.layers) <= set(target.stack.layers)
-        and root.fstype == target.fstype
-    )
-    wanted = config.failure_action is FailureAction.DUMP_TO_ROOTFS or is_free
+    # For the record of a failed capture a few modules are not too much; programs with their libraries are.
+    is_cheap = root is not None and set(root.stack.needs.programs) <= set(target.stack.needs.programs)
+    wanted = config.failure_action is FailureAction.DUMP_TO_ROOTFS or is_cheap
     return Ground(
         config=config,
         sysconfig=sysconfig,

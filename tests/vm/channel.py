@@ -47,8 +47,8 @@ class Lines:
         self._socket = ours
         self._buffer = b""
 
-    def send(self, message: Message) -> None:
-        self._socket.settimeout(60)
+    def send(self, message: Message, *, within: float = 60) -> None:
+        self._socket.settimeout(within)
         try:
             # The leading newline ends whatever a crash left unfinished on the way.
             self._socket.sendall(b"\n" + json.dumps(message).encode() + b"\n")
@@ -101,9 +101,10 @@ class Agent:
         Asked again each second: what is sent between a panic and the next kernel's driver is lost."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
-            self._lines.send({"id": next(self._ids), "hello": True})
             again = min(deadline, time.monotonic() + 1)
             try:
+                # While nobody has the port open QEMU reads nothing, and what was asked in vain fills the way to it.
+                self._lines.send({"id": next(self._ids), "hello": True}, within=1)
                 while True:
                     answer = self._lines.receive(again)
                     if "boot" in answer and answer["boot"] != other_than:

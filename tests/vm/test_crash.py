@@ -104,9 +104,9 @@ def test_a_crash_while_the_configuration_is_broken(kdumpd: Installed) -> None:
 
 def test_kdump_pre_that_fails_means_no_dump_and_the_failure_action(kdumpd: Installed) -> None:
     machine = kdumpd.machine
-    machine.put("/etc/kdump/no", "#!/bin/sh\necho the hook says no\nexit 7\n", mode=0o755)
+    machine.put("/etc/kdump-no", "#!/bin/sh\necho the hook says no\nexit 7\n", mode=0o755)
     kdumpd.configure_and_arm(
-        "kdump_pre /etc/kdump/no", "failure_action poweroff", "path /var/crash/pre", saying="/pre"
+        "kdump_pre /etc/kdump-no", "failure_action poweroff", "path /var/crash/pre", saying="/pre"
     )
     crashed = machine.crash()
     machine.console.wait_for("the hook says no", timeout=300, since=crashed.number)
@@ -118,13 +118,13 @@ def test_kdump_pre_that_fails_means_no_dump_and_the_failure_action(kdumpd: Insta
 
 def test_a_collector_that_fails_halts_after_kdump_post_has_heard(kdumpd: Installed) -> None:
     machine = kdumpd.machine
-    machine.put("/etc/kdump/post", '#!/bin/sh\necho "post heard status $1"\n', mode=0o755)
+    machine.put("/etc/kdump-post", '#!/bin/sh\necho "post heard status $1"\n', mode=0o755)
     machine.plug(Disk(serial="small", size="24M", filesystem="ext4", label="small"))
     kdumpd.configure_and_arm(
         "ext4 LABEL=small",
         "path /dumps",
         "core_collector makedumpfile -d 0 --message-level 1",
-        "kdump_post /etc/kdump/post",
+        "kdump_post /etc/kdump-post",
         "failure_action halt",
         saying="/dumps",
     )

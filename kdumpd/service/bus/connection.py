@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import logging
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -51,6 +52,7 @@ class Connection:
         self._pending: dict[int, asyncio.Future[Message]] = {}
         self._subscriptions: list[Subscription] = []
         self._owners: dict[str, str] = {}
+        self._owner_changes: Counter[str] = Counter()
         self._reason = ""
         self._lost = asyncio.Event()
 
@@ -227,7 +229,7 @@ class Connection:
                 sender=BUS, path=BUS_PATH, interface=BUS, member="NameOwnerChanged", arg0=match.sender
             )
             async with self._registered(follow, self._follow_owner, lambda _: None):
-                self._owners[match.sender] = await self._owner_of(match.sender)
+                await self._learn_owner(match.sender)
                 async with self._registered(match, tell, end):
                     yield
         else:
@@ -258,8 +260,17 @@ class Connection:
             raise
         return str(owner)
 
+    async def _learn_owner(self, name: str) -> None:
+        """What is heard after the question is newer than the answer, also when this task comes to read it later."""
+        heard = self._owner_changes[name]
+        owner = await self._owner_of(name)
+        if self._owner_changes[name] == heard:
+            self._owners[name] = owner
+
     def _follow_owner(self, signal: Message) -> None:
-        self._owners[str(signal.body[0])] = str(signal.body[2])
+        name = str(signal.body[0])
+        self._owner_changes[name] += 1
+        self._owners[name] = str(signal.body[2])
 
     def _next_serial(self) -> int:
         self._serial = self._serial % 0xFFFF_FFFF + 1
