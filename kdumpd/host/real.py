@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 from kdumpd.core.inventory import Kind
 from kdumpd.host.doors import Facts, Output, ProgramFailed
-from kdumpd.host.running import LINE_CHARACTERS, Running, end
+from kdumpd.host.running import LINE_CHARACTERS, Running, begun, end
 
 logger = logging.getLogger(__name__)
 
@@ -246,16 +246,18 @@ class RealPrograms:
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
-            transport, running = await loop.subprocess_exec(
-                lambda: Running(on_line),
-                *command,
-                stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                start_new_session=True,
-                cwd="/",
-                env=clean,
-                umask=0o077,
+            transport, running = await begun(
+                loop.subprocess_exec(
+                    lambda: Running(on_line),
+                    *command,
+                    stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.PIPE,
+                    start_new_session=True,
+                    cwd="/",
+                    env=clean,
+                    umask=0o077,
+                )
             )
         except OSError as fault:
             raise ProgramFailed(_nothing(asked), f"cannot be started: {fault.strerror}") from fault

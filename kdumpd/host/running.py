@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
 from kdumpd.host.doors import Output
 
@@ -118,6 +118,25 @@ class _Lines:
     def _say(self, line: bytes) -> None:
         if line:
             self._on_line(line[:LINE_CHARACTERS].decode("utf-8", "replace"))
+
+
+async def begun(
+    starting: Coroutine[None, None, tuple[asyncio.SubprocessTransport, Running]],
+) -> tuple[asyncio.SubprocessTransport, Running]:
+    """Start a program to the end, also when cancelled meanwhile: then its group is ended like any other.
+
+    Cancelled half way, asyncio itself would kill the program alone and wait for whoever else holds its pipes.
+    """
+    task = asyncio.ensure_future(starting)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        if task.exception() is None:
+            transport, running = task.result()
+            await end(transport, running)
+            transport.close()
+        raise
 
 
 async def end(transport: asyncio.SubprocessTransport, running: Running) -> None:

@@ -121,6 +121,21 @@ async def test_cancelled_the_whole_group_is_gone(programs: Programs, tmp_path: P
     assert not any(_alive(pid) for pid in found)
 
 
+async def test_cancelled_while_it_starts_the_whole_group_is_gone(programs: Programs, tmp_path: Path) -> None:
+    """At each of the first turns of the loop in which a program is begun, until one is past them all."""
+    for turns in range(12):
+        pids = tmp_path / f"pids-{turns}"
+        script = f"sleep 100 & echo $$ $! > {pids}; wait"
+        run = asyncio.create_task(programs.run(["sh", "-c", script], timeout=50))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+        found = pids.read_text().split() if pids.exists() else []
+        assert not any(_alive(int(pid)) for pid in found)
+
+
 async def test_a_child_left_behind_with_the_pipes_is_not_waited_for(programs: Programs) -> None:
     output = await programs.run(["sh", "-c", "sleep 8 & echo $!; exit 0"], timeout=50)
     os.kill(int(output.stdout), 9)
