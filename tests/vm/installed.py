@@ -55,7 +55,7 @@ class Installed:
         ask = f"busctl get-property {NAME} {ROOT} {interface} {name}"
         self.machine.wait_until(f"{ask} | tee /dev/stderr | grep -qF {shlex.quote(text)}", timeout=timeout)
 
-    def wait_until_armed(self, *, saying: str = "armed: ", timeout: float = 180) -> None:
+    def wait_until_armed(self, *, saying: str = '"armed: ', timeout: float = 180) -> None:
         """Until it says armed, with `saying` in its sentence: a state from before an edit will not do."""
         self.wait_for("StateMessage", saying, timeout=timeout)
         assert self.value("State") == "armed"
@@ -67,7 +67,7 @@ class Installed:
         self.machine.put(f"{CONF}.new", "".join(f"{line}\n" for line in lines))
         self.machine.sh(f"mv {CONF}.new {CONF}")
 
-    def configure_and_arm(self, *lines: str, saying: str = "armed: ") -> None:
+    def configure_and_arm(self, *lines: str, saying: str = '"armed: ') -> None:
         """Puts a kdump.conf in place and waits until exactly that is loaded."""
         before = str(self.value("Etag", interface=CONFIG))
         self.configure(*lines)
