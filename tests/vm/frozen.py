@@ -97,7 +97,7 @@ def freeze(
         )
         machine.qmp.ask("migrate-set-parameters", {"max-bandwidth": 1 << 40, "downtime-limit": 60_000})
         machine.qmp.ask("migrate", {"uri": f"exec:cat > {unfinished / 'state'}"})
-        while (status := machine.qmp.wait_for("MIGRATION", timeout=300)["data"]["status"]) != "completed":
+        while (status := machine.qmp.wait_for("MIGRATION", timeout=900)["data"]["status"]) != "completed":
             if status in {"failed", "cancelled"}:
                 raise Cannot(f"the machine could not be frozen: {machine.qmp.ask('query-migrate')}")
         machine.qmp.ask("quit")
@@ -115,7 +115,7 @@ def idle_and_armed(machine: Machine) -> None:
     """What "ready" means once kdumpd is installed: systemd is at rest and the crash kernel is loaded."""
     machine.wait_until_idle()
     try:
-        machine.wait_until("kdumpctl status", timeout=300)
+        machine.wait_until("kdumpctl status", timeout=900)
     except AssertionError as problem:
         journal = machine.sh("journalctl -b -u kdumpd --no-pager | tail -40", check=False)
         raise AssertionError(

@@ -127,7 +127,7 @@ class Machine:
         disks: Sequence[Disk] = (),
         log: Path | None = None,
         stops_at_reboot: bool = False,
-        timeout: float = 300,
+        timeout: float = 900,
     ) -> Self:
         """A machine started cold, once its agent answers."""
         machine = cls(
@@ -190,7 +190,7 @@ class Machine:
 
     # boots and crashes
 
-    def wait_until_up(self, *, timeout: float = 300, other_than: str = "") -> str:
+    def wait_until_up(self, *, timeout: float = 900, other_than: str = "") -> str:
         """The boot id, once the agent answers from a boot that is not `other_than`."""
         try:
             return self.agent.hello(timeout=timeout, other_than=other_than)
@@ -199,7 +199,7 @@ class Machine:
                 f"{problem} {self.complaint()}\nThe console's end:\n{self.console.tail()}"
             ) from None
 
-    def wait_until_idle(self, *, timeout: float = 300) -> str:
+    def wait_until_idle(self, *, timeout: float = 900) -> str:
         """Waits until systemd has nothing left to start; its word for the system ("running", "degraded")."""
         return self.run(
             "systemctl", "is-system-running", "--wait", check=False, timeout=timeout
@@ -212,7 +212,7 @@ class Machine:
         self.agent.tell({"run": ["sh", "-c", f"{flush}echo c > /proc/sysrq-trigger"]})
         return self.console.wait_for(_PANIC_CAUSE, timeout=60, since=since)
 
-    def crash_and_come_back(self, *, timeout: float = 420) -> Reboot:
+    def crash_and_come_back(self, *, timeout: float = 900) -> Reboot:
         """Panics the kernel and waits until the system answers from its next boot."""
         before = self.agent.boot
         crashed = self.crash()
@@ -220,7 +220,7 @@ class Machine:
         back_after = time.monotonic() - crashed.at
         return Reboot(crashed=crashed, back_after=back_after, console=self.console.lines[crashed.number :])
 
-    def crash_and_end(self, *, timeout: float = 300) -> Reboot:
+    def crash_and_end(self, *, timeout: float = 900) -> Reboot:
         """Panics the kernel and lets the capture kernel's reboot (or halt) be the end; much faster than coming back.
 
         What was saved is read with read_offline."""
@@ -231,7 +231,7 @@ class Machine:
         self.console.wait_for_end()
         return Reboot(crashed=crashed, back_after=back_after, console=self.console.lines[crashed.number :])
 
-    def reboot(self, *, timeout: float = 300) -> None:
+    def reboot(self, *, timeout: float = 900) -> None:
         before = self.agent.boot
         self.agent.tell({"run": ["systemctl", "reboot"]})
         self.wait_until_up(timeout=timeout, other_than=before)
@@ -240,7 +240,7 @@ class Machine:
         """From now on the next reboot ends QEMU instead (see wait_for_exit)."""
         self.qmp.ask("set-action", {"reboot": "shutdown"})
 
-    def wait_for_exit(self, *, timeout: float = 300) -> None:
+    def wait_for_exit(self, *, timeout: float = 900) -> None:
         """Waits until QEMU has ended: the guest powered off, or rebooted where that stops it."""
         try:
             self._process.wait(timeout)
@@ -259,11 +259,11 @@ class Machine:
     # snapshots within one machine (all disks are qcow2; not with NVMe)
 
     def save(self, name: str) -> None:
-        self.qmp.monitor(f"savevm {name}", timeout=300)
+        self.qmp.monitor(f"savevm {name}", timeout=900)
 
     def load(self, name: str) -> None:
         """Goes back to save(name), in whatever state the machine is; the clock is set."""
-        self.qmp.monitor(f"loadvm {name}", timeout=300)
+        self.qmp.monitor(f"loadvm {name}", timeout=900)
         self.wait_until_up()
         self.set_clock()
 
