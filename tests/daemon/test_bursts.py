@@ -53,7 +53,7 @@ async def test_bursts_of_nobody_leave_it_armed_and_lean(tmp_path: Path, bus: Pri
         text = machine.conf.read_bytes()
         await _refused(nobody, 200)  # what the first calls of a kind bring in is no growth
         await _odd_signatures(nobody, 200)
-        await _odd_texts(machine)
+        await _odd_texts(machine, ODD_CONFIGURATIONS)
         lean = machine.resident_bytes()
 
         flooders = await asyncio.to_thread(
@@ -62,7 +62,7 @@ async def test_bursts_of_nobody_leave_it_armed_and_lean(tmp_path: Path, bus: Pri
         assert all(flooder.answers == 2001 for flooder in flooders)
         await _odd_signatures(nobody, 3000)
         await _refused(nobody, CALLS)
-        await _odd_texts(machine)
+        await _odd_texts(machine, ODD_CONFIGURATIONS[-2:])
 
         state = await machine.until_armed()
         assert state["Protected"] is True
@@ -92,10 +92,10 @@ async def _refused(client: Client, count: int) -> None:
         await asyncio.gather(*(one(number) for number in range(first, first + AT_ONCE)))
 
 
-async def _odd_texts(machine: Machine) -> None:
+async def _odd_texts(machine: Machine, texts: Sequence[bytes]) -> None:
     """Each is noticed and told, none of them changes what is armed."""
     good = machine.conf.read_bytes()
-    for odd in ODD_CONFIGURATIONS:
+    for odd in texts:
         machine.conf.write_bytes(odd)
         await machine.client.call(ROOT, MANAGER, "Refresh", "a{sv}", {})
         state = await machine.until(lambda now: now["State"] == "stale" and now["Activity"] == "idle")
@@ -117,7 +117,7 @@ async def test_validating_much_is_bounded(tmp_path: Path, bus: PrivateBus) -> No
         answers = await asyncio.gather(*asked, return_exceptions=True)
         refused = [answer.name for answer in answers if isinstance(answer, BusError)]
         # Fewer than four where a text has been read before the last of them has come.
-        assert set(refused) == {ErrorName.LIMITS_EXCEEDED}
+        assert set(refused) <= {ErrorName.LIMITS_EXCEEDED}
         assert len(refused) <= 4
         for ok, problems in (answer for answer in answers if isinstance(answer, tuple)):
             assert not ok
