@@ -37,11 +37,12 @@ def test_an_upgrade_keeps_it_armed_and_a_purge_keeps_the_dumps(machine: Machine,
     assert machine.sh(LOADED) == "0"
     left = machine.sh(
         "ls -d /var/lib/kdumpd /run/kdumpd /etc/kdump.conf /etc/kdumpd.toml /etc/kdump "
-        "/etc/systemd/system/*/kdump* /etc/systemd/system/dbus-org.kdumpd* 2>/dev/null || true"
+        "/etc/systemd/system/*/kdump.service /etc/systemd/system/*/kdumpd.service "
+        "/etc/systemd/system/dbus-org.kdumpd* 2>/dev/null || true"
     )
     assert left == ""
     assert machine.sh(f"cat {dump}") == "kept"
-    assert machine.sh("systemctl list-units --all --no-legend 'kdump*'") == ""
+    assert machine.sh("systemctl list-units --all --no-legend kdump.service kdumpd.service") == ""
 
 
 def test_enabled_without_a_reservation_it_says_so_and_nothing_fails_twice(

@@ -49,6 +49,7 @@ class Connection:
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
         self._serial = 0
+        self._outgoing = bytearray()
         self._pending: dict[int, asyncio.Future[Message]] = {}
         self._subscriptions: list[Subscription] = []
         self._owners: dict[str, str] = {}
@@ -101,6 +102,7 @@ class Connection:
             await asyncio.gather(self._reading, return_exceptions=True)
             self._reading = None
         if self._writer is not None:
+            self._flush()
             self._writer.close()
             with suppress(OSError):
                 await self._writer.wait_closed()
@@ -282,7 +284,15 @@ class Connection:
         octets = wire.encode(message)
         if len(octets) > LONGEST_SENT:
             raise BusError(ErrorName.LIMITS_EXCEEDED, "The answer is too long; ask for less.")
-        self._writer.write(octets)
+        if not self._outgoing:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._outgoing += octets
+
+    def _flush(self) -> None:
+        """All that was sent in one turn of the loop, as one write: asyncio sums what waits at each write."""
+        outgoing, self._outgoing = bytes(self._outgoing), bytearray()
+        if outgoing and self._writer is not None and not self._writer.is_closing():
+            self._writer.write(outgoing)
 
     async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
