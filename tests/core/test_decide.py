@@ -156,7 +156,7 @@ def every_state() -> Iterator[tuple[Resolution, Observed]]:
         )
 
 
-def test_comes_to_rest_from_every_state() -> None:
+def test_comes_to_rest_from_every_state_and_never_unloads_while_enabled() -> None:
     for resolution, seen in every_state():
         actions, end = run(resolution, seen)
         assert len(actions) <= 6, (seen, actions)
@@ -165,11 +165,6 @@ def test_comes_to_rest_from_every_state() -> None:
             assert end.matches(TODAY)
         if seen.enabled and seen.crash.loaded:
             assert end.crash.loaded, "a machine that was protected still is"
-
-
-def test_never_unloads_while_enabled() -> None:
-    for resolution, seen in every_state():
-        actions, _end = run(resolution, seen)
         assert not (seen.enabled and any(isinstance(action, Unload) for action in actions)), seen
 
 

@@ -15,7 +15,7 @@ from tests.service.private_bus import PrivateBus
 from tests.service.test_endurance import MIB, flood, odd_signatures
 from tests.simulate import Machine, simulated
 
-CALLS = 400
+CALLS = 200
 AT_ONCE = 20  # fewer than polkit's gate or the bus would refuse for their number alone
 
 Call = tuple[str, str, str, tuple[Value, ...]]
