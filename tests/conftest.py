@@ -4,5 +4,8 @@ from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("kdumpd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Where a law needs more examples than these, its test says so.
+settings.register_profile(
+    "kdumpd", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("kdumpd")
