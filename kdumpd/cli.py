@@ -9,9 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-OPERATIONAL = 0
 FAILED = 1
-NOT_OPERATIONAL = 3
 
 VERBS = "start|stop|status|restart|reload|rebuild|showmem|plan|why|check|config|dumps"
 DEFAULT_CONFIG = "/etc/kdump.conf"
