@@ -3,6 +3,7 @@
 # make check   the same without the machines, in under two minutes
 # make lint    the linters alone
 # make vm      the machines alone
+# make directives  docs/DIRECTIVES.md, with what the last runs found
 # make deb     build/kdumpd_VERSION_all.deb
 # make install DESTDIR= PREFIX=/usr
 #
@@ -17,6 +18,8 @@ DEB := build/kdumpd_$(VERSION)_all.deb
 PYTEST = .venv/bin/python -m pytest
 # Many of these tests wait for a shell or a bus more than they compute: more of them at once than there are cores.
 SIDE_BY_SIDE = -n 4 --dist worksteal
+# A capture kernel has one processor, and a test waits for it: two machines at once keep two cores busy.
+TWO_MACHINES = -n 2 --dist worksteal
 
 PREFIX ?= /usr
 DESTDIR ?=
@@ -29,7 +32,7 @@ DATADIR = $(PREFIX)/share
 
 PAGES := $(patsubst docs/%.md,build/man/%,$(wildcard docs/*.[1-9].md))
 
-.PHONY: demo test check lint vm deb man install venv clean
+.PHONY: demo test check lint vm directives deb man install venv clean
 
 demo:
 	@.ci/prepare check deb vm
@@ -40,7 +43,7 @@ test:
 	@.ci/prepare check deb vm
 	@$(MAKE) --no-print-directory $(DEB)
 	@$(PYTEST) $(SIDE_BY_SIDE) -m "not vm" tests
-	@KDUMPD_DEB=$(DEB) $(PYTEST) -v -m vm tests
+	@KDUMPD_DEB=$(DEB) $(PYTEST) -v $(TWO_MACHINES) -m vm tests
 
 check:
 	@.ci/prepare check deb
@@ -53,7 +56,11 @@ lint:
 vm:
 	@.ci/prepare check deb vm
 	@$(MAKE) --no-print-directory $(DEB)
-	@KDUMPD_DEB=$(DEB) $(PYTEST) -v -m vm tests
+	@KDUMPD_DEB=$(DEB) $(PYTEST) -v $(TWO_MACHINES) -m vm tests
+
+directives:
+	@.ci/prepare check
+	@.venv/bin/python -m tests.directives
 
 deb:
 	@.ci/prepare deb
@@ -64,10 +71,10 @@ venv:
 	@.ci/prepare check
 
 # Built in a copy, so that the working tree stays as it is. Directories count too: a removed file is a change.
-$(DEB): $(shell find kdumpd dbus units docs debian -name __pycache__ -prune -o -print) Makefile pyproject.toml LICENSE
+$(DEB): $(shell find kdumpd dbus dracut units docs debian -name __pycache__ -prune -o -print) Makefile pyproject.toml LICENSE
 	@echo "==> building $@" >&2
 	@rm -rf build/deb && mkdir -p build/deb/kdumpd-$(VERSION)
-	@tar --exclude=__pycache__ -c kdumpd dbus units docs debian Makefile pyproject.toml LICENSE README.md CHANGELOG.md \
+	@tar --exclude=__pycache__ -c kdumpd dbus dracut units docs debian Makefile pyproject.toml LICENSE README.md CHANGELOG.md \
 	  | tar -x -C build/deb/kdumpd-$(VERSION)
 	@cd build/deb/kdumpd-$(VERSION) && env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL dpkg-buildpackage -us -uc -b \
 	  >../build.log 2>&1 || { tail -n 40 ../build.log >&2; echo "make deb: the whole of it is in build/deb/build.log" >&2; exit 1; }
@@ -104,6 +111,8 @@ install: man
 	printf '%s\n' "$$DAEMON" >"$(DESTDIR)$(BINDIR)/kdumpd"
 	printf '%s\n' "$$CTL" >"$(DESTDIR)$(BINDIR)/kdumpctl"
 	chmod 755 "$(DESTDIR)$(BINDIR)/kdumpd" "$(DESTDIR)$(BINDIR)/kdumpctl"
+	install -d "$(DESTDIR)$(PREFIX)/lib/dracut/modules.d/98kdumpd"
+	install -pm 755 dracut/98kdumpd/*.sh "$(DESTDIR)$(PREFIX)/lib/dracut/modules.d/98kdumpd/"
 	install -Dpm 755 units/kdump-stopped "$(DESTDIR)$(LIBEXECDIR)/kdump-stopped"
 	$(call put,units/*.service,$(UNITDIR))
 	install -Dpm 644 units/kdumpd.tmpfiles "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/kdumpd.conf"

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 FAILED = 1
 
-VERBS = "start|stop|status|restart|reload|rebuild|showmem|plan|why|check|config|dumps"
+VERBS = "start|stop|status|restart|reload|rebuild|propagate|showmem|plan|why|check|config|dumps|test-target"
 DEFAULT_CONFIG = "/etc/kdump.conf"
 
 
@@ -38,6 +38,10 @@ def parser() -> argparse.ArgumentParser:
     verbs.add_parser("restart", help="as start, and load again what is loaded; never unloads")
     verbs.add_parser("reload", help="load again, as after a change of memory")
     verbs.add_parser("rebuild", help="build the image anew and load it")
+    propagate = verbs.add_parser(
+        "propagate", help="make a key where there is none, and give it to the ssh target"
+    )
+    propagate.add_argument("--file", default=DEFAULT_CONFIG, metavar="FILE", help="another kdump.conf")
     verbs.add_parser("showmem", help="say how much memory is reserved for the crash kernel")
 
     for name, does in (
@@ -70,9 +74,17 @@ def parser() -> argparse.ArgumentParser:
     text.add_argument("new", nargs="?", default="", metavar="FILE")
 
     dumps = verbs.add_parser("dumps", help="list the dumps that were found, or show one")
-    dumps.add_argument("action", nargs="?", choices=("list", "show"), default="list")
+    dumps.add_argument("action", nargs="?", choices=("list", "show", "recover"), default="list")
     dumps.add_argument("path", nargs="?", default="", help="the directory of the dump, or the end of it")
+    dumps.add_argument(
+        "core", nargs="?", default="", help="recover: the vmcore to make of a flattened stream"
+    )
     dumps.add_argument("--json", action="store_true")
+
+    test = verbs.add_parser(
+        "test-target", help="write a small file to the target as after a crash, and remove it"
+    )
+    test.add_argument("--json", action="store_true", help="the outcome as JSON")
     return top
 
 
@@ -119,6 +131,17 @@ def _verb(asked: argparse.Namespace) -> int:
 
             outcome = cli_files.check_file(asked.file, as_json=asked.json)
             return _tell(outcome.status, outcome.output)
+        case "dumps" if asked.action == "recover":
+            from kdumpd import cli_recover
+
+            if not asked.path or not asked.core:
+                print("kdump: dumps recover wants the stream and the vmcore to make of it", file=sys.stderr)
+                return FAILED
+            return cli_recover.run(asked.path, asked.core)
+        case "propagate":
+            from kdumpd import cli_propagate
+
+            return cli_propagate.run(asked.file)
         case "config" if getattr(asked, "file", ""):
             return _config_of_file(asked)
         case "config":

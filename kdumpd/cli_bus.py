@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from kdumpd.core.problems import Trouble
 from kdumpd.service.bus import BusError, Client, Connection, ErrorName, Value
-from kdumpd.service.permissions import BUS_NAME, DUMP, JOB, MANAGER, ROOT
+from kdumpd.service.permissions import BUS_NAME, CONFIG, DUMP, JOB, MANAGER, ROOT
 
 OPERATIONAL = 0
 FAILED = 1
@@ -32,6 +32,7 @@ def run(asked: argparse.Namespace) -> int:
         "rebuild": _rebuild,
         "showmem": _showmem,
         "dumps": _dumps,
+        "test-target": _test_target,
     }
     if asked.verb == "status":
         return asyncio.run(_status(asked))
@@ -129,6 +130,8 @@ async def _status(asked: argparse.Namespace) -> int:
         print(text_of(state["StateMessage"]))
         if state["Activity"] != "idle":
             print(f"kdumpd is {text_of(state['Activity'])}")
+        if state.get("TargetTestResult"):
+            print(_tested(state))
     return OPERATIONAL if is_operational else NOT_OPERATIONAL
 
 
@@ -174,11 +177,12 @@ async def _restart(client: Client, asked: argparse.Namespace) -> int:
     begun = await _enabled(client, wish=True)
     if begun["Result"] != "done":
         return _outcome("Starting kdump", begun)
-    return await _reload(client, asked)
+    return await _reload(client, asked, is_restart=True)
 
 
-async def _reload(client: Client, _asked: argparse.Namespace) -> int:
-    (path,) = await client.call(ROOT, MANAGER, "Reload", "a{sv}", {})
+async def _reload(client: Client, _asked: argparse.Namespace, *, is_restart: bool = False) -> int:
+    options: Mapping[str, Value] = {"restart": True} if is_restart else {}
+    (path,) = await client.call(ROOT, MANAGER, "Reload", "a{sv}", options)
     return _outcome("Starting kdump", await finished(client, text_of(path)))
 
 
@@ -220,6 +224,33 @@ async def _dumps(client: Client, asked: argparse.Namespace) -> int:
             size = _shown("Size", dump["Size"])
             print(f"{text_of(dump['Path'])}  {size}  {text_of(dump['Reason'])}{complete}")
     return OPERATIONAL
+
+
+async def _test_target(client: Client, asked: argparse.Namespace) -> int:
+    (path,) = await client.call(ROOT, CONFIG, "TestTarget", "a{sv}a{sv}", {}, {})
+    job = await finished(client, text_of(path))
+    told = await client.get_all(ROOT, MANAGER)
+    if asked.json:
+        names = (
+            "TargetTestTime",
+            "TargetTestResult",
+            "TargetTestMessage",
+            "TargetFreeBytes",
+            "DumpForecastBytes",
+        )
+        print(json.dumps({name: told[name] for name in names}, indent=2, sort_keys=True))
+    elif job["Result"] == "done":
+        print(_tested(told))
+    else:
+        complain(text_of(job["ErrorMessage"]))
+    return OPERATIONAL if job["Result"] == "done" else FAILED
+
+
+def _tested(state: Mapping[str, Value]) -> str:
+    when = _shown("Time", state["TargetTestTime"])
+    return (
+        f"target test {text_of(state['TargetTestResult'])} on {when}: {text_of(state['TargetTestMessage'])}"
+    )
 
 
 def _outcome(what: str, job: Mapping[str, Value]) -> int:

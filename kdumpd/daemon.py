@@ -21,6 +21,8 @@ from kdumpd.host.dumps import Dumps
 from kdumpd.host.image import Store
 from kdumpd.host.kexec import Kexec
 from kdumpd.host.real import RealFiles, RealPrograms
+from kdumpd.host.recover import Recovery
+from kdumpd.host.target_test import TargetTests
 from kdumpd.host.watch import Watch
 from kdumpd.reading import KDUMP_CONF, tuning_of
 from kdumpd.service import logs
@@ -33,7 +35,9 @@ from kdumpd.service.jobs import Jobs, RealClock
 from kdumpd.service.machinery import Machinery
 from kdumpd.service.permissions import BUS_NAME, ROOT
 from kdumpd.service.polkit import Polkit
+from kdumpd.service.proving import Proving
 from kdumpd.service.reconciler import Reconciler
+from kdumpd.service.recovering import Recovering
 from kdumpd.service.watcher import Watcher
 from kdumpd.service.wishes import Wishes
 
@@ -60,11 +64,21 @@ async def serve(asked: argparse.Namespace) -> None:
     finds = Finds(
         dumps=Dumps(files, programs), files=files, memory=f"{store.folder}/dumps-seen.json", clock=clock
     )
+    proving = Proving(
+        tests=TargetTests(files, programs),
+        jobs=jobs,
+        clock=clock,
+        saved=lambda: [dump.size_bytes for dump in finds.known if dump.is_complete],
+    )
+
+    recovering = Recovering(Recovery(files, programs), on_recovered=finds.poke)
 
     def tell(status: Status, sight: Sight) -> None:
         systemd.notify(f"STATUS={printable(status.message)}")
         desk.status_changed()
         finds.follow(sight)
+        recovering.follow(sight)
+        proving.follow(status, sight)
         watcher.follow(sight)
 
     reconciler = Reconciler(hands=hands, jobs=jobs, clock=clock, on_status=tell)
@@ -85,7 +99,9 @@ async def serve(asked: argparse.Namespace) -> None:
             editing=editing,
             permissions=gate,
             finds=finds,
+            proving=proving,
         )
+        proving.on_change = desk.status_changed
         finds.on_change = lambda new: desk.dumps_changed(new=new)
         await hands.sweep()
         tasks.create_task(reconciler.run(), name="reconciler")
@@ -94,6 +110,8 @@ async def serve(asked: argparse.Namespace) -> None:
         await connection.own(BUS_NAME)
         systemd.notify("READY=1")
         tasks.create_task(finds.run(lambda: reconciler.sight), name="dumps")
+        tasks.create_task(recovering.run(), name="recovery")
+        tasks.create_task(proving.run(lambda: reconciler.sight), name="target test")
         tasks.create_task(_stay_alive(), name="watchdog")
         gc.collect()
         gc.freeze()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kdumpd.core import config, document, sysconfig, tuning
 from kdumpd.core.config import Config
@@ -15,7 +15,7 @@ from kdumpd.core.problems import Problem, errors
 from kdumpd.core.resolve import resolve, wants
 from kdumpd.core.sysconfig import Sysconfig
 from kdumpd.core.tuning import Tuning
-from kdumpd.host import observe
+from kdumpd.host import network, observe, ssh
 from kdumpd.host.doors import Files, Programs
 
 KDUMP_CONF = "/etc/kdump.conf"
@@ -73,6 +73,8 @@ async def read(files: Files, programs: Programs) -> Reading:
             texts.config.config, texts.sysconfig, texts.tuning, machine, files, programs
         )
         watched |= {*wanted.files, *wanted.directories, f"{wanted.modules_directory}/modules.dep"}
+        if wanted.hosts:
+            watched.update(network.WATCHED)
         if found.plan is not None:
             items = (*found.plan.base.items, *found.plan.overlay.items)
             watched |= {item.source for item in items if isinstance(item, FromHost)}
@@ -106,6 +108,11 @@ async def _resolved(
     programs: Programs,
 ) -> tuple[Resolution, Wants]:
     first = wants(of_config, of_sysconfig, of_tuning, machine)
+    if first.ssh is not None:
+        machine = replace(machine, ssh=await ssh.look(files, programs, first.ssh))
+        first = wants(of_config, of_sysconfig, of_tuning, machine)
+    if first.hosts:
+        machine = replace(machine, network=await network.look(files, programs, first.hosts))
     modules = await asyncio.to_thread(observe.kernel_modules, files, first.modules_directory)
     wanted = wants(of_config, of_sysconfig, of_tuning, machine, modules)
     inventory = await observe.inventory(files, programs, wanted)

@@ -32,7 +32,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tree that `make install` writes, from a copy, so that no build directory of ours is shared."""
     place = tmp_path_factory.mktemp("install")
     source, root = place / "source", place / "root"
-    for name in ("kdumpd", "dbus", "units", "docs"):
+    for name in ("kdumpd", "dbus", "dracut", "units", "docs"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "Makefile", source)
     subprocess.run(

@@ -12,10 +12,12 @@ if TYPE_CHECKING:
 PROGRAMS = (
     "cat",
     "date",
+    "dd",
     "dmesg",
     "head",
     "insmod",
     "mkdir",
+    "mkfifo",
     "mount",
     "mv",
     "rm",

@@ -62,14 +62,21 @@ collect() {
     look_at_free_space "$dump_directory"
     measure "$vmcore"
     vmcore_bytes=$bytes
-    if [ -s "$run/ended" ]; then
-        read -r ended <"$run/ended"
-        fail "the core collector was ended: $ended"
+    if was_ended; then
+        return 1
     elif [ "$collector_status" -ne 0 ]; then
         fail "the core collector ended with $collector_status; $free_mib MiB are free on the target"
     elif [ "$vmcore_bytes" -eq 0 ]; then
         fail "the core collector said it was done but wrote nothing"
     fi
+}
+
+# Whether the watcher ended the core collector; what has failed then is said.
+was_ended() {
+    [ -s "$run/ended" ] || return 1
+    read -r ended <"$run/ended"
+    fail "the core collector was ended: $ended"
+    return 0
 }
 
 # run_collector PROGRAM OPTION...: sets `status`.
@@ -106,44 +113,61 @@ measure() {
 watch_collector() {
     napping=
     trap '[ -z "$napping" ] || kill "$napping" 2>/dev/null; exit 0' TERM
+    begin_watch
+    while nap "$plan_watch_seconds"; do
+        measure "$2"
+        look_at_work "$1"
+        watch_once "$work" || continue
+        end_program "$1"
+        return
+    done
+}
+
+begin_watch() {
     look_at_clock
     began=$now
     moved_at=$now
     told_at=$now
+    bytes=0
     progress=
-    while nap "$plan_watch_seconds"; do
-        look_at_clock
-        look_at_memory
-        printf '%s\n' "$memory_least" >"$run/memory"
-        measure "$2"
-        look_at_work "$1"
-        if [ "$progress" != "$bytes $work" ]; then
-            progress="$bytes $work"
-            moved_at=$now
-        fi
-        if [ $((now - told_at)) -ge 1000 ]; then
-            told_at=$now
-            say "$((bytes / 1048576)) MiB written, $memory_least KiB of memory were left at the least"
-        fi
-        if [ "$plan_stall_seconds" -gt 0 ] && [ $((now - moved_at)) -ge $((plan_stall_seconds * 100)) ]; then
-            printf '%s\n' "no progress for $plan_stall_seconds s" >"$run/ended"
-            end_program "$1"
-            return
-        fi
-        if [ "$plan_collector_timeout" -gt 0 ] && [ $((now - began)) -ge $((plan_collector_timeout * 100)) ]; then
-            printf '%s\n' "not done after $plan_collector_timeout s" >"$run/ended"
-            end_program "$1"
-            return
-        fi
-    done
 }
 
-# Sets `work` to a text that changes while a process reads, writes or computes.
+# watch_once WORK: one look, with `bytes` written so far. Succeeds when it is over, with the reason in a file.
+watch_once() {
+    look_at_clock
+    look_at_memory
+    printf '%s\n' "$memory_least" >"$run/memory"
+    if [ "$progress" != "$bytes $1" ]; then
+        progress="$bytes $1"
+        moved_at=$now
+    fi
+    if [ $((now - told_at)) -ge 1000 ]; then
+        told_at=$now
+        say "$((bytes / 1048576)) MiB written, $memory_least KiB of memory were left at the least"
+    fi
+    if [ "$plan_stall_seconds" -gt 0 ] && [ $((now - moved_at)) -ge $((plan_stall_seconds * 100)) ]; then
+        printf '%s\n' "no progress for $plan_stall_seconds s" >"$run/ended"
+    elif [ "$plan_collector_timeout" -gt 0 ] && [ $((now - began)) -ge $((plan_collector_timeout * 100)) ]; then
+        printf '%s\n' "not done after $plan_collector_timeout s" >"$run/ended"
+    else
+        return 1
+    fi
+}
+
+# Sets `work` to a text that changes while a process reads, writes or computes, and `written` to the bytes that it
+# wrote, empty where nobody counts them.
 look_at_work() {
     work=
+    written=
     if [ -r "$root/proc/$1/io" ]; then
         while read -r name count; do
-            case $name in rchar: | wchar:) work="$work $count" ;; esac
+            case $name in
+            rchar:) work="$work $count" ;;
+            wchar:)
+                work="$work $count"
+                written=$count
+                ;;
+            esac
         done <"$root/proc/$1/io"
     fi
     if [ -r "$root/proc/$1/stat" ]; then

@@ -29,14 +29,26 @@ insert_modules() {
     set -f
     while [ $# -ge 2 ]; do
         # shellcheck disable=SC2086
-        if ! insmod "$root$1" $2; then
-            say "insmod $1 $2 failed"
+        if ! insert_module "$1" $2; then
+            say "$1 $2 could not be loaded"
             modules_missing="$modules_missing ${1##*/}"
             printf '%s\n' "${modules_missing# }" >"$run/modules-missing"
         fi
         shift 2
     done
     set +f
+}
+
+# insert_module FILE|NAME OPTION...: by name where dracut made the image, with the kmod that it brought along.
+insert_module() {
+    case $1 in
+    /*)
+        module=$root$1
+        shift
+        insmod "$module" "$@"
+        ;;
+    *) "$root/sbin/modprobe" "$@" ;;
+    esac
 }
 
 # The layers above the disks; harmless to repeat, so each look at the devices may repeat it.

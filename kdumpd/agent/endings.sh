@@ -1,15 +1,21 @@
 # shellcheck shell=sh
 # Hooks, and how it ends: every path through the agent comes to `finish`.
 
-# run_hooks PROGRAM...: in order; the first that fails ends it, with its status.
+# run_hooks PROGRAM...: in order; the first that fails ends it, with its status. One that hangs has failed.
 run_hooks() {
     for hook in "$@"; do
         [ -n "$hook" ] || continue
         say "running $hook${hook_argument:+ $hook_argument}"
-        "$root$hook" ${hook_argument:+"$hook_argument"} </dev/null
+        look_at_clock
+        hook_began=$now
+        hook_late=
+        bounded "$plan_hook_timeout" "$root$hook" ${hook_argument:+"$hook_argument"} </dev/null
         hook_status=$?
         if [ "$hook_status" -ne 0 ]; then
-            say "$hook ended with $hook_status"
+            look_at_clock
+            [ "$plan_hook_timeout" -eq 0 ] || [ $((now - hook_began)) -lt $((plan_hook_timeout * 100)) ] ||
+                hook_late=", being ended after $plan_hook_timeout s"
+            say "$hook ended with $hook_status$hook_late"
             return "$hook_status"
         fi
     done
@@ -26,7 +32,7 @@ run_all_hooks() {
 run_pre_hooks() {
     hook_argument=
     { eval "run_hooks $plan_pre_d" && run_hooks "$plan_kdump_pre"; } ||
-        fail "$hook ended with $hook_status, so there is no dump"
+        fail "$hook ended with $hook_status$hook_late, so there is no dump"
 }
 
 # run_post_hooks STATUS: each is told how the dump went.

@@ -93,6 +93,8 @@ save_own_log() {
 
 # A disk that died under the collector must not keep the machine from what comes after.
 write_dump_record() {
+    # A target that is no file system has it already, or has no place for it.
+    [ -n "$dump_directory" ] || return 0
     bounded 240 write_whole_record || { say "the record of this dump is not whole"; return 1; }
 }
 
@@ -104,6 +106,7 @@ write_whole_record() {
     fi
     save_own_log
     bounded 60 sync "$dump_directory"
+    deliver summary.json kexec-dmesg.log
 }
 
 # Should this kernel die while it saves (of memory, of the power), this is what it leaves.
@@ -112,7 +115,8 @@ write_first_record() {
     reason_before=$reason
     failing_step=collect
     reason="the capture kernel ended while it was saving"
-    bounded 120 write_summary "$dump_directory/summary.json" || say "summary.json could not be written"
+    { bounded 120 write_summary "$dump_directory/summary.json" && deliver summary.json; } ||
+        say "summary.json could not be written"
     failing_step=$failing_step_before
     reason=$reason_before
 }
@@ -120,21 +124,22 @@ write_first_record() {
 # A failed capture is not silent: beside what there is of the dump, else on the root file system, else in pstore,
 # which the next kernel shows as a file.
 write_failure_record() {
+    if [ -n "$outgoing" ] && [ "$dump_directory" = "$outgoing" ]; then
+        write_dump_record && return
+    fi
+    if [ -n "$raw_node" ] && [ -z "$fallback" ] && write_raw_record 0; then
+        say "the failure is recorded on $raw_node"
+        return 0
+    fi
     if [ -n "$mounted" ]; then
         if [ -n "$dump_directory" ] || make_dump_directory "$mounted$plan_target_directory"; then
             write_dump_record && return
         fi
         leave_target
     fi
-    if [ -n "$plan_root_device" ] && find_root_device "$((plan_disk_timeout < 10 ? plan_disk_timeout : 10))" &&
-        mount_rw "$plan_root_fstype" "$plan_root_mount_options" rootfs; then
-        failures=$mounted$plan_root_directory/var/lib/kdumpd/failures
-        if bounded 60 mkdir -p "$failures" &&
-            bounded 120 write_summary "$failures/$(date +%Y-%m-%d-%H:%M:%S).json"; then
-            bounded 60 sync "$failures"
-            say "the failure is recorded on the root file system"
-            return 0
-        fi
+    if record_on_rootfs failures; then
+        say "the failure is recorded on the root file system"
+        return 0
     fi
     if [ -e "$root/dev/pmsg0" ] && write_summary "$run/record.json" &&
         cat "$run/record.json" >"$root/dev/pmsg0"; then
@@ -143,6 +148,28 @@ write_failure_record() {
     fi
     say "the failure could not be recorded anywhere"
     return 1
+}
+
+# A dump that this machine does not keep is told of on its root file system: after the reboot nobody has to ask a
+# server, which may be far or dead.
+write_remote_record() {
+    case $plan_target_kind in nfs | ssh | virtiofs) ;; *) return 0 ;; esac
+    leave_target
+    if record_on_rootfs remote; then
+        say "the dump is recorded on the root file system"
+    else
+        say "the dump could not be recorded on the root file system: nobody there will know of it"
+    fi
+}
+
+# record_on_rootfs FOLDER: the summary, below /var/lib/kdumpd.
+record_on_rootfs() {
+    [ -n "$plan_root_device" ] && find_root_device "$((plan_disk_timeout < 10 ? plan_disk_timeout : 10))" &&
+        mount_rw "$plan_root_fstype" "$plan_root_mount_options" rootfs || return
+    records=$mounted$plan_root_directory/var/lib/kdumpd/$1
+    bounded 60 mkdir -p "$records" &&
+        bounded 120 write_summary "$records/$(date +%Y-%m-%d-%H:%M:%S).json" || return
+    bounded 60 sync "$records"
 }
 
 find_root_device() {

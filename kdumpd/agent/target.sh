@@ -21,6 +21,24 @@ fail() {
     return 1
 }
 
+# Sets `refusal` to the reason in the first line that mount or mkdir said, which is in $run/refusal.
+look_at_refusal() {
+    refusal=
+    read -r refusal <"$run/refusal"
+    case $refusal in
+    *"failed: "*) refusal=${refusal##*"failed: "} ;;
+    *) refusal=${refusal##*": "} ;;
+    esac
+    refusal=${refusal:-no reason given}
+}
+
+# Sets `node`.
+await_target_device() {
+    begin_step device "waiting for $plan_target_device for $plan_disk_timeout s at most"
+    wait_for_device "$plan_target_device" "$plan_disk_timeout" ||
+        fail "$plan_target_device did not come in $plan_disk_timeout s${modules_missing:+; not loaded:$modules_missing}"
+}
+
 # mount_rw FSTYPE OPTIONS DIRECTORY: mounts `node`; sets `mounted`.
 mount_rw() {
     mkdir -p "$run/$3"
@@ -41,25 +59,41 @@ look_at_free_space() {
 
 # make_dump_directory BELOW: sets `dump_directory` to a new directory named after this moment.
 make_dump_directory() {
-    bounded 60 mkdir -p "$1" || fail "$1 could not be made" || return
+    if ! bounded 60 mkdir -p "$1" 2>"$run/refusal"; then
+        look_at_refusal
+        explain_refusal
+        fail "$1 could not be made: $refusal"
+        return
+    fi
     moment=$(date +%Y-%m-%d-%H:%M:%S)
-    dump_directory=$1/$plan_directory_prefix-$moment
+    dump_directory=${1%/}/$plan_directory_prefix-$moment
     # A clock that stands still must not let a second dump overwrite the first.
     attempt=1
-    until bounded 60 mkdir "$dump_directory"; do
+    until bounded 60 mkdir "$dump_directory" 2>"$run/refusal"; do
         attempt=$((attempt + 1))
         # Ended from outside: this file system does not answer any more.
         [ "$status" -lt 124 ] || attempt=100
         if [ "$attempt" -gt 99 ]; then
             dump_directory=
-            fail "no new directory could be made in $1"
+            look_at_refusal
+            explain_refusal
+            fail "no new directory could be made in $1: $refusal"
             return
         fi
-        dump_directory=$1/$plan_directory_prefix-$moment.$attempt
+        dump_directory=${1%/}/$plan_directory_prefix-$moment.$attempt
     done
     # Inside the file system, not where this kernel has it mounted.
     dump_path=${dump_directory#"$mounted"}
     say "saving to $dump_path on $node"
+}
+
+# root writes everywhere but where a server takes it for nobody.
+explain_refusal() {
+    case $plan_target_kind:$refusal in
+    nfs:"Permission denied" | nfs:"Operation not permitted")
+        refusal="$refusal (the export has root_squash, or its directory is closed to this machine)"
+        ;;
+    esac
 }
 
 # A collector that fills the disk must leave room for the record that says so.

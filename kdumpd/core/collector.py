@@ -106,6 +106,11 @@ def fitted(argv: tuple[str, ...], target: Target | None) -> Collector:
             )
 
 
+def for_file(argv: tuple[str, ...]) -> tuple[str, ...]:
+    """The command that writes a file where `argv` may be fitted to a stream: for dump_to_rootfs."""
+    return _flattened(argv, wanted=False)[0] if is_makedumpfile(argv) else argv
+
+
 def options(argv: Sequence[str]) -> Iterator[Option | str]:
     """The options of a makedumpfile command as getopt_long takes them apart; what is no option comes as it is."""
     at = 1

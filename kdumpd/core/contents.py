@@ -63,8 +63,8 @@ class Contents:
         for item in items:
             self.items.setdefault(item.path, item)
 
-    def add(self, path: str, *, said_by: Problem) -> None:
-        """The host's file `path` at the same place, with all it needs to run.
+    def add(self, path: str, *, said_by: Problem, is_private: bool = False) -> None:
+        """The host's file `path` at the same place, with all it needs to run; `is_private`: for root's eyes alone.
 
         A missing file becomes the Problem `said_by`; what else is wrong, one of its own with the line and key of
         `said_by`. The file itself takes the place of what is beneath, such as an applet; what it needs does not.
@@ -74,7 +74,7 @@ class Contents:
             self.problems[said_by.code, path] = said_by
             return
         for needed in self._closed(facts, said_by):
-            self._place(needed, is_asked_for=needed is facts)
+            self._place(needed, is_asked_for=needed is facts, is_private=is_private and needed is facts)
 
     def _closed(self, facts: FileFacts, said_by: Problem) -> Iterator[FileFacts]:
         ahead, seen = [facts], {facts.path}
@@ -108,14 +108,14 @@ class Contents:
             code=code, message=message, file=said_by.file, line=said_by.line, key=said_by.key
         )
 
-    def _place(self, facts: FileFacts, *, is_asked_for: bool) -> None:
+    def _place(self, facts: FileFacts, *, is_asked_for: bool, is_private: bool) -> None:
         path, real = merged(facts.path), merged(facts.real or facts.path)
         if path in self.beneath and not is_asked_for:
             return
         if real != path:
             self.items.setdefault(path, Link(path=path, target=real))
         if real not in self.beneath or is_asked_for:
-            mode = 0o755 if facts.is_executable else 0o644
+            mode = 0o600 if is_private else 0o755 if facts.is_executable else 0o644
             copied = FromHost(path=real, source=facts.real or facts.path, digest=facts.digest, mode=mode)
             self.items.setdefault(real, copied)
         if ".so" in path and not is_default_library_folder(path):

@@ -35,6 +35,7 @@ class Observed:
     images: frozenset[str] = frozenset()
     faults: Faults = NO_FAULTS
     anew: Anew | None = None
+    keeps_image: bool = False  # force_no_rebuild: an image that exists for this kernel is not built again
 
     @property
     def wants_armed(self) -> bool:
@@ -119,6 +120,8 @@ class Unload:
     why: str
 
 
+KEPT = "force_no_rebuild keeps the image that there is"
+
 Rest = Nothing | Wait | Blocked
 Step = BuildBase | BuildImage | Load | Restore | Unload
 Action = Rest | Step
@@ -190,7 +193,7 @@ def after(anew: Anew | None, step: Step) -> Anew | None:
             return Anew.IMAGE
         case BuildImage(), Anew.IMAGE:
             return Anew.LOAD
-        case (Load(), Anew.LOAD) | (Unload(), _):
+        case (Load() | Restore(), Anew.LOAD) | (Unload(), _):
             return None
         case _:
             return anew
@@ -256,9 +259,16 @@ def decide(resolution: Resolution, observed: Observed) -> Action:
     plan = resolution.plan
     if plan is not None and observed.matches(plan) and observed.anew is None:
         return Nothing(why="armed with what the configuration says now")
+    if plan is not None and observed.anew is None and _is_kept(plan, observed, observed.armed):
+        return Nothing(why=KEPT)
     in_the_way = obstacles(observed.crash, plan)
     if in_the_way:
         return Blocked(problems=in_the_way, why=in_the_way[0].message)
+    if plan is not None and observed.last_good is not None and _is_kept(plan, observed, observed.last_good):
+        keep = Restore(last_good=observed.last_good, why=KEPT)
+        # An image that cannot be loaded protects nobody: then there is one to be built after all.
+        if _fault_in_force(keep, observed) is None:
+            return keep
 
     wanted = _towards(plan, observed) if plan is not None else None
     if not observed.crash.loaded and not (
@@ -271,6 +281,21 @@ def decide(resolution: Resolution, observed: Observed) -> Action:
         faults = errors(resolution.problems) or resolution.problems
         return Blocked(problems=faults, why=str(faults[0]) if faults else "there is no plan")
     return _now_or_later(wanted, observed)
+
+
+def _is_kept(plan: Plan, observed: Observed, image: Armed | None) -> bool:
+    """Whether force_no_rebuild keeps `image` in the place of one that `plan` would have to build.
+
+    Asked to build, we build; and what is in the store needs no building.
+    """
+    return (
+        observed.keeps_image
+        and observed.anew in {None, Anew.LOAD}
+        and plan.image_fingerprint not in observed.images
+        and image is not None
+        and image.kernel_release == plan.base.kernel_release
+        and (image is not observed.armed or (observed.crash.loaded and not observed.intent_left))
+    )
 
 
 def _disarm(observed: Observed) -> Action:

@@ -12,6 +12,8 @@ from kdumpd.core.summary import CaptureResult, Summary
 
 CORES = ("vmcore", "vmcore.flat")  # whole ones; the first that is there counts
 INCOMPLETE = ("vmcore-incomplete", "vmcore.flat-incomplete", "vmcore-incomplete.flat")
+FAILURES = "/var/lib/kdumpd/failures"
+"""Records of captures that failed, as the agent writes them on the root file system."""
 ON_ROOTFS = "rootfs_directory"
 """What a plan's target says where failure_action dump_to_rootfs may save: a directory of the root file system."""
 REASON_CHARACTERS = 200
@@ -157,6 +159,31 @@ def failure_of(*, name: str, path: str, modified_us: int, summary: Summary) -> D
         reason=_line(summary.reason or summary.panic),
         is_test=summary.test_id != "",
     )
+
+
+def remote_of(*, name: str, modified_us: int, summary: Summary, mounts: tuple[Mount, ...]) -> Dump:
+    """A dump that a server or the hypervisor keeps, of which the agent left a record here.
+
+    Where it lies is said by its path on this machine if that is mounted now, and else as mount and ssh spell it.
+    """
+    return Dump(
+        id=summary.directory.rstrip("/").rpartition("/")[2] or f"remote-{name.removesuffix('.json')}",
+        path=_remote_path(summary, mounts),
+        time_us=summary.crashed_us or modified_us,
+        size_bytes=summary.vmcore_bytes,
+        is_complete=summary.result is CaptureResult.SAVED,
+        kernel_release=summary.kernel_release,
+        reason=_line(summary.panic or summary.reason),
+        is_test=summary.test_id != "",
+    )
+
+
+def _remote_path(summary: Summary, mounts: tuple[Mount, ...]) -> str:
+    for mount in reversed(mounts):
+        if mount.source == summary.target and mount.root == "/":
+            return f"{mount.target.rstrip('/')}{summary.directory}"
+    target = _line(summary.target)
+    return f"{target.rstrip('/')}{summary.directory}" if ":/" in target else f"{target}:{summary.directory}"
 
 
 def panic_line(kernel_log: str) -> str:

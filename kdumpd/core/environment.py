@@ -15,21 +15,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from kdumpd.core.problems import Problem, Trouble
+from kdumpd.core.targets import TargetKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX = "plan_"
-
-
-class TargetKind(StrEnum):
-    """What the agent saves to. The agent refuses by name those that it does not know."""
-
-    FILESYSTEM = "filesystem"
-    RAW = "raw"
-    NFS = "nfs"
-    SSH = "ssh"
-    VIRTIOFS = "virtiofs"
 
 
 class AfterFailure(StrEnum):
@@ -59,6 +50,15 @@ class Module:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MountTry:
+    """One way to mount an export: `address:/export`, the options of mount, and what people call it."""
+
+    source: str
+    options: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CaptureEnvironment:
     """The agent's whole knowledge. Paths are those inside the image; times are seconds.
 
@@ -83,13 +83,30 @@ class CaptureEnvironment:
     target_fstype: str
     target_device: str
     target_mount_options: str = ""
+    mount_tries: tuple[MountTry, ...] = ()
+    """How an NFS export may be mounted, the best first; only for a target of kind nfs."""
     target_directory: str = "/var/crash"
     """The directory of `path` inside the mounted file system (`/@/var/crash` for a btrfs subvolume)."""
+    raw_bytes: int = 0
+    """The size of the device that a raw dump goes to, and below what blkid calls its contents: another device of
+    that name is not written over. 0: not known."""
+    raw_contents: str = ""
     directory_prefix: str = "127.0.0.1"
+    ssh_hosts: tuple[str, ...] = ()
+    """What ssh is told to connect to, the best first; only for a target of kind ssh."""
+    ssh_retry_seconds: float = 3.0
+    """Between two attempts to reach the server."""
+    remote_parent: str = ""
+    """target_directory, quoted for the shell of the server."""
+    remote_beginning: str = ""
+    """All but the date of a dump directory's path on the server, quoted for its shell."""
     least_free_mib: int = 1
     """Below this much free space the collector is not tried at all; the kernel log is."""
 
     core_collector: tuple[str, ...] = ("makedumpfile", "-l", "--message-level", "7", "-d", "31")
+    stream_collector: tuple[str, ...] = ()
+    """For a target that takes a stream: an argv to which the agent appends /proc/vmcore, and which writes the dump
+    to its standard output."""
     collector_max_threads: int = 0
     """Most `--num-threads` the agent may add, where the capture kernel has 4 processors or more: its threads
     spin, so one processor is left for the writer. 0: never (own choice given, -E, --split, an old version, or a
@@ -97,6 +114,13 @@ class CaptureEnvironment:
 
     modules: tuple[Module, ...] = ()
     bring_up: tuple[str, ...] = ()
+    network: tuple[str, ...] = ()
+    """sh command lines that bring the network up, once, in this order; none where nothing needs it."""
+    link_delay: int = 0
+    """Seconds between a link that is up and the first packet that matters."""
+
+    fence: tuple[str, ...] = ()
+    """The argv of fence_kdump_send, which runs in the background from the network's coming up on; (): nobody is told."""
 
     kdump_pre: str = ""
     kdump_post: str = ""
@@ -114,6 +138,8 @@ class CaptureEnvironment:
     """A collector that neither writes nor uses the processor for so long is ended. 0: never."""
     collector_timeout: int = 0
     """A collector that is not done after so long is ended. 0: never."""
+    hook_timeout: int = 1800
+    """A hook that has not ended after so long is ended, and has failed. 0: never."""
     poll_seconds: float = 0.2
     """How often the awaited device is looked for."""
     watch_seconds: float = 1.0
@@ -189,6 +215,8 @@ def _words(item: object) -> tuple[str, ...]:
     match item:
         case Module():
             return (item.path, item.options)
+        case MountTry():
+            return (item.source, item.options, item.words)
         case str():
             return (item,)
         case _:

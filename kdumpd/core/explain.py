@@ -47,6 +47,8 @@ _SETTINGS = {
     "host_name": "the host's name",
     "timezone": "the time zone",
     "stall_seconds": "stall_seconds",
+    "fence": "what fence_kdump_send is called with",
+    "hook_timeout": "hook_timeout_seconds",
     "root_device": "the root file system's device",
     "root_directory": "the root directory",
     "pre_d": "the programs of pre.d",
@@ -98,6 +100,9 @@ def _of_base(old: Json, new: Json) -> Iterator[Difference]:
         ("dracut_args", "dracut_args", Reason.CONFIG),
     ):
         yield from _moved(_at(old, key), _at(new, key), told, reason, Effect.BASE)
+    sources_old, sources_new = (_by_path(_at(of, "dracut_sources"), "path") for of in (old, new))
+    for path, what in _changes(sources_old, sources_new):
+        yield Difference(reason=Reason.PROGRAMS, what=f"{path} {what}", effect=Effect.BASE)
     modules_old, modules_new = _by_path(_at(old, "modules"), "name"), _by_path(_at(new, "modules"), "name")
     for name, what in _changes(modules_old, modules_new):
         yield Difference(reason=Reason.MODULES, what=f"module {name} {what}", effect=Effect.BASE)

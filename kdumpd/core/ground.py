@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from kdumpd.core import capture_kernel, locate
+from kdumpd.core import capture_kernel, fence, locate
 from kdumpd.core.config import Config, FailureAction
 from kdumpd.core.contents import merged
 from kdumpd.core.environment import Module
+from kdumpd.core.fence import NO_NODES, Nodes
 from kdumpd.core.inventory import Inventory
-from kdumpd.core.locate import KDUMP_CONF, Located
+from kdumpd.core.located import KDUMP_CONF, Located
 from kdumpd.core.machine import Machine
 from kdumpd.core.modules import ModuleIndex, normalised
+from kdumpd.core.needs import Needs, together
+from kdumpd.core.network import Way
 from kdumpd.core.plan import ModuleFile
 from kdumpd.core.problems import Problem, Severity
-from kdumpd.core.storage import Needs, modaliases, together
+from kdumpd.core.storage import modaliases
 from kdumpd.core.sysconfig import Sysconfig
 from kdumpd.core.tuning import Tuning
 
@@ -32,11 +35,28 @@ class Ground:
     target: Located
     root: Located | None
     extra_modules: tuple[str, ...] = ()
+    fence: Nodes = NO_NODES
 
     @property
     def needs(self) -> Needs:
         located = [self.target, *([self.root] if self.root else [])]
-        return together([*(one.stack.needs for one in located), *(_looking_for(one.name) for one in located)])
+        return together(
+            [
+                *(one.needs for one in located),
+                *(_looking_for(one.name) for one in located),
+                *(way.needs for way in self.fence.ways),
+            ]
+        )
+
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        """All that the network is brought up for, the target first."""
+        return (*([self.target.way] if self.target.way else []), *self.fence.ways)
+
+    @property
+    def network(self) -> tuple[str, ...]:
+        """The lines that bring it up, each once."""
+        return tuple(dict.fromkeys(line for way in self.ways for line in way.lines))
 
     @property
     def wanted_modules(self) -> tuple[str, ...]:
@@ -54,7 +74,13 @@ class Ground:
                 for alias in modaliases(one.stack)
                 for module in self.modules.serving(alias)
             )
-        filesystems = tuple(_filesystem_module(self.modules, one.fstype) for one in located)
+            others += tuple(
+                module
+                for way in self.ways
+                for alias in way.modaliases
+                for module in self.modules.serving(alias)
+            )
+        filesystems = tuple(_filesystem_module(self.modules, one.fstype) for one in located if one.fstype)
         return tuple(dict.fromkeys((*self.needs.modules, *others, *filesystems)))
 
 
@@ -69,6 +95,8 @@ def on(
     if target is None:
         return None
     root = locate.root(machine).located
+    if root is not None and root.beyond_direct and root.device != target.device:
+        root = None  # no engine is chosen for its sake
     # For the record of a failed capture a few modules are not too much; programs with their libraries are.
     is_cheap = root is not None and set(root.stack.needs.programs) <= set(target.stack.needs.programs)
     wanted = config.failure_action is FailureAction.DUMP_TO_ROOTFS or is_cheap
@@ -81,6 +109,7 @@ def on(
         target=target,
         root=root if wanted else None,
         extra_modules=tuple(name for name in config.extra_modules if modules.named(name)),
+        fence=fence.nodes(config, machine),
     )
 
 

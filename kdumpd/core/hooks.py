@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kdumpd.core.config import Config
 from kdumpd.core.inventory import Inventory, Kind
-from kdumpd.core.locate import KDUMP_CONF
+from kdumpd.core.located import KDUMP_CONF
 from kdumpd.core.problems import Problem, Severity
 
 PRE_D, POST_D, EMERGENCY_D = FOLDERS = ("/etc/kdump/pre.d", "/etc/kdump/post.d", "/etc/kdump/emergency.d")
@@ -114,6 +114,17 @@ def _troubles(hook: Hook, inventory: Inventory) -> Iterator[Problem]:
             code="hook-not-executable",
             message=f"{hook.path} is not executable",
             hint=f"chmod +x {hook.path}",
+            file=where.file,
+            line=where.line,
+            key=where.key,
+        )
+    env, _, options = facts.interpreter_line.partition(" ")
+    if env.endswith("/env") and options.startswith("-"):
+        yield Problem(
+            code="interpreter-unfit",
+            message=f"{hook.path} is run by `{facts.interpreter_line}`, and the env of the capture image takes no options",
+            hint="name the interpreter by its path after the #!",
+            severity=Severity.ERROR if hook.is_run else Severity.WARNING,
             file=where.file,
             line=where.line,
             key=where.key,

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
+
+from kdumpd.core.makedumpfile import Abilities
+from kdumpd.core.ssh import SshWish
 
 
 class Kind(StrEnum):
@@ -26,6 +30,7 @@ class FileFacts:
     size_bytes: int = 0
     digest: str = ""  # of the contents; files only
     interpreter: str = ""  # the program a "#!" line names, as an absolute path
+    interpreter_line: str = ""  # that line without its "#!"
     libraries: tuple[str, ...] = ()  # absolute paths the loader will open, the loader itself among them
     missing_libraries: tuple[str, ...] = ()
     entries: tuple[str, ...] = ()  # sorted names; directories only
@@ -37,6 +42,14 @@ class FileFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Firmware:
+    """What a module may load into its device: by name, and the files of those that this machine has."""
+
+    names: tuple[str, ...]
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wants:
     """What has to be looked at before a plan can be resolved."""
 
@@ -44,6 +57,12 @@ class Wants:
     programs: frozenset[str] = frozenset()  # names, looked up on PATH
     directories: frozenset[str] = frozenset()  # their executables are wanted too (pre.d, post.d ...)
     modules_directory: str = ""  # of the capture kernel
+    modules: frozenset[str] = frozenset()  # files of modules whose firmware is wanted with them
+    collector: tuple[str, ...] = ()  # a makedumpfile command whose program is to be asked what it can do
+    hosts: frozenset[str] = (
+        frozenset()
+    )  # names and addresses; what is known of them goes into Machine.network
+    ssh: SshWish | None = None  # what is known of it goes into Machine.ssh
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +71,9 @@ class Inventory:
 
     files: Mapping[str, FileFacts]
     programs: Mapping[str, str]
+    firmware: Mapping[str, Firmware] = field(default_factory=lambda: MappingProxyType({}))
+    """By the path of a module that names any."""
+    makedumpfile: Abilities | None = None  # of the core collector; None where it is another, or not known
 
     def facts(self, path: str) -> FileFacts:
         return self.files.get(path) or FileFacts(path=path, kind=Kind.MISSING)

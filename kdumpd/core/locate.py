@@ -1,302 +1,72 @@
-"""Which device, file system and directory a dump goes to, and what lies below that device."""
+"""What kdump.conf means by its target on this machine: asks the module that knows the kind."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import assert_never
 
+from kdumpd.core import locate_disk, locate_nfs, locate_raw, locate_ssh, locate_virtiofs
 from kdumpd.core.config import Config
-from kdumpd.core.machine import BlockDevice, Machine, Mount
-from kdumpd.core.mounts import Place, declared, holding
-from kdumpd.core.problems import Problem, Severity
-from kdumpd.core.storage import Stack, stack_under
-from kdumpd.core.targets import Filesystem, Nfs, Raw, Ssh, Virtiofs, directive_of
-
-KDUMP_CONF = "/etc/kdump.conf"
-
-FILESYSTEMS = ("ext2", "ext3", "ext4", "xfs", "btrfs")
-"""What this release saves to. Not yet: those that cannot hold the name of a dump directory (vfat, minix: no `:`,
-short names), and those that nobody has tried."""
-
-_NETWORK = frozenset({"nfs", "nfs3", "nfs4", "cifs", "smb3", "9p", "virtiofs", "ceph", "glusterfs", "afs"})
-_MEMORY = frozenset({"tmpfs", "ramfs", "devtmpfs"})
-_TOP_OF_BTRFS = "subvolid=5"  # without it the default subvolume is mounted, which need not be the top
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Located:
-    """A file system on a block device. `name` lasts over a reboot; `directory` is inside the file system."""
-
-    device: BlockDevice
-    name: str
-    fstype: str
-    directory: str
-    mount_options: str
-    stack: Stack
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Search:
-    located: Located | None
-    problems: tuple[Problem, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Line:
-    """Where in kdump.conf a problem stands: 0 and "" where no line says it."""
-
-    number: int
-    key: str
-
-    def problem(self, code: str, message: str, hint: str = "") -> Problem:
-        file = KDUMP_CONF if self.number else ""
-        return Problem(code=code, message=message, hint=hint, file=file, line=self.number, key=self.key)
+from kdumpd.core.located import Line, Search
+from kdumpd.core.machine import Machine
+from kdumpd.core.mounts import holding
+from kdumpd.core.ssh import SshWish
+from kdumpd.core.targets import Filesystem, Nfs, Raw, Ssh, Virtiofs
 
 
 def target(config: Config, machine: Machine) -> Search:
     """The target that kdump.conf means on this machine, or every reason why there is none."""
     directive = config.target_directive
-    line = _Line(number=config.lines.get(directive, 0), key=directive)
+    line = Line(number=config.lines.get(directive, 0), key=directive)
     match config.target:
         case None:
-            line = _Line(number=config.lines.get("path", 0), key="path")
-            return _default(machine, config.path, line)
+            return _holding(machine, config.path, Line(number=config.lines.get("path", 0), key="path"))
         case Filesystem(fstype=fstype, device=device):
             options = config.dracut_mount.options if config.dracut_mount else ""
-            return _named(machine, fstype, device, config.path, options, line)
-        case Raw() | Nfs() | Ssh() | Virtiofs():
-            return _nothing(_not_yet(config.target.kind.value, " ".join(directive_of(config.target)), line))
+            return locate_disk.named(machine, fstype, device, config.path, options, line)
+        case Raw():
+            return locate_raw.target(config, machine, config.target, line)
+        case Nfs():
+            return locate_nfs.target(config, machine, config.target, line)
+        case Ssh():
+            return locate_ssh.target(config, machine, config.target, line)
+        case Virtiofs():
+            return locate_virtiofs.target(config, machine, config.target, line)
         case _:
             assert_never(config.target)
 
 
+def _holding(machine: Machine, path: str, line: Line) -> Search:
+    """The file system that holds `path` now, on a disk or elsewhere."""
+    place = holding(machine.mounts, path)
+    if place is not None and place.mount.fstype in locate_nfs.FILESYSTEMS:
+        return locate_nfs.holding(machine, place, line)
+    if place is not None and place.mount.fstype == locate_virtiofs.FILESYSTEM:
+        return locate_virtiofs.holding(machine, place, line)
+    return locate_disk.holding_path(machine, path, line)
+
+
 def root(machine: Machine) -> Search:
     """The file system of `/`, for failure_action dump_to_rootfs and for the record of a failed capture."""
-    return _default(machine, "/", _Line(number=0, key=""))
+    return locate_disk.holding_path(machine, "/", Line(number=0, key=""))
 
 
-def find(machine: Machine, spec: str) -> tuple[BlockDevice, ...]:
-    """Every device that a node in /dev, `UUID=`, `LABEL=`, `PARTUUID=` or `PARTLABEL=` means.
-
-    A half of a mirror holds what the whole holds: where the whole is among those found, it alone is meant.
-    """
-    fits = _fits(spec)
-    found = tuple(device for device in machine.devices if fits(device))
-    below = {name for device in found for name in device.slaves}
-    return tuple(device for device in found if device.name not in below)
-
-
-def _fits(spec: str) -> Callable[[BlockDevice], bool]:
-    tag, _, value = spec.partition("=")
-    match tag:
-        case "UUID":
-            return lambda device: device.uuid.lower() == value.lower()
-        case "PARTUUID":
-            return lambda device: device.part_uuid.lower() == value.lower()
-        case "LABEL":
-            return lambda device: device.label == value
-        case "PARTLABEL":
-            return lambda device: device.part_label == value
+def hosts(config: Config, machine: Machine) -> frozenset[str]:
+    """The hosts that the capture kernel has to reach: their names and the ways to them are looked at beforehand."""
+    match config.target:
+        case None:
+            place = holding(machine.mounts, config.path)
+            if place is None or place.mount.fstype not in locate_nfs.FILESYSTEMS:
+                return frozenset()
+            exported = locate_nfs.exported(place)
+            return locate_nfs.hosts(machine, exported) if isinstance(exported, Nfs) else frozenset()
+        case Nfs():
+            return locate_nfs.hosts(machine, config.target)
+        case Ssh():
+            return locate_ssh.hosts(machine)
         case _:
-            return lambda device: spec in _nodes(device)
+            return frozenset()
 
 
-def _nodes(device: BlockDevice) -> frozenset[str]:
-    mapper = (f"/dev/mapper/{device.dm_name}",) if device.dm_name else ()
-    return frozenset((f"/dev/{device.name.replace('!', '/')}", *mapper, *device.links))
-
-
-def _default(machine: Machine, path: str, line: _Line) -> Search:
-    place = holding(machine.mounts, path)
-    if place is None:
-        return _from_fstab(machine, path, line)
-    mount = place.mount
-    if mount.fstype in _NETWORK:
-        return _nothing(_not_yet(mount.fstype, f"{mount.source} under {path}", line))
-    if mount.fstype in _MEMORY:
-        return _nothing(
-            line.problem(
-                "target-in-memory",
-                f"{path} lies in {mount.target}, a {mount.fstype} that does not outlive a crash",
-                "let path lie on a disk, or name a target",
-            )
-        )
-    device = _device_of(machine, mount)
-    if device is None:
-        return _nothing(
-            line.problem(
-                "target-not-a-disk",
-                f"{path} lies on {mount.target}, and {mount.source} ({mount.fstype}) is no block device",
-                "name a target such as ext4 UUID=..., or let path lie on a disk",
-            )
-        )
-    warned = _hidden_by_fstab(machine, path, place, line)
-    found = _on_device(machine, device, mount.fstype, place.directory, _options_at(mount), line)
-    return replace(found, problems=(*found.problems, *warned))
-
-
-def _from_fstab(machine: Machine, path: str, line: _Line) -> Search:
-    """Where nothing is known to be mounted, as in a copy of a machine's files, fstab has the word."""
-    entry = declared(machine.fstab, path)
-    if entry is None:
-        return _nothing(
-            line.problem("target-unmounted", f"nothing is mounted that holds {path}", "name a target")
-        )
-    subvolume = next((option for option in entry.options if option.startswith("subvol=")), "subvol=")
-    mount = Mount(
-        target=entry.target,
-        source=entry.source,
-        fstype=entry.fstype,
-        root="/" + subvolume.removeprefix("subvol=").strip("/"),
-    )
-    return _default(replace(machine, mounts=(mount,)), path, line)
-
-
-def _device_of(machine: Machine, mount: Mount) -> BlockDevice | None:
-    """By the number the kernel gives the file system; btrfs has none of a device, so by its source."""
-    if mount.number and not mount.number.startswith("0:"):
-        numbered = next((device for device in machine.devices if device.number == mount.number), None)
-        if numbered is not None:
-            return numbered
-    return next(iter(find(machine, mount.source)), None)
-
-
-def _options_at(mount: Mount) -> str:
-    return _TOP_OF_BTRFS if mount.fstype == "btrfs" else ""
-
-
-def _hidden_by_fstab(machine: Machine, path: str, place: Place, line: _Line) -> tuple[Problem, ...]:
-    entry = declared(machine.fstab, path)
-    if entry is None or len(entry.target) <= len(place.mount.target) or entry.fstype in {"swap", "none"}:
-        return ()
-    message = f"{entry.target} stands in fstab but is not mounted: dumps go to {place.mount.target}"
-    warning = line.problem("target-not-mounted", message, f"mount {entry.target}")
-    return (replace(warning, severity=Severity.WARNING),)
-
-
-def _named(machine: Machine, fstype: str, spec: str, path: str, options: str, line: _Line) -> Search:
-    if fstype not in FILESYSTEMS:
-        return _nothing(_not_yet(fstype, f"{fstype} {spec}", line))
-    found = find(machine, spec)
-    if not found:
-        return _nothing(line.problem("target-not-found", f"there is no device {spec}", _hint(machine, spec)))
-    if len(found) > 1:
-        names = ", ".join(f"/dev/{device.name}" for device in found)
-        return _nothing(
-            line.problem(
-                "target-ambiguous",
-                f"{spec} means {names}",
-                "write UUID= or PARTUUID= of the one that is meant",
-            )
-        )
-    device = found[0]
-    told = f"{spec} (/dev/{device.name})" if spec != f"/dev/{device.name}" else spec
-    if not device.contents:
-        return _nothing(
-            line.problem(
-                "target-not-formatted", f"there is no file system on {told}", f"mkfs.{fstype} makes one"
-            )
-        )
-    if device.contents != fstype and not (fstype == "ext4" and device.contents in {"ext2", "ext3"}):
-        return _nothing(
-            line.problem(
-                "target-type-differs",
-                f"{told} holds {device.contents}, not {fstype}",
-                f"write {device.contents} {spec}",
-            )
-        )
-    given = ",".join(option for option in options.split(",") if option not in {"defaults", "rw", ""})
-    return _on_device(machine, device, fstype, path, given, line)
-
-
-def _on_device(
-    machine: Machine, device: BlockDevice, fstype: str, directory: str, options: str, line: _Line
-) -> Search:
-    stack = stack_under(machine, device)
-    problems = [
-        line.problem(
-            "layer-unknown",
-            f"the target {device.name} lies on {layer.device.name}, {layer.what}, which this release cannot bring up "
-            "in the capture kernel",
-            "engine dracut will serve it in a later release; until then name a target on a plain disk, LVM or MD",
-        )
-        for layer in stack.unknown
-    ]
-    if fstype not in FILESYSTEMS:
-        problems.append(_not_yet(fstype, f"{fstype} on /dev/{device.name}", line))
-    if device.read_only:
-        problems.append(line.problem("target-read-only", f"/dev/{device.name} cannot be written to"))
-    if fstype == "btrfs" and len(_twins(machine, device)) > 0:
-        problems.append(
-            line.problem(
-                "layer-unknown",
-                f"the target {device.name} is a btrfs over several devices, which this release cannot bring up in the "
-                "capture kernel",
-                "engine dracut will serve it in a later release",
-            )
-        )
-    name = _lasting_name(machine, device)
-    if not name and not stack.unknown:
-        problems.append(
-            line.problem(
-                "target-without-name",
-                f"/dev/{device.name} has no UUID of its own that would find it again",
-                "give its file system or its partition a UUID; a copy of a disk has the same as the original",
-            )
-        )
-    if problems:
-        return Search(located=None, problems=tuple(problems))
-    return Search(
-        located=Located(
-            device=device, name=name, fstype=fstype, directory=directory, mount_options=options, stack=stack
-        )
-    )
-
-
-def _lasting_name(machine: Machine, device: BlockDevice) -> str:
-    """The file system's UUID where only it has that one; "" where nothing tells it from its copies."""
-    if device.uuid and not _twins(machine, device):
-        return f"UUID={device.uuid}"
-    if device.dm_name:
-        return f"/dev/mapper/{device.dm_name}"
-    same = [other for other in machine.devices if other.part_uuid and other.part_uuid == device.part_uuid]
-    return f"PARTUUID={device.part_uuid}" if len(same) == 1 else ""
-
-
-def _twins(machine: Machine, device: BlockDevice) -> Sequence[BlockDevice]:
-    """Others with the same UUID that are no part of this one."""
-    below = {layer.device.name for layer in stack_under(machine, device).layers}
-    return [
-        other
-        for other in machine.devices
-        if device.uuid
-        and other.uuid == device.uuid
-        and other.name not in below
-        and device.name not in other.slaves
-    ]
-
-
-def _hint(machine: Machine, spec: str) -> str:
-    tag = spec.partition("=")[0]
-    known = {
-        "LABEL": [f"LABEL={device.label}" for device in machine.devices if device.label],
-        "UUID": [f"UUID={device.uuid}" for device in machine.devices if device.contents in FILESYSTEMS],
-        "PARTLABEL": [f"PARTLABEL={device.part_label}" for device in machine.devices if device.part_label],
-        "PARTUUID": [f"PARTUUID={device.part_uuid}" for device in machine.devices if device.part_uuid],
-    }.get(tag, [f"/dev/{device.name}" for device in machine.devices if device.contents in FILESYSTEMS])
-    if not known:
-        return "see lsblk -f for the devices there are"
-    return f"this machine has {', '.join(known[:4])}{' ...' if len(known) > 4 else ''}"
-
-
-def _not_yet(kind: str, told: str, line: _Line) -> Problem:
-    return line.problem(
-        "target-not-yet",
-        f"the target {told} is understood, but this release cannot capture to {kind} yet",
-        f"until then use one of {', '.join(FILESYSTEMS)} on a local disk",
-    )
-
-
-def _nothing(problem: Problem) -> Search:
-    return Search(located=None, problems=(problem,))
+def ssh_wish(config: Config) -> SshWish | None:
+    """What ssh of this machine has to be asked, before the hosts are known that have to be reached."""
+    return locate_ssh.wish(config, config.target) if isinstance(config.target, Ssh) else None

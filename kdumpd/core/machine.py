@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from kdumpd.core.driver import Driver
+from kdumpd.core.network import NO_NETWORK, Network
+from kdumpd.core.ssh import SshServer
+
 
 class Lockdown(StrEnum):
     NONE = "none"
@@ -33,16 +37,6 @@ class FstabEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Driver:
-    """One parent of a device that has a driver; `module` is "" where the driver is built in or unknown."""
-
-    name: str
-    subsystem: str
-    module: str = ""
-    modalias: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class BlockDevice:
     """One entry of /sys/class/block with what udev's database (or blkid) knows of its contents."""
 
@@ -66,6 +60,14 @@ class BlockDevice:
     label: str = ""  # ID_FS_LABEL, unescaped
     part_uuid: str = ""
     part_label: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedDirectory:
+    """A directory that the hypervisor shares over virtiofs."""
+
+    tag: str
+    drivers: tuple[Driver, ...] = ()  # from its device up to the root of the tree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +108,16 @@ class KernelFiles:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CrypttabEntry:
+    """A line of crypttab(5); `key` is a path, or "none", "-" or "" where somebody is asked."""
+
+    name: str
+    device: str
+    key: str = ""
+    options: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
     architecture: str  # as uname -m says
     kernel_release: str
@@ -120,8 +132,13 @@ class Machine:
     mounts: tuple[Mount, ...] = ()
     fstab: tuple[FstabEntry, ...] = ()
     devices: tuple[BlockDevice, ...] = ()
+    shares: tuple[SharedDirectory, ...] | None = None  # None where this kernel does not tell
+    swaps: frozenset[str] = frozenset()  # nodes of the devices that the kernel swaps to
     kernels: tuple[KernelFiles, ...] = ()
     timezone: str = ""  # POSIX TZ, as the last line of /etc/localtime says; "" is UTC
+    network: Network = NO_NETWORK  # looked at only where a host has to be reached
+    crypttab: tuple[CrypttabEntry, ...] = ()
+    ssh: SshServer | None = None  # looked at only where the target is ssh
 
     def device(self, name: str) -> BlockDevice | None:
         return next((device for device in self.devices if device.name == name), None)

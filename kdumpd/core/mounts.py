@@ -1,4 +1,4 @@
-"""What is mounted where: mountinfo and fstab as values, and which mount holds a path."""
+"""What is mounted where: mountinfo, fstab and crypttab as values, and which mount holds a path."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kdumpd.core.machine import FstabEntry, Mount
+from kdumpd.core.machine import CrypttabEntry, FstabEntry, Mount
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
@@ -17,6 +17,15 @@ class Place:
 
     mount: Mount
     directory: str
+
+
+TEST_POINT = "/run/kdumpd/target-test"
+"""Where a test of the target mounts it for a moment."""
+
+
+def lasting(found: tuple[Mount, ...]) -> tuple[Mount, ...]:
+    """Without what kdumpd itself mounts to test a target: a plan must not follow the manners of that mount."""
+    return tuple(mount for mount in found if mount.target != TEST_POINT)
 
 
 def parse_mountinfo(text: str) -> tuple[Mount, ...]:
@@ -46,6 +55,11 @@ def parse_mountinfo(text: str) -> tuple[Mount, ...]:
     return tuple(mount for own, mount in found.items() if not _descends(own, parents, hidden))
 
 
+def parse_swaps(text: str) -> frozenset[str]:
+    """The nodes and files of /proc/swaps, below its line of headings."""
+    return frozenset(unescape(line.split()[0]) for line in text.splitlines()[1:] if line.split())
+
+
 def parse_fstab(text: str) -> tuple[FstabEntry, ...]:
     """The entries of fstab(5); quotes around a tag's value are tolerated, as libmount does."""
     entries: list[FstabEntry] = []
@@ -59,6 +73,21 @@ def parse_fstab(text: str) -> tuple[FstabEntry, ...]:
             FstabEntry(source=source.replace('"', ""), target=target, fstype=fstype, options=options)
         )
     return tuple(entries)
+
+
+def parse_crypttab(text: str) -> tuple[CrypttabEntry, ...]:
+    """The entries of crypttab(5). A key may be followed by the device that holds it (`/key:UUID=...`): kept as it is."""
+    lines = (line.split() for line in text.splitlines())
+    return tuple(
+        CrypttabEntry(
+            name=words[0],
+            device=words[1],
+            key=words[2] if len(words) > 2 else "",
+            options=words[3] if len(words) > 3 else "",
+        )
+        for words in lines
+        if len(words) >= 2 and not words[0].startswith("#")
+    )
 
 
 def unescape(word: str) -> str:

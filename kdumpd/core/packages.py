@@ -20,7 +20,9 @@ _PACKAGES = MappingProxyType(
         "dmesg": ("util-linux", "util-linux"),
         "blkid": ("util-linux", "util-linux-core"),
         "grep": ("grep", "grep"),
+        "scp": ("openssh-client", "openssh-clients"),
         "sh": ("dash", "bash"),
+        "ssh": ("openssh-client", "openssh-clients"),
         "zstd": ("zstd", "zstd"),
     }
 )

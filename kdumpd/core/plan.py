@@ -35,6 +35,8 @@ class Written:
     path: str
     text: str
     mode: int = 0o644
+    is_secret: bool = False
+    """The text is not told in a description, only its digest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,14 @@ class ModuleFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A file of the host that decides what engine dracut puts in; in the plan for its identity alone."""
+
+    path: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BasePlan:
     """The slow part: kernel modules, programs, libraries. `recipe` moves when the engine's own way of building does."""
 
@@ -73,6 +83,7 @@ class BasePlan:
     modules: tuple[ModuleFile, ...] = ()
     items: tuple[ImageItem, ...] = ()
     dracut_args: tuple[str, ...] = ()
+    dracut_sources: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +150,8 @@ def describe(value: object) -> Json:
     if is_dataclass(value) and not isinstance(value, type):
         described: dict[str, Json] = {"is": type(value).__name__}
         described.update({field.name: describe(getattr(value, field.name)) for field in fields(value)})
+        if isinstance(value, Written) and value.is_secret:
+            described["text"] = f"digest {hashlib.blake2b(value.text.encode(), digest_size=16).hexdigest()}"
         return described
     if isinstance(value, Mapping):
         return {str(key): describe(item) for key, item in sorted(value.items())}

@@ -24,6 +24,23 @@ class ModuleWords:
     depends: tuple[str, ...]
 
 
+_BRINGING_UP = frozenset(
+    {
+        "systemd-udevd",
+        "udevadm",
+        "modprobe",
+        "kmod",
+        "mount",
+        "lvm",
+        "dmsetup",
+        "mdadm",
+        "cryptsetup",
+        "btrfs",
+    }
+    | {"multipath", "multipathd", "iscsid", "iscsiadm", "iscsistart", "thin_check"}
+)
+
+
 def module_words(data: bytes) -> ModuleWords | None:
     """None where `data` is no kernel module. Each field stands NUL-ended in the .modinfo section."""
     vermagic = _word(data, b"vermagic=")
@@ -161,3 +178,32 @@ def _mib(size: int) -> int:
 def _advised(needed: int) -> int:
     """The next multiple of 32 MiB."""
     return -(-needed // (32 * MIB)) * 32
+
+
+def dracut_problems(paths: frozenset[str], *, kernel_release: str) -> tuple[Problem, ...]:
+    """What an image of dracut lacks that a capture by it cannot do without; `paths` have no leading slash."""
+    hooks = [path for path in paths if "/dracut/hooks/" in path and "kdumpd-" in path]
+    index = f"lib/modules/{kernel_release}/modules.dep"
+    wanted = {
+        "init": "init" in paths,
+        "udevadm": any(path.endswith("/udevadm") for path in paths),
+        f"modules.dep of {kernel_release}": any(path.endswith(index) for path in paths),
+        **{
+            f"kdumpd's hook {hook}": any(f"/{hook}/" in path for path in hooks)
+            for hook in ("cmdline", "pre-mount", "emergency")
+        },
+    }
+    return tuple(
+        Problem(
+            code="dracut-incomplete",
+            message=f"the image that dracut made lacks {what}",
+            hint="are the packages of kdumpd and of dracut whole?",
+        )
+        for what, is_there in wanted.items()
+        if not is_there
+    )
+
+
+def brings_devices_up(path: str) -> bool:
+    """Of dracut's hundred programs those that a capture depends on: to start each of them would take a minute."""
+    return path.rpartition("/")[2] in _BRINGING_UP

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import replace
+from math import ceil
 from types import MappingProxyType
 
 from kdumpd import __version__, agent
-from kdumpd.core import capture_kernel, locate, packages
+from kdumpd.core import capture_kernel, collector, dracut, fence, firmware, locate, makedumpfile, packages
 from kdumpd.core import hooks as own_programs
 from kdumpd.core.config import Config, FailureAction
 from kdumpd.core.contents import SKELETON, Contents, merged
 from kdumpd.core.dumps import ON_ROOTFS
-from kdumpd.core.environment import AfterDump, AfterFailure, CaptureEnvironment, TargetKind, render
+from kdumpd.core.environment import AfterDump, AfterFailure, CaptureEnvironment, render
 from kdumpd.core.ground import (
     Ground,
     at_line,
@@ -26,9 +28,11 @@ from kdumpd.core.ground import (
 )
 from kdumpd.core.hooks import Hooks
 from kdumpd.core.inventory import Inventory, Kind, Wants
-from kdumpd.core.locate import KDUMP_CONF
+from kdumpd.core.located import KDUMP_CONF, Located
 from kdumpd.core.machine import Machine
 from kdumpd.core.modules import ModuleIndex
+from kdumpd.core.needs import Needs
+from kdumpd.core.network import names_along
 from kdumpd.core.plan import (
     BasePlan,
     Engine,
@@ -39,13 +43,16 @@ from kdumpd.core.plan import (
     Written,
     fingerprint,
 )
-from kdumpd.core.problems import Problem, Severity, Trouble, errors
-from kdumpd.core.storage import Needs
+from kdumpd.core.problems import Problem, Trouble, errors
 from kdumpd.core.sysconfig import Sysconfig
-from kdumpd.core.tuning import EngineChoice, Tuning
+from kdumpd.core.targets import TargetKind
+from kdumpd.core.tuning import Tuning
 
 ROOTFS_DIRECTORY = "/var/crash"
 """Where the agent saves when failure_action is dump_to_rootfs; seen from `/` of the crashed system."""
+
+SSH_CONFIG_FOLDER = "/etc/ssh/ssh_config.d"
+"""Read by ssh through the Include of its ssh_config."""
 
 BASE_RECIPE = 1
 OVERLAY_RECIPE = 1
@@ -59,6 +66,8 @@ COLLECTOR_WORKING_SET = 10 * MIB
 """makedumpfile: 5 MiB resident, 4 MiB of bitmap at most, its libraries' pages shared with the image."""
 LAYER_WORKING_SET = 8 * MIB
 """lvm or mdadm while they run; not at the same time as the collector, but their slabs stay."""
+UDEV_WORKING_SET = 12 * MIB
+"""systemd-udevd with its workers while dracut brings the devices up."""
 
 _HOST_PROGRAMS = MappingProxyType({"kexec": "it loads the crash kernel", "zstd": "it packs the image"})
 """Needed outside the image, and why."""
@@ -78,25 +87,46 @@ def wants(
     inventory = await inventory(files, programs, wants(config, sysconfig, tuning, machine, index))
     """
     search = locate.target(config, machine)
-    ground = on(config, sysconfig, tuning, machine, modules or ModuleIndex(), search.located)
+    located = dracut.with_keys(search.located, machine)
+    ground = on(config, sysconfig, tuning, machine, modules or ModuleIndex(), located)
     needs = ground.needs if ground else Needs()
-    collector = config.core_collector[0]
+    may_be_dracut = ground is not None and dracut.may_be_chosen(config, tuning, ground.target)
+    argv = config.core_collector
     named = {hook.path for hook in own_programs.named(config)}
     kernel = capture_kernel.kernel_images(sysconfig, machine)
     module_files = {ground.modules.path(name) for name in image_modules(ground)} if ground else set[str]()
     return Wants(
         files=frozenset(
-            {*kernel, *named, *module_files, "/etc/hosts", *([collector] if "/" in collector else [])}
+            {
+                *(*kernel, *named, *module_files, "/etc/hosts"),
+                *(fence.SENDERS if config.fence_kdump_nodes else ()),
+                *([argv[0]] if "/" in argv[0] else []),
+                *(ground.target.private if ground else ()),
+                *(machine.ssh.read if machine.ssh else ()),
+                *(dracut.sources(ground) if ground and may_be_dracut else ()),
+            }
         ),
         programs=frozenset(
             {
                 *("busybox", *agent.PROGRAMS, *agent.WELCOME_PROGRAMS, "grep", "env", *_HOST_PROGRAMS),
                 *needs.programs,
-                *([] if "/" in collector else [collector]),
+                *needs.applets,
+                *([] if "/" in argv[0] else [argv[0]]),
+                *(["dracut"] if may_be_dracut else []),
             }
         ),
-        directories=frozenset(own_programs.FOLDERS),
+        directories=frozenset(
+            {
+                *own_programs.FOLDERS,
+                *([SSH_CONFIG_FOLDER] if machine.ssh else []),
+                *(dracut.FOLDERS if may_be_dracut else ()),
+            }
+        ),
         modules_directory=capture_kernel.modules_directory(sysconfig, machine),
+        hosts=locate.hosts(config, machine) | fence.hosts(config),
+        ssh=locate.ssh_wish(config),
+        modules=frozenset(module_files),
+        collector=argv if collector.is_makedumpfile(argv) else (),
     )
 
 
@@ -115,40 +145,73 @@ def resolve(
     """
     search = locate.target(config, machine)
     hooks = own_programs.gathered(config, inventory)
+    suited = makedumpfile.suited(
+        config.core_collector,
+        inventory.makedumpfile,
+        was_written="core_collector" in config.lines,
+        kernel_release=machine.kernel_release,
+        command_line=capture_kernel.command_line(sysconfig, machine, capture_id=""),
+    )
+    config = config.model_copy(update={"core_collector": suited.argv})
     problems = [
         *search.problems,
-        *_unserved(config, tuning),
         *capture_kernel.problems(sysconfig, machine, inventory),
         *_missing_programs(inventory),
         *hooks.problems,
+        *(at_line(config, "core_collector", problem) for problem in suited.problems),
+        *fence.problems(config, inventory),
     ]
-    ground = on(config, sysconfig, tuning, machine, modules, search.located)
+    ground = on(config, sysconfig, tuning, machine, modules, dracut.with_keys(search.located, machine))
     if not modules.files:
         problems.append(_no_modules(sysconfig, machine))
         ground = None
-    base_contents = _programs(config, inventory, ground.needs if ground else Needs())
+    choice = dracut.chosen(config, tuning, ground.target, inventory) if ground else dracut.NO_CHOICE
+    base_contents = _programs(config, inventory, ground.needs if ground else Needs(), choice.engine)
+    sender = fence.sender(config, inventory)
+    if sender:
+        base_contents.add(sender, said_by=fence.missing_sender(config))
+    if ground is not None:
+        problems += firmware.put(base_contents, ground)
     overlay_contents = Contents(inventory=inventory, beneath=base_contents.paths)
     problems += [*base_contents.problems.values(), *_put_hooks(overlay_contents, hooks)]
     if ground is None:
         return Resolution(plan=None, problems=_once(problems))
-    problems += [*module_problems(ground), *root_problems(ground)]
-    module_files = tuple(module_file(ground, name, inventory) for name in image_modules(ground))
-    problems += [module_gone(module) for module in module_files if not module.digest]
+    problems += [
+        *ground.fence.problems,
+        *choice.problems,
+        *module_problems(ground),
+        *root_problems(ground),
+    ]
     base = BasePlan(
-        engine=Engine.DIRECT,
+        engine=choice.engine,
         recipe=BASE_RECIPE,
         kernel_release=capture_kernel.release(sysconfig, machine),
         compression_level=tuning.compression_level,
-        modules=module_files,
         items=base_contents.sorted_items,
     )
-    if hooks.all and inventory.facts("/etc/hosts").kind is Kind.FILE:
+    environment = _environment(ground, hooks, most_threads=suited.most_threads, sender=sender)
+    if choice.engine is Engine.DRACUT:
+        problems += dracut.key_problems(ground.target, machine)
+        base = replace(
+            base, dracut_args=dracut.arguments(ground), dracut_sources=dracut.counted(ground, inventory)
+        )
+        overlay_contents.put(dracut.written(ground))
+        environment = replace(environment, modules=dracut.modules(ground), bring_up=())
+    else:
+        base = replace(
+            base, modules=tuple(module_file(ground, name, inventory) for name in image_modules(ground))
+        )
+        problems += [module_gone(module) for module in base.modules if not module.digest]
+    if machine.network.hosts:
+        overlay_contents.put(names_along(machine.network))
+    elif hooks.all and inventory.facts("/etc/hosts").kind is Kind.FILE:
         overlay_contents.add(
             "/etc/hosts", said_by=Problem(code="file-unreadable", message="/etc/hosts is gone")
         )
-    environment = _environment(ground, hooks)
+    problems += _put_private(overlay_contents, ground)
+    overlay_contents.put(ground.target.written)
     try:
-        blank = _overlay(overlay_contents, environment)
+        blank = _overlay(overlay_contents, environment, choice.engine)
     except Trouble as trouble:
         problems += trouble.problems
         return Resolution(plan=None, problems=_once(problems))
@@ -158,48 +221,15 @@ def resolve(
     capture_id = fingerprint([fingerprint(base), fingerprint(blank)])
     plan = Plan(
         base=base,
-        overlay=_overlay(overlay_contents, replace(environment, capture_id=capture_id)),
+        overlay=_overlay(overlay_contents, replace(environment, capture_id=capture_id), choice.engine),
         load=capture_kernel.load_plan(sysconfig, machine, inventory, capture_id=capture_id),
-        engine_reason=_engine_reason(ground),
+        engine_reason=_engine_reason(ground, choice),
         target=_told(ground),
-        working_set_bytes=_working_set(ground),
+        working_set_bytes=_working_set(ground, choice.engine),
         capture_id=capture_id,
         warnings=told,
     )
     return Resolution(plan=plan, problems=told)
-
-
-def _unserved(config: Config, tuning: Tuning) -> Iterable[Problem]:
-    """What the configuration asks for and this release does not have."""
-    if tuning.engine is EngineChoice.DRACUT:
-        yield Problem(
-            code="engine-not-yet",
-            message="engine dracut is chosen in kdumpd.toml, and this release does not have it yet",
-            hint='write engine = "auto"',
-            key="engine",
-        )
-    elif config.dracut_args and not (config.dracut_mount and len(config.dracut_args) <= 2):
-        yield at_line(
-            config,
-            "dracut_args",
-            Problem(
-                code="dracut-args-unused",
-                message="dracut_args is for engine dracut, which this release does not have: what it asks for beside "
-                "--mount is left out",
-                hint="use extra_bins and extra_modules",
-                severity=Severity.WARNING,
-            ),
-        )
-    if config.fence_kdump_nodes:
-        yield at_line(
-            config,
-            "fence_kdump_nodes",
-            Problem(
-                code="fence-kdump-not-yet",
-                message="fence_kdump_nodes is understood, but this release brings no network up in the capture kernel",
-                hint="remove it; the cluster has to fence by other means until a later release",
-            ),
-        )
 
 
 def _missing_programs(inventory: Inventory) -> Iterable[Problem]:
@@ -218,10 +248,11 @@ def _no_modules(sysconfig: Sysconfig, machine: Machine) -> Problem:
     )
 
 
-def _programs(config: Config, inventory: Inventory, needs: Needs) -> Contents:
+def _programs(config: Config, inventory: Inventory, needs: Needs, engine: Engine) -> Contents:
     """The collector, what the layers need, and busybox for all else, or where there is none the host's own."""
     base = Contents(inventory=inventory)
-    base.put((*SKELETON, *needs.files))
+    # dracut takes the machine's own configuration of the layers, and udev brings them up.
+    base.put(dracut.items(inventory) if engine is Engine.DRACUT else (*SKELETON, *needs.files))
     _put_program(
         base, config.core_collector[0], why="it is the core collector", config=config, key="core_collector"
     )
@@ -229,6 +260,8 @@ def _programs(config: Config, inventory: Inventory, needs: Needs) -> Contents:
         _put_program(base, name, why="a layer below the target needs it", config=config)
     if "busybox" in inventory.programs:
         _put_program(base, "busybox", why="the agent runs on it", config=config)
+        if engine is Engine.DRACUT:
+            return base
         busybox = merged(inventory.programs["busybox"])
         base.put(
             Link(path=f"/usr/{folder}/{name}", target=busybox)
@@ -237,7 +270,7 @@ def _programs(config: Config, inventory: Inventory, needs: Needs) -> Contents:
             if not {f"/usr/bin/{name}", f"/usr/sbin/{name}"} & base.paths
         )
         return base
-    for name in (*agent.PROGRAMS, "grep"):
+    for name in (*agent.PROGRAMS, "grep", *needs.applets):
         _put_program(base, name, why="the agent needs it; busybox would do as well", config=config)
     for name in (*agent.WELCOME_PROGRAMS, "env"):
         if name in inventory.programs:
@@ -261,16 +294,27 @@ def _put_hooks(overlay: Contents, hooks: Hooks) -> tuple[Problem, ...]:
     return tuple(overlay.problems.values())
 
 
-def _overlay(contents: Contents, environment: CaptureEnvironment) -> OverlayPlan:
+def _put_private(overlay: Contents, ground: Ground) -> tuple[Problem, ...]:
+    before = frozenset(overlay.problems)
+    for path in ground.target.private:
+        gone = Problem(code="file-unreadable", message=f"{path} is gone", hint="the target needs it")
+        overlay.add(
+            path, said_by=at_line(ground.config, ground.config.target_directive, gone), is_private=True
+        )
+    return tuple(problem for key, problem in overlay.problems.items() if key not in before)
+
+
+def _overlay(contents: Contents, environment: CaptureEnvironment, engine: Engine) -> OverlayPlan:
     items = {item.path: item for item in contents.sorted_items}
     for path, data in agent.files().items():
         mode = 0o755 if path == "init" else 0o644
-        items[f"/{path}"] = Written(path=f"/{path}", text=data.decode("utf-8"), mode=mode)
+        place = f"/{dracut.AGENT if path == 'init' and engine is Engine.DRACUT else path}"
+        items[place] = Written(path=place, text=data.decode("utf-8"), mode=mode)
     items["/kdump/plan.env"] = Written(path="/kdump/plan.env", text=render(environment), mode=0o600)
     return OverlayPlan(recipe=OVERLAY_RECIPE, items=tuple(items[path] for path in sorted(items)))
 
 
-def _environment(ground: Ground, hooks: Hooks) -> CaptureEnvironment:
+def _environment(ground: Ground, hooks: Hooks, *, most_threads: int, sender: str) -> CaptureEnvironment:
     config, machine, target, root = ground.config, ground.machine, ground.target, ground.root
     return CaptureEnvironment(
         capture_id="",
@@ -278,16 +322,26 @@ def _environment(ground: Ground, hooks: Hooks) -> CaptureEnvironment:
         kernel_release=machine.kernel_release,
         host_name=machine.host_name,
         timezone=machine.timezone,
-        target_kind=TargetKind.FILESYSTEM,
+        target_kind=target.kind,
         target_fstype=target.fstype,
         target_device=target.name,
         target_mount_options=target.mount_options,
+        mount_tries=target.mount_tries,
         target_directory=target.directory,
-        core_collector=config.core_collector,
-        # makedumpfile up to 1.7.7 may corrupt a dump with threads, and its version is not known here.
-        collector_max_threads=0,
+        raw_bytes=target.device.size_bytes if target.device and target.kind is TargetKind.RAW else 0,
+        raw_contents=target.device.contents if target.device and target.kind is TargetKind.RAW else "",
+        directory_prefix=target.directory_prefix,
+        ssh_hosts=target.ssh_hosts,
+        remote_parent=shlex.quote(target.directory) if target.ssh_hosts else "",
+        remote_beginning=_remote_beginning(target) if target.ssh_hosts else "",
+        core_collector=collector.for_file(config.core_collector),
+        stream_collector=config.core_collector if collector.wants_stream(config.target) else (),
+        collector_max_threads=most_threads,
         modules=to_load(ground),
         bring_up=ground.needs.bring_up,
+        network=ground.network,
+        fence=fence.command(config, ground.fence.addresses, sender),
+        link_delay=config.link_delay,
         kdump_pre=config.kdump_pre,
         kdump_post=config.kdump_post,
         kdump_emergency=config.kdump_emergency,
@@ -299,6 +353,7 @@ def _environment(ground: Ground, hooks: Hooks) -> CaptureEnvironment:
         debug_mem_level=config.debug_mem_level,
         disk_timeout=config.disk_timeout,
         stall_seconds=int(ground.tuning.stall_seconds),
+        hook_timeout=ceil(ground.tuning.hook_timeout_seconds),
         root_device=root.name if root else "",
         root_fstype=root.fstype if root else "",
         root_mount_options=root.mount_options if root else "",
@@ -306,28 +361,25 @@ def _environment(ground: Ground, hooks: Hooks) -> CaptureEnvironment:
     )
 
 
-def _engine_reason(ground: Ground) -> str:
-    return f"direct, for every layer is known: {ground.target.fstype} on {ground.target.stack.words}"
+def _remote_beginning(target: Located) -> str:
+    return shlex.quote(f"{target.directory.rstrip('/')}/{target.directory_prefix}-")
+
+
+def _engine_reason(ground: Ground, choice: dracut.Choice) -> str:
+    if choice.engine is Engine.DRACUT:
+        return f"dracut, for {choice.why}"
+    return f"direct, for every layer is known: {ground.target.fstype or ground.target.kind.value} on {ground.target.words}"
 
 
 def _told(ground: Ground) -> MappingProxyType[str, str]:
-    target = ground.target
     saves_to_rootfs = ground.config.failure_action is FailureAction.DUMP_TO_ROOTFS and ground.root is not None
-    return MappingProxyType(
-        {
-            "type": "filesystem",
-            "fstype": target.fstype,
-            "device": target.name,
-            "node": f"/dev/{target.device.name}",
-            "directory": target.directory,
-            "layers": target.stack.words,
-            **({ON_ROOTFS: ROOTFS_DIRECTORY} if saves_to_rootfs else {}),
-        }
-    )
+    rootfs = {ON_ROOTFS: ROOTFS_DIRECTORY} if saves_to_rootfs else {}
+    return MappingProxyType({**ground.target.told, **rootfs})
 
 
-def _working_set(ground: Ground) -> int:
-    layers = LAYER_WORKING_SET if ground.needs.programs else 0
+def _working_set(ground: Ground, engine: Engine) -> int:
+    layers = LAYER_WORKING_SET if ground.needs.programs or engine is Engine.DRACUT else 0
+    layers += UDEV_WORKING_SET if engine is Engine.DRACUT else 0
     return KERNEL_WORKING_SET + COLLECTOR_WORKING_SET + layers
 
 

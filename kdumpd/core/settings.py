@@ -91,14 +91,15 @@ _ROWS: tuple[Setting, ...] = (
     _target(
         "nfs",
         "HOST:/EXPORT",
-        "Mount the export and save to `[path]/HOST-DATE/`. "
-        "The version of NFS follows the live mount; without one it is what mount finds.",
+        "Mount the export and save to `[path]/HOST-DATE/`, where HOST is the own address towards the server. "
+        "The version of NFS follows the live mount; without one 4.2, 4.1, 4.0 and 3 are tried in this order. "
+        "Kerberos (sec=krb5) is refused; the export must not squash root.",
         lambda value: values.target(targets.parse_nfs(value)),
     ),
     _target(
         "nfs4",
         "HOST:/EXPORT",
-        "As `nfs`, with NFS version 4.",
+        "As `nfs`, and version 3 is never tried.",
         lambda value: values.target(targets.parse_nfs(value, version="4")),
     ),
     _target(
@@ -233,7 +234,7 @@ _ROWS: tuple[Setting, ...] = (
     Setting(
         name="disk_timeout",
         argument="SECONDS",
-        meaning="How long to wait for the device of the target.",
+        meaning="How long to wait for the device of the target, or for its server.",
         parse=values.seconds,
         affects=Affects.OVERLAY,
         default="180",
@@ -258,7 +259,7 @@ _ROWS: tuple[Setting, ...] = (
     Setting(
         name="force_rebuild",
         argument="0 | 1",
-        meaning="Build the image again whenever kdumpd starts.",
+        meaning="Build the image again whenever kdumpd or kdump is started or restarted. What is loaded stays loaded meanwhile.",
         parse=values.flag,
         affects=Affects.RUNTIME,
         default="0",
@@ -266,7 +267,9 @@ _ROWS: tuple[Setting, ...] = (
     Setting(
         name="force_no_rebuild",
         argument="0 | 1",
-        meaning="Never build again an image that exists. Not together with `force_rebuild`.",
+        meaning="Keep the image that exists for this kernel and only load it, also when it is no longer what the "
+        "configuration says: the state is then `stale`. `kdumpctl rebuild` builds all the same. Not together with "
+        "`force_rebuild`.",
         parse=values.flag,
         affects=Affects.RUNTIME,
         default="0",
@@ -289,8 +292,9 @@ _ROWS: tuple[Setting, ...] = (
     Setting(
         name="fence_kdump_args",
         argument="OPTIONS",
-        meaning="Options of fence_kdump_send, all but the nodes.",
-        parse=values.words,
+        meaning="Options of fence_kdump_send, all but the nodes: `-p PORT`, `-f auto|ipv4|ipv6`, `-c COUNT`, "
+        "`-i SECONDS`, `-v`.",
+        parse=values.fence_arguments,
         affects=Affects.OVERLAY,
     ),
     Setting(

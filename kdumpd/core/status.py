@@ -12,6 +12,7 @@ from kdumpd.core.decide import Action, Blocked, Nothing, Observed, Wait, obstacl
 from kdumpd.core.machine import Machine
 from kdumpd.core.plan import Plan, Resolution
 from kdumpd.core.problems import Problem, errors
+from kdumpd.core.targets import bracketed
 
 REBOOT_HELPS = frozenset({"load-disabled", "load-limit"})
 
@@ -125,11 +126,19 @@ def where_to(target: object) -> str:
     if not isinstance(target, Mapping):
         return ""
     told = {str(key): str(value) for key, value in target.items()}
-    device = told.get("node") or told.get("device") or told.get("server") or told.get("type", "")
+    device = told.get("node") or told.get("device") or _elsewhere(told) or told.get("type", "")
     kind = told.get("fstype") or told.get("type", "")
     place = f"{device} ({kind})" if kind and kind != device else device
     directory = told.get("directory") or told.get("path", "")
     return f"{place} in {directory}" if directory and place else place
+
+
+def _elsewhere(told: Mapping[str, str]) -> str:
+    """What keeps the dump where that is no device of this machine."""
+    server = told.get("server", "")
+    if server and told.get("export"):
+        return f"{bracketed(server)}:{told['export']}"
+    return server or told.get("tag", "")
 
 
 def _state(resolution: Resolution, observed: Observed, action: Action) -> State:
@@ -171,7 +180,9 @@ def _sentence(
     action: Action,
     in_the_way: tuple[Problem, ...],
 ) -> str:
-    next_thing = _told(in_the_way) or ("" if isinstance(action, Nothing) else action.why)
+    # At rest and stale at once is only what force_no_rebuild keeps.
+    is_said = not isinstance(action, Nothing) or state is State.STALE
+    next_thing = _told(in_the_way) or (action.why if is_said else "")
     tail = f"; {next_thing}" if next_thing else ""
     match state:
         case State.UNSUPPORTED:

@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
+from kdumpd.core.driver import Driver
 from kdumpd.core.facts import md_uuid
-from kdumpd.core.machine import BlockDevice, Driver, Machine
+from kdumpd.core.machine import BlockDevice, Machine
+from kdumpd.core.needs import Needs, together
 from kdumpd.core.plan import Written
 
 MD_DEGRADED_AFTER_SECONDS = 30
@@ -129,16 +131,6 @@ Layer = Known | Unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Needs:
-    """What one layer, or a stack of them from the bottom up, asks of the image."""
-
-    modules: tuple[str, ...] = ()
-    programs: tuple[str, ...] = ()
-    files: tuple[Written, ...] = ()
-    bring_up: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
     """The layers under a device, the lowest first and each once."""
 
@@ -173,17 +165,6 @@ def stack_under(machine: Machine, device: BlockDevice) -> Stack:
     found: dict[str, Layer] = {}
     _descend(machine, device, found, above=())
     return Stack(layers=tuple(found.values()))
-
-
-def together(each: Iterable[Needs]) -> Needs:
-    """All that several ask for, each thing once, in their order."""
-    needs = tuple(each)
-    return Needs(
-        modules=tuple(dict.fromkeys(name for need in needs for name in need.modules)),
-        programs=tuple(dict.fromkeys(name for need in needs for name in need.programs)),
-        files=tuple({file.path: file for need in needs for file in need.files}.values()),
-        bring_up=tuple(dict.fromkeys(line for need in needs for line in need.bring_up)),
-    )
 
 
 def needs_of(layer: Known) -> Needs:

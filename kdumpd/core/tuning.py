@@ -68,10 +68,24 @@ class Tuning(BaseModel, frozen=True, extra="forbid", strict=True):
     slow_poll_seconds: Seconds = Field(
         default=300.0, ge=1, description="How often it looks without any sign of a change."
     )
+    target_test_hours: float = Field(
+        default=24.0,
+        ge=0,
+        le=8760,
+        allow_inf_nan=False,
+        description="How often the target is tested beside each change of it: a small file is written there and removed. "
+        "0: only when it is asked for.",
+    )
     stall_seconds: Seconds = Field(
         default=120.0,
         ge=10,
         description="In the capture kernel, a collector that has written nothing for this long is ended.",
+    )
+    hook_timeout_seconds: Seconds = Field(
+        default=1800.0,
+        ge=0,
+        description="In the capture kernel, each program of kdump_pre, kdump_post, kdump_emergency and their folders "
+        "that has not ended after this long is ended and has failed. 0: never.",
     )
     keep_count: int = Field(
         default=0, ge=0, description="Keep at most this many dumps, the newest. 0: any number."

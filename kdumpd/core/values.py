@@ -210,11 +210,67 @@ def hosts(value: str) -> Parsed:
     return Parsed(value=names)
 
 
+def fence_arguments(value: str) -> Parsed:
+    """Options of fence_kdump_send(8), all but the nodes; what makes it send nothing is refused."""
+    ahead = list(quoting.split(value))
+    given: list[str] = []
+    while ahead:
+        word = ahead.pop(0)
+        name, equals, attached = word.partition("=") if word.startswith("--") else (word[:2], "", word[2:])
+        letter = _FENCE_NAMES.get(name, name)
+        takes = _FENCE_VALUES.get(letter)
+        if takes is None and not (letter in _FENCE_FLAGS and not attached):
+            return refused(
+                "bad-fence-argument",
+                f"`{word}` is no option of fence_kdump_send",
+                "one of -p PORT, -f auto|ipv4|ipv6, -c COUNT, -i SECONDS, -v",
+            )
+        given.append(word)
+        if takes is None:
+            continue
+        if not attached and not equals:
+            attached = ahead.pop(0) if ahead else ""
+            given.append(attached)
+        problem = takes(attached)
+        if problem:
+            return refused(
+                "bad-fence-argument",
+                f"`{word}` of fence_kdump_send wants {problem}",
+                "see fence_kdump_send(8)",
+            )
+    return Parsed(value=tuple(given))
+
+
 def anything(_value: str) -> Parsed:
     """For a line that is tolerated and means nothing."""
     return Parsed(value="")
 
 
+def _within(least: int, most: int, what: str) -> Callable[[str], str]:
+    def wrong(text: str) -> str:
+        return "" if _NUMBER.fullmatch(text) and least <= int(text) <= most else what
+
+    return wrong
+
+
+def _family(text: str) -> str:
+    return "" if text in {"auto", "ipv4", "ipv6"} else "auto, ipv4 or ipv6"
+
+
+_FENCE_NAMES = {
+    "--ipport": "-p",
+    "--family": "-f",
+    "--count": "-c",
+    "--interval": "-i",
+    "--verbose": "-v",
+}
+_FENCE_VALUES: dict[str, Callable[[str], str]] = {
+    "-p": _within(1, 65535, "a port from 1 to 65535"),
+    "-f": _family,
+    "-c": _within(0, 999_999_999, "a number of messages, 0 for no end"),
+    "-i": _within(1, LONGEST_WAIT_SECONDS, "a number of seconds from 1 on"),
+}
+_FENCE_FLAGS = frozenset({"-v"})
 _BLANKS = re.compile(r"\s")
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _MODULE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")

@@ -1,25 +1,20 @@
-"""The block devices of a machine as /sys/class/block and udev's database have them."""
+"""The block devices of a machine, and the directories shared with it, as /sys/class/block and udev's database have them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
 
+from kdumpd.core.driver import Driver
 from kdumpd.core.facts import Contents, md_uuid, number, parse_udev
-from kdumpd.core.machine import BlockDevice, Driver
-from kdumpd.host.doors import Files
+from kdumpd.core.machine import BlockDevice, SharedDirectory
+from kdumpd.host.doors import Files, text
+from kdumpd.host.drivers import drivers_from
 
 BLOCK = "/sys/class/block"
+VIRTIOFS = "/sys/fs/virtiofs"
 SECTOR_BYTES = 512  # the unit of every size in /sys/class/block, whatever the disk's own
 _OFTEN_EMPTY = ("loop", "ram", "nbd", "zram", "fd", "sr")
-
-
-def text(files: Files, path: str) -> str:
-    """One small file without its last newline; "" where it is missing or cannot be read."""
-    try:
-        return files.read_text(path).rstrip("\n")
-    except OSError:
-        return ""
 
 
 def block_devices(files: Files) -> tuple[BlockDevice, ...]:
@@ -27,6 +22,19 @@ def block_devices(files: Files) -> tuple[BlockDevice, ...]:
     parents: dict[str, Driver | None] = {}
     found = (_device(files, name, parents) for name in files.names(BLOCK))
     return tuple(device for device in found if device.size_bytes or not device.name.startswith(_OFTEN_EMPTY))
+
+
+def shared_directories(files: Files) -> tuple[SharedDirectory, ...] | None:
+    """What hypervisors share over virtiofs; None where the kernel does not tell (before 6.9, or without the module)."""
+    if not files.exists(VIRTIOFS):
+        return None
+    found = []
+    for entry in files.names(VIRTIOFS):
+        tag = text(files, f"{VIRTIOFS}/{entry}/tag")
+        if tag:
+            device = files.real(f"{VIRTIOFS}/{entry}/device")
+            found.append(SharedDirectory(tag=tag, drivers=tuple(_drivers(files, device, {}))))
+    return tuple(found)
 
 
 def with_contents(device: BlockDevice, contents: Contents) -> BlockDevice:
@@ -70,14 +78,7 @@ def _device(files: Files, name: str, parents: dict[str, Driver | None]) -> Block
 def _drivers(files: Files, path: str, parents: dict[str, Driver | None]) -> Iterator[Driver]:
     """Of every parent that has one, from the device up."""
     for start in (path, *_controllers(files, path)):
-        parent = start
-        while parent.count("/") > 3:  # below /sys/devices/<root of a tree>
-            if parent not in parents:
-                parents[parent] = _driver(files, parent)
-            driver = parents[parent]
-            if driver is not None:
-                yield driver
-            parent = parent.rpartition("/")[0]
+        yield from drivers_from(files, start, parents)
 
 
 def _controllers(files: Files, path: str) -> Iterator[str]:
@@ -89,18 +90,3 @@ def _controllers(files: Files, path: str) -> Iterator[str]:
     for name in files.names(subsystem):
         if name.startswith("nvme") and name[4:].isdecimal():
             yield files.real(f"{subsystem}/{name}")
-
-
-def _driver(files: Files, path: str) -> Driver | None:
-    driver = files.link(f"{path}/driver")
-    if not driver:
-        return None
-    module = files.link(f"{path}/driver/module").rpartition("/")[2]
-    # A built-in driver has a directory below /sys/module as well, but no state of loading.
-    is_loadable = bool(module) and files.exists(f"/sys/module/{module}/initstate")
-    return Driver(
-        name=driver.rpartition("/")[2],
-        subsystem=files.link(f"{path}/subsystem").rpartition("/")[2],
-        module=module if is_loadable else "",
-        modalias=text(files, f"{path}/modalias"),
-    )

@@ -29,13 +29,16 @@ async def build_base(
     programs: Programs,
     target: str,
     on_stage: Callable[[str], None],
+    beneath: str = "",
 ) -> None:
     """Write the base to `target`, a new file in a private folder, which the caller removes whatever happens.
+
+    `beneath` is an archive that what is planned is laid over: the two become one.
 
     Raises Trouble: `changed-while-building` when a file is no longer as planned (look again), `module-damaged`,
     `zstd-missing`, `packing-failed`, `no-space`, `store-unwritable`, `store-failing`.
     """
-    if plan.engine is not Engine.DIRECT:
+    if plan.engine is not Engine.DIRECT and not beneath:
         raise Trouble(
             Problem(code="engine-missing", message=f"engine {plan.engine} cannot be asked to build directly")
         )
@@ -52,6 +55,7 @@ async def build_base(
         programs=programs,
         target=target,
         on_stage=on_stage,
+        beneath=beneath,
     )
 
 
@@ -78,11 +82,14 @@ async def _build(
     programs: Programs,
     target: str,
     on_stage: Callable[[str], None],
+    beneath: str = "",
 ) -> None:
     archive = f"{target}.cpio"
     try:
         on_stage("files")
-        await _in_thread(lambda stop: _write_archive(files, _Contents(files, unpacked, stop), layer, archive))
+        await _in_thread(
+            lambda stop: _write_archive(files, _Contents(files, unpacked, stop), layer, archive, beneath)
+        )
         on_stage("compress")
         await _zstd(
             programs,
@@ -159,6 +166,28 @@ class _Contents:
         mode, data = self._mode_and_data(placed)
         return newc.Entry(path=placed.path, mode=mode, size_bytes=len(data)), (data,)
 
+    def beneath(
+        self, source: newc.Source, ours: dict[str, Placed]
+    ) -> Iterator[tuple[newc.Entry, Iterable[bytes]]]:
+        """The entries of another archive that are not ours as well; a folder of both stands where it stood there.
+
+        Nodes of devices are left out: the kernel's own /dev has them. Raises Trouble (`image-damaged`).
+        """
+        try:
+            for entry, data in newc.read(source):
+                path = entry.path.removeprefix("./").strip("/")
+                own = ours.get(path)
+                if self._stop.is_set():
+                    raise _Stopped
+                if own is not None and isinstance(own.content, Folder):
+                    yield self.entry(ours.pop(path))
+                elif own is None and path != "." and (entry.is_folder or entry.is_link or entry.is_regular):
+                    yield newc.Entry(path=path, mode=entry.mode, size_bytes=len(data)), (data,)
+        except newc.Damaged as fault:
+            raise Trouble(
+                Problem(code="image-damaged", message=f"what the engine made cannot be read: {fault}")
+            ) from fault
+
     def _mode_and_data(self, placed: Placed) -> tuple[int, bytes]:
         content = placed.content
         match content:
@@ -215,9 +244,15 @@ class _Stopped(Exception):
     """Nobody waits for the archive any more."""
 
 
-def _write_archive(files: Files, contents: _Contents, layer: Iterable[Placed], archive: str) -> None:
+def _write_archive(
+    files: Files, contents: _Contents, layer: Iterable[Placed], archive: str, beneath: str
+) -> None:
     def entries() -> Iterator[tuple[newc.Entry, Iterable[bytes]]]:
-        for placed in layer:
+        ours = {placed.path: placed for placed in layer}
+        if beneath:
+            with files.open(beneath) as source:
+                yield from contents.beneath(source, ours)
+        for placed in ours.values():
             yield contents.entry(placed)
 
     with files.create(archive) as file:

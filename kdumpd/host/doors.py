@@ -55,6 +55,10 @@ class Files(Protocol):
         """
         ...
 
+    def open_for_us_alone(self, path: str) -> BinaryIO:
+        """A block device for reading and writing; OSError (EBUSY) where it is mounted or otherwise in use."""
+        ...
+
     def sync(self, path: str) -> None:
         """A file's contents, or a folder's names, are on the disk when this returns."""
         ...
@@ -93,6 +97,14 @@ class Files(Protocol):
         ...
 
     def free_bytes(self, path: str) -> int: ...
+
+
+def text(files: Files, path: str) -> str:
+    """One small file without its last newline; "" where it is missing or cannot be read."""
+    try:
+        return files.read_text(path).rstrip("\n")
+    except OSError:
+        return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

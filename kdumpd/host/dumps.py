@@ -6,9 +6,11 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 from kdumpd.core.dumps import (
     CORES,
+    FAILURES,
     INCOMPLETE,
     Dump,
     DumpPlace,
@@ -17,6 +19,7 @@ from kdumpd.core.dumps import (
     dump_of,
     failure_of,
     is_dump_name,
+    remote_of,
     spot_of,
     spot_on_rootfs,
 )
@@ -28,7 +31,8 @@ from kdumpd.host.doors import Files, ProgramFailed, Programs
 
 logger = logging.getLogger(__name__)
 
-FAILURES = "/var/lib/kdumpd/failures"
+REMOTE = "/var/lib/kdumpd/remote"
+"""Records of dumps that a server keeps: no server is asked, for a dead one would not let go of who asks."""
 MOUNT_POINT = "/run/kdumpd/target"
 MOUNT_SECONDS = 60.0  # a journal may have to be replayed
 SUMMARY_BYTES = 1 << 18
@@ -59,9 +63,12 @@ class Dumps:
         *,
         mounts: tuple[Mount, ...],
         on_rootfs: str = "",
+        recovered: str = "",
         may_mount: bool = False,
     ) -> Found:
-        """Every dump at `place` and in the root file system's directory `on_rootfs`, and every record of a failure.
+        """Every dump at `place` and in the root file system's directory `on_rootfs`, and every record of another.
+
+        A record tells of a capture that failed, or of a dump that a server keeps.
 
         Where a file system is not mounted, `may_mount` mounts it for the look, read-only and out of the way, and so
         with what another mount hides: for the first look after a boot and after a change of the target. Otherwise
@@ -77,7 +84,10 @@ class Dumps:
             )
         if on_rootfs:
             spots[spot_on_rootfs(on_rootfs, mounts)] = self._scan
+        if recovered:
+            spots[Spot(folder=recovered, shown=recovered)] = self._scan
         spots[spot_on_rootfs(FAILURES, mounts)] = self._failures
+        spots[spot_on_rootfs(REMOTE, mounts)] = partial(self._remote, mounts=mounts)
         all_found = [await self._see(spot, scan, may_mount=may_mount) for spot, scan in spots.items()]
         dumps = _each_its_own_name(dump for found in all_found for dump in found.dumps)
         return Found(
@@ -165,15 +175,30 @@ class Dumps:
             logger.warning("the dump %s cannot be looked at: %s", shown, fault.strerror)
 
     def _failures(self, folder: str, shown: str) -> Found:
+        return self._records(
+            folder,
+            shown,
+            lambda name, modified, summary: failure_of(
+                name=name, path=f"{shown}/{name}", modified_us=modified, summary=summary
+            ),
+        )
+
+    def _remote(self, folder: str, shown: str, *, mounts: tuple[Mount, ...]) -> Found:
+        return self._records(
+            folder,
+            shown,
+            lambda name, modified, summary: remote_of(
+                name=name, modified_us=modified, summary=summary, mounts=mounts
+            ),
+        )
+
+    def _records(self, folder: str, shown: str, told: Callable[[str, int, Summary], Dump]) -> Found:
         found: list[Dump] = []
         try:
             for name in self._files.names(folder):
                 summary = self._summary(f"{folder}/{name}") if name.endswith(".json") else None
                 if summary is not None:
-                    modified = self._files.stat(f"{folder}/{name}").modified_us
-                    found.append(
-                        failure_of(name=name, path=f"{shown}/{name}", modified_us=modified, summary=summary)
-                    )
+                    found.append(told(name, self._files.stat(f"{folder}/{name}").modified_us, summary))
         except OSError as fault:
             return Found(dumps=tuple(found), problems=(_unseen(shown, fault.strerror or str(fault)),))
         return Found(dumps=tuple(found))

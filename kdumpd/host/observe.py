@@ -13,8 +13,9 @@ from kdumpd.core.facts import Libraries
 from kdumpd.core.inventory import FileFacts, Inventory, Kind, Wants
 from kdumpd.core.machine import BlockDevice, CrashKernel, KernelFiles, Machine
 from kdumpd.core.modules import ModuleIndex, parse_index
-from kdumpd.host.blocks import block_devices, text, with_contents
-from kdumpd.host.doors import Files, ProgramFailed, Programs
+from kdumpd.host import abilities, firmware
+from kdumpd.host.blocks import block_devices, shared_directories, with_contents
+from kdumpd.host.doors import Files, ProgramFailed, Programs, text
 
 SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 MODPROBE_FOLDERS = ("/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d", "/usr/lib/modprobe.d")
@@ -71,11 +72,14 @@ def look(files: Files) -> Machine:
         cpus=facts.count_of_list(present),
         layout=facts.layout(cpus_present=present, iomem=iomem),
         crash=_crash_kernel(files, iomem),
-        mounts=mounts.parse_mountinfo(
-            text(files, "/proc/1/mountinfo") or text(files, "/proc/self/mountinfo")
+        mounts=mounts.lasting(
+            mounts.parse_mountinfo(text(files, "/proc/1/mountinfo") or text(files, "/proc/self/mountinfo"))
         ),
         fstab=mounts.parse_fstab(text(files, "/etc/fstab")),
+        crypttab=mounts.parse_crypttab(text(files, "/etc/crypttab")),
         devices=block_devices(files),
+        shares=shared_directories(files),
+        swaps=mounts.parse_swaps(text(files, "/proc/swaps")),
         kernels=tuple(_kernels(files, release)),
         timezone=facts.posix_timezone(_bytes(files, "/etc/localtime")),
     )
@@ -103,6 +107,32 @@ async def inventory(files: Files, programs: Programs, wants: Wants) -> Inventory
     ahead = {*wants.files, *named.values()}
     found = await asyncio.to_thread(_folders, files, wants.directories)
     ahead |= {f"{folder.path}/{name}" for folder in found.values() for name in folder.entries}
+    found |= await _closed(files, programs, ahead, found)
+    modules = {path: found[path] for path in wants.modules & found.keys()}
+    release = wants.modules_directory.rpartition("/")[2]
+    fed = await firmware.of_modules(modules, release=release, files=files, programs=programs)
+    loaded = {path for each in fed.values() for path in each.files}
+    found |= await _closed(files, programs, loaded, found)
+    able = None
+    if wants.collector:
+        name = wants.collector[0]
+        program = found.get(name if "/" in name else named.get(name, ""))
+        if program is not None:
+            able = await abilities.of_collector(wants.collector, program, files=files, programs=programs)
+    return Inventory(
+        files=MappingProxyType(found),
+        programs=MappingProxyType(named),
+        firmware=MappingProxyType(dict(fed)),
+        makedumpfile=able,
+    )
+
+
+async def _closed(
+    files: Files, programs: Programs, wanted: Iterable[str], known: Mapping[str, FileFacts]
+) -> dict[str, FileFacts]:
+    """The facts of `wanted` and of all that they need, but for those that are known."""
+    ahead = set(wanted) - known.keys()
+    found: dict[str, FileFacts] = {}
     beginnings: dict[str, bytes] = {}
     while ahead:
         read = await asyncio.to_thread(_facts_of, files, sorted(ahead), beginnings)
@@ -112,8 +142,8 @@ async def inventory(files: Files, programs: Programs, wants: Wants) -> Inventory
         read = await _with_libraries(files, programs, read, beginnings)
         found |= read
         needed = {path for each in read.values() for path in (*each.libraries, each.interpreter) if path}
-        ahead = needed - found.keys()
-    return Inventory(files=MappingProxyType(found), programs=MappingProxyType(named))
+        ahead = needed - found.keys() - known.keys()
+    return found
 
 
 def _crash_kernel(files: Files, iomem: str) -> CrashKernel:
@@ -210,10 +240,11 @@ def _file(files: Files, path: str, beginnings: dict[str, bytes]) -> FileFacts:
 def _with_interpreter(each: FileFacts, beginning: bytes, programs: Programs) -> FileFacts:
     """`#!/usr/bin/env NAME` is run by NAME, wherever it is; one that is nowhere is told as /usr/bin/NAME."""
     program, argument = facts.interpreter(beginning)
+    line = f"{program} {argument}".strip()
     if program.endswith("/env") and argument and not argument.startswith("-"):
         name = argument.split()[0]
         program = programs.find(name) or f"/usr/bin/{name}"
-    return replace(each, interpreter=program) if program else each
+    return replace(each, interpreter=program, interpreter_line=line) if program else each
 
 
 async def _with_libraries(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kdumpd import agent
 from kdumpd.core import environment, newc, proofs
 from kdumpd.core.layer import Placed, base_layer, follow, overlay_layer
-from kdumpd.core.plan import BasePlan, Folder, FromHost, Link, ModuleFile, OverlayPlan, Plan, Written
+from kdumpd.core.plan import BasePlan, Engine, Folder, FromHost, Link, ModuleFile, OverlayPlan, Plan, Written
 from kdumpd.core.problems import Problem, Severity, Trouble, errors, warnings
 from kdumpd.core.storing import is_out_of_space, storing_fault
 from kdumpd.host.doors import Files, Output, ProgramFailed, Programs
@@ -19,6 +19,9 @@ TRY_SECONDS = 60.0  # for one program of the image that only shall start or look
 UNPACK_SECONDS = 600.0
 PLAN_ENV = "plan.env"
 CANNOT_CHROOT = frozenset({125, 126})  # chroot(1): it failed itself, or the program could not be executed
+WHICH_ARE_BROKEN = (
+    'for file; do if said=$(sh -n "$file" 2>&1); then printf "whole\\0"; else printf "broken\\0"; fi; done'
+)
 READ_BACK = '. "$1" && shift && for name; do eval "value=\\$$name"; printf "%s\\0" "$value"; done'
 
 
@@ -45,7 +48,14 @@ async def prove_base(image: str, plan: BasePlan, *, files: Files, programs: Prog
         if isinstance(item.content, ModuleFile) and item.path in tree.seen
     }
     problems += proofs.module_problems(modules, kernel_release=plan.kernel_release)
-    problems += await _incomplete_programs(tree, tree.seen, programs=programs)
+    tried: Mapping[str, _Seen] = tree.seen
+    if plan.engine is Engine.DRACUT:
+        problems += proofs.dracut_problems(frozenset(tree.seen), kernel_release=plan.kernel_release)
+        own = {item.path for item in base_layer(plan)}
+        tried = {
+            path: seen for path, seen in tree.seen.items() if path in own or proofs.brings_devices_up(path)
+        }
+    problems += await _incomplete_programs(tree, tried, programs=programs)
     problems += await _missing_applets(tree, programs=programs)
     return _proof(tree, problems)
 
@@ -63,7 +73,7 @@ async def prove_image(
 
     Raises Trouble as `prove_base` does, and with `script-broken`, `plan-env-differs` and `image-too-big`.
     """
-    tree = await _unpacked(layers, files=files, programs=programs, folder=folder)
+    tree = await _unpacked(layers, files=files, programs=programs, folder=folder, proved_before=1)
     laid = overlay_layer(plan.overlay, base=plan.base)
     own = {item.path: tree.seen[item.path] for item in laid if item.path in tree.seen}
     problems = list(tree.problems)
@@ -115,7 +125,7 @@ class _Tree:
         links = {path: seen.target for path, seen in self.seen.items() if seen.entry.is_link}
         return self.seen.get(follow(path, links, last=True))
 
-    def add(self, entry: newc.Entry, contents: bytes) -> None:
+    def add(self, entry: newc.Entry, contents: bytes, look: Callable[[newc.Entry, bytes], _Seen]) -> None:
         before = self.seen.get(entry.path)
         parent = entry.path.rpartition("/")[0]
         within = self.seen.get(parent)
@@ -137,7 +147,14 @@ class _Tree:
         if entry.is_regular:
             with self.files.create(path, mode=entry.mode & 0o777) as file:
                 file.write(contents)
-        self.seen[entry.path] = _look(entry, contents)
+        self.seen[entry.path] = look(entry, contents)
+
+
+def _look_outside(entry: newc.Entry, contents: bytes) -> _Seen:
+    """Its kind and, for a link, where it leads: all that another layer's programs ask of what is beneath."""
+    if entry.is_link:
+        return _Seen(entry=entry, target=contents.decode("utf-8", "surrogateescape"))
+    return _Seen(entry=entry, is_elf=contents.startswith(proofs.ELF))
 
 
 def _look(entry: newc.Entry, contents: bytes) -> _Seen:
@@ -155,7 +172,10 @@ def _look(entry: newc.Entry, contents: bytes) -> _Seen:
     )
 
 
-async def _unpacked(images: Sequence[str], *, files: Files, programs: Programs, folder: str) -> _Tree:
+async def _unpacked(
+    images: Sequence[str], *, files: Files, programs: Programs, folder: str, proved_before: int = 0
+) -> _Tree:
+    """The images over each other; into the contents of the first `proved_before` nobody looks again."""
     root = f"{folder}/tree"
     try:
         files.make_folder(root)
@@ -163,7 +183,8 @@ async def _unpacked(images: Sequence[str], *, files: Files, programs: Programs, 
         for number, image in enumerate(images):
             archive = f"{folder}/{number}.cpio"
             await _unzstd(programs, files.outside(image), files.outside(archive), folder=folder)
-            await asyncio.to_thread(_unpack, tree, files, archive)
+            look = _look_outside if number < proved_before else _look
+            await asyncio.to_thread(_unpack, tree, files, archive, look)
             files.remove(archive)
     except OSError as fault:
         raise Trouble(storing_fault(fault, folder)) from fault
@@ -183,11 +204,11 @@ async def _unzstd(programs: Programs, image: str, archive: str, *, folder: str) 
         raise Trouble(problem) from fault
 
 
-def _unpack(tree: _Tree, files: Files, archive: str) -> None:
+def _unpack(tree: _Tree, files: Files, archive: str, look: Callable[[newc.Entry, bytes], _Seen]) -> None:
     with files.open(archive) as source:
         try:
             for entry, contents in newc.read(source):
-                tree.add(entry, contents)
+                tree.add(entry, contents, look)
         except newc.Damaged as fault:
             raise Trouble(
                 Problem(code="image-damaged", message=f"the image cannot be unpacked: {fault}")
@@ -268,16 +289,21 @@ async def _missing_applets(tree: _Tree, *, programs: Programs) -> list[Problem]:
 
 
 async def _broken_scripts(tree: _Tree, among: Mapping[str, _Seen], *, programs: Programs) -> list[Problem]:
+    """Scripts that the image's own shell cannot read; one shell asks for all, for a program's start is what costs."""
+    scripts = [f"/{path}" for path, seen in among.items() if seen.is_script]
+    if not scripts:
+        return []
+    asked = await _sh(tree, "-c", WHICH_ARE_BROKEN, "sh", *scripts, programs=programs)
+    broken = asked.stdout.decode("utf-8", "surrogateescape").split("\0")
     problems: list[Problem] = []
-    for path, seen in among.items():
-        if not seen.is_script:
+    for path, word in zip(scripts, broken, strict=False):
+        if word == "whole":
             continue
-        said = await _sh(tree, "-n", f"/{path}", programs=programs)
-        if said.status != 0:
-            last = said.stderr.decode("utf-8", "replace").strip()
-            problems.append(
-                Problem(code="script-broken", message=f"sh cannot read /{path} of the image: {last}")
-            )
+        said = (await _sh(tree, "-n", path, programs=programs)).stderr.decode("utf-8", "replace").strip()
+        problems.append(Problem(code="script-broken", message=f"sh cannot read {path} of the image: {said}"))
+    if asked.status != 0 or len(broken) != len(scripts) + 1:
+        last = asked.stderr.decode("utf-8", "replace").strip()
+        problems.append(Problem(code="script-broken", message=f"sh could not try the scripts: {last}"))
     return problems
 
 

@@ -1,4 +1,4 @@
-"""The doors of `--simulate`: programs run for real, but kexec flips a file under the root and nothing is mounted."""
+"""The doors of `--simulate`: programs run for real, but kexec flips a file under the root, nothing is mounted, no server is connected to."""
 
 from __future__ import annotations
 
@@ -44,6 +44,8 @@ class SimulatedPrograms(RealPrograms):
                 status, said = self._kexec(asked[1:])
             case "mount" | "umount":
                 status, said = FAILED, "nothing is mounted in a simulation\n"
+            case "ssh" if "-G" not in asked:  # which only asks what it would do
+                status, said = FAILED, "nobody is connected to in a simulation\n"
             case _:
                 return await super().run(
                     asked,

@@ -23,6 +23,7 @@ from kdumpd.service.interfaces import (
 from kdumpd.service.interfaces_config import ConfigInterface
 from kdumpd.service.jobs import Job, Jobs
 from kdumpd.service.permissions import CONFIG, DUMP, JOB, KERNEL, MANAGER, ROOT
+from kdumpd.service.proving import Proving
 from kdumpd.service.reconciler import Reconciler
 
 INTERFACES = (MANAGER, CONFIG, JOB, KERNEL, DUMP)
@@ -52,6 +53,7 @@ class Desk:
         editing: Editing,
         permissions: Permissions,
         finds: Finds,
+        proving: Proving,
     ) -> None:
         self._exports = exports
         self._descriptions = descriptions
@@ -69,8 +71,11 @@ class Desk:
             hands=hands,
             permissions=permissions,
             last_dump=lambda: finds.latest,
+            target_test=lambda: proving.last,
         )
-        self.config = ConfigInterface(descriptions[CONFIG], editing=editing, reconciler=reconciler)
+        self.config = ConfigInterface(
+            descriptions[CONFIG], editing=editing, reconciler=reconciler, proving=proving
+        )
 
     def open(self) -> None:
         """Serve what is known by now; from here on everything is told as it happens."""

@@ -12,7 +12,7 @@ from kdumpd.core.dumps import ON_ROOTFS, Dump, DumpPlace, dump_place
 from kdumpd.host.doors import Files
 from kdumpd.host.dumps import Dumps
 from kdumpd.service.hands import Sight
-from kdumpd.service.jobs import Clock
+from kdumpd.service.jobs import Clock, nap_until
 from kdumpd.service.journal import tell_dump
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Finds:
     def follow(self, sight: Sight) -> None:
         """Look again where the target is another one than was searched."""
         search = _search(sight)
-        if search.place is not None and search != self._searched:
+        if (search.place is not None or search.recovered) and search != self._searched:
             self.poke()
 
     async def run(self, sight: Callable[[], Sight]) -> None:
@@ -57,14 +57,7 @@ class Finds:
                 await self.look(sight())
             except OSError as fault:
                 logger.warning("dumps cannot be looked for: %s", fault)
-            waiting = asyncio.ensure_future(self._again.wait())
-            napping = asyncio.ensure_future(self._clock.sleep(sight().slow_poll_seconds))
-            try:
-                await asyncio.wait({waiting, napping}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                waiting.cancel()
-                napping.cancel()
-                await asyncio.gather(waiting, napping, return_exceptions=True)
+            await nap_until(self._again, self._clock, seconds=sight().slow_poll_seconds)
 
     async def look(self, sight: Sight) -> None:
         """Look once, and tell of what is new."""
@@ -73,6 +66,7 @@ class Finds:
             search.place,
             mounts=sight.machine.mounts,
             on_rootfs=search.on_rootfs,
+            recovered=search.recovered,
             may_mount=search != self._searched,
         )
         for problem in found.problems:
@@ -115,17 +109,26 @@ class _Search:
 
     place: DumpPlace | None = None
     on_rootfs: str = ""
+    recovered: str = ""  # the directory into which dumps on a raw device are recovered
 
 
-def _search(sight: Sight) -> _Search:
-    """What the plan says; under a broken configuration, what is loaded does."""
+def told_target(sight: Sight) -> Mapping[str, str]:
+    """What the plan says of its target; under a broken configuration, what is loaded does. Empty: neither."""
     plan = sight.resolution.plan
     if plan is not None:
-        return _Search(place=dump_place(plan.target), on_rootfs=plan.target.get(ON_ROOTFS, ""))
+        return plan.target
     for record in (sight.armed, sight.last_good):
         description = record.description if record is not None else None
         target = description.get("target") if isinstance(description, Mapping) else None
         if isinstance(target, Mapping):
-            told = {key: str(value) for key, value in target.items()}
-            return _Search(place=dump_place(told), on_rootfs=told.get(ON_ROOTFS, ""))
-    return _Search()
+            return {key: str(value) for key, value in target.items()}
+    return {}
+
+
+def _search(sight: Sight) -> _Search:
+    target = told_target(sight)
+    return _Search(
+        place=dump_place(target),
+        on_rootfs=target.get(ON_ROOTFS, ""),
+        recovered=target.get("directory", "") if target.get("type") == "raw" else "",
+    )

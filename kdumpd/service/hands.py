@@ -33,6 +33,15 @@ class Sight:
     initramfs_built_us: int
     initramfs_bytes: int
     watched: frozenset[str]  # paths whose change is a reason to look
+    target_test_hours: float = 24.0  # 0: the target is tested only when that is asked for
+
+    @property
+    def forces_rebuild(self) -> bool:
+        return self.config.config is not None and self.config.config.force_rebuild
+
+    @property
+    def keeps_image(self) -> bool:
+        return self.config.config is not None and self.config.config.force_no_rebuild
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

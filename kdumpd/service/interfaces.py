@@ -13,6 +13,7 @@ from kdumpd.core.machine import KernelFiles
 from kdumpd.core.plan import Json
 from kdumpd.core.plan import describe as described
 from kdumpd.core.problems import Problem, Trouble
+from kdumpd.core.target_test import TargetTest
 from kdumpd.service.bus import (
     NO_OBJECT,
     Caller,
@@ -78,6 +79,7 @@ class ManagerInterface(Interface):
         hands: Hands,
         permissions: Permissions,
         last_dump: Callable[[], str],
+        target_test: Callable[[], TargetTest],
     ) -> None:
         super().__init__(description)
         self._reconciler = reconciler
@@ -85,10 +87,12 @@ class ManagerInterface(Interface):
         self._hands = hands
         self._permissions = permissions
         self._last_dump = last_dump
+        self._target_test = target_test
 
     def properties(self) -> Mapping[str, Value]:
         status = self._reconciler.status
         past = status.past
+        tested = self._target_test()
         return {
             "Version": __version__,
             "ApiRevision": API_REVISION,
@@ -118,6 +122,11 @@ class ManagerInterface(Interface):
             "ConsecutiveFailures": past.consecutive_failures,
             "NextRetry": status.next_retry_us,
             "LastDump": dump_path(self._last_dump()),
+            "TargetTestTime": tested.tested_us,
+            "TargetTestResult": str(tested.verdict),
+            "TargetTestMessage": clean(tested.message) if tested.tested_us else "",
+            "TargetFreeBytes": tested.free_bytes,
+            "DumpForecastBytes": tested.forecast_bytes,
         }
 
     def authorisation_details(self, member: str, arguments: tuple[Value, ...]) -> Mapping[str, str]:
@@ -143,12 +152,13 @@ class ManagerInterface(Interface):
         return job_path(job)
 
     async def reload(self, caller: Caller, options: Options) -> str:
-        require_known(options)
+        require_known(options, restart=bool)
         uid = await caller.uid()
         self._require_wanted(but_held=True)
         await self._hands.hold(held=False)
         job = self._jobs.ask(Kind.RELOAD, uid=uid)
-        self._reconciler.work_for(job, anew=Anew.LOAD)
+        restart = bool(options.get("restart", False))
+        self._reconciler.work_for(job, anew=Anew.LOAD, is_start=restart)
         return job_path(job)
 
     async def unload(self, caller: Caller, options: Options) -> str:
@@ -164,7 +174,8 @@ class ManagerInterface(Interface):
         uid = await caller.uid()
         await self._hands.wish(enabled=enabled, for_this_boot=bool(options.get("runtime", False)))
         job = self._jobs.ask(Kind.ENABLE, reason="enabled" if enabled else "disabled", uid=uid)
-        self._reconciler.work_for(job)
+        starts = enabled and not self._reconciler.sight.machine.crash.loaded
+        self._reconciler.work_for(job, is_start=starts)
         return job_path(job)
 
     def refresh(self, _caller: Caller, options: Options) -> None:

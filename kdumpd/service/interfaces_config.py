@@ -12,6 +12,7 @@ from kdumpd.service.bus import BusError, Caller, Description, ErrorName, Interfa
 from kdumpd.service.editing import LARGEST_TEXT, Editing, Wish, Written, changed_keys
 from kdumpd.service.interfaces import Options, job_path
 from kdumpd.service.options import require_known
+from kdumpd.service.proving import Proving
 from kdumpd.service.reconciler import Reconciler
 
 DIAGNOSTICS_AT_MOST = 256
@@ -24,10 +25,13 @@ _COMPRESSIONS = {"-c": "zlib", "-l": "lzo", "-p": "snappy", "-z": "zstd"}
 class ConfigInterface(Interface):
     """kdump.conf. Properties are those of the last look; methods read the file as it stands."""
 
-    def __init__(self, description: Description, *, editing: Editing, reconciler: Reconciler) -> None:
+    def __init__(
+        self, description: Description, *, editing: Editing, reconciler: Reconciler, proving: Proving
+    ) -> None:
         super().__init__(description)
         self._editing = editing
         self._reconciler = reconciler
+        self._proving = proving
         self._last: ConfigText | None = None
         self._validating = asyncio.Lock()
         self._to_validate = 0
@@ -100,6 +104,13 @@ class ConfigInterface(Interface):
         wish = await _wish(caller, options)
         _require_short(text)
         return _answer(await self._editing.set_text(text, etag, wish))
+
+    async def test_target(self, caller: Caller, target: Mapping[str, Value], options: Options) -> str:
+        require_known(options)
+        asked = {key: value for key, value in target.items() if isinstance(value, str)}
+        if len(asked) != len(target):
+            raise BusError(ErrorName.INVALID_ARGS, "Every value of the target is text.")
+        return job_path(self._proving.ask(asked, uid=await caller.uid()))
 
 
 def diagnostics(problems: set[Problem] | tuple[Problem, ...]) -> tuple[tuple[int, str, str, str, str], ...]:

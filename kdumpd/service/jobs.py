@@ -25,6 +25,7 @@ class Kind(StrEnum):
     RELOAD = "reload"
     UNLOAD = "unload"
     ENABLE = "enable"
+    TARGET_TEST = "target-test"
 
 
 class JobState(StrEnum):
@@ -50,6 +51,18 @@ class Clock(Protocol):
         ...
 
     async def sleep(self, seconds: float) -> None: ...
+
+
+async def nap_until(event: asyncio.Event, clock: Clock, *, seconds: float) -> None:
+    """Until the event is set, or for so long at most; neither task is left behind."""
+    waiting = asyncio.ensure_future(event.wait())
+    napping = asyncio.ensure_future(clock.sleep(seconds))
+    try:
+        await asyncio.wait({waiting, napping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+        napping.cancel()
+        await asyncio.gather(waiting, napping, return_exceptions=True)
 
 
 class RealClock:

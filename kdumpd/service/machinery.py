@@ -12,12 +12,11 @@ from pydantic import JsonValue
 from kdumpd.core import explain, facts
 from kdumpd.core.armed import Armed
 from kdumpd.core.decide import is_what_was_loaded
-from kdumpd.core.plan import Plan, describe
+from kdumpd.core.plan import Engine, Plan, describe
 from kdumpd.core.problems import Problem, Trouble, errors
 from kdumpd.core.tuning import Tuning
-from kdumpd.host import direct, proof
-from kdumpd.host.blocks import text
-from kdumpd.host.doors import Files, Programs
+from kdumpd.host import direct, dracut, network, proof
+from kdumpd.host.doors import Files, Programs, text
 from kdumpd.host.image import Store
 from kdumpd.host.kexec import Kexec
 from kdumpd.host.watch import sysfs_signature
@@ -43,6 +42,7 @@ class Machinery:
         self._wishes = wishes
         self._tuning = Tuning()
         self._needed: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
+        self._is_on_network = False
 
     async def sweep(self) -> None:
         """Remove what a daemon that was killed left half done. Before the first step."""
@@ -51,24 +51,36 @@ class Machinery:
     async def look(self) -> Sight:
         reading = await read(self._files, self._programs)
         self._tuning = reading.tuning
+        self._is_on_network = bool(reading.machine.network.hosts)
         return await asyncio.to_thread(self._sight, reading)
 
     async def glimpse(self) -> str:
         present = text(self._files, "/sys/devices/system/cpu/present")
         layout = facts.layout(cpus_present=present, iomem=text(self._files, "/proc/iomem"))
-        return f"{sysfs_signature(self._files)}\n{layout}"
+        routes = await asyncio.to_thread(network.signature, self._files) if self._is_on_network else ""
+        return f"{sysfs_signature(self._files)}\n{layout}\n{routes}"
 
     async def build_base(self, plan: Plan, telling: Telling) -> None:
         with self._store.workshop() as folder:
             target = f"{folder}/base.img"
             async with self._in_time():
                 telling.stage("build")
+                beneath = ""
+                if plan.base.engine is Engine.DRACUT:
+                    beneath = await dracut.gather(
+                        plan.base,
+                        files=self._files,
+                        programs=self._programs,
+                        target=target,
+                        on_stage=telling.stage,
+                    )
                 await direct.build_base(
                     plan.base,
                     files=self._files,
                     programs=self._programs,
                     target=target,
                     on_stage=telling.stage,
+                    beneath=beneath,
                 )
                 telling.stage("prove")
                 proved = await proof.prove_base(
@@ -180,6 +192,7 @@ class Machinery:
             initramfs_built_us=manifest.built_us if manifest is not None else 0,
             initramfs_bytes=manifest.size_bytes if manifest is not None else 0,
             watched=reading.watched,
+            target_test_hours=reading.tuning.target_test_hours,
         )
 
     def _require_as_planned(self, plan: Plan) -> None:
@@ -264,7 +277,9 @@ def _stale(reading: Reading, armed: Armed | None) -> tuple[str, ...]:
         return tuple(dict.fromkeys(problem.code for problem in errors(reading.resolution.problems)))
     if armed is None or is_what_was_loaded(plan, armed, reading.machine.crash):
         return ()
-    return explain.reasons(armed.description, describe(plan)) or ("config-changed",)
+    moved = explain.reasons(armed.description, describe(plan)) or ("config-changed",)
+    config = reading.config.config
+    return ("force_no_rebuild", *moved) if config is not None and config.force_no_rebuild else moved
 
 
 def _tell_warnings(proved: proof.Proof, telling: Telling) -> None:

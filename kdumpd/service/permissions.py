@@ -26,6 +26,7 @@ class Action(StrEnum):
     RELOAD = f"{BUS_NAME}.reload"
     MANAGE = f"{BUS_NAME}.manage"
     MODIFY_CONFIG = f"{BUS_NAME}.modify-config"
+    TEST_TARGET = f"{BUS_NAME}.test-target"
     CANCEL_ANY = f"{BUS_NAME}.cancel-any"
 
 
@@ -53,6 +54,7 @@ RULES: Mapping[tuple[str, str], Rule] = MappingProxyType(
         (CONFIG, "Validate"): _FREE,
         (CONFIG, "Set"): Rule(action=Action.MODIFY_CONFIG),
         (CONFIG, "SetText"): Rule(action=Action.MODIFY_CONFIG),
+        (CONFIG, "TestTarget"): Rule(action=Action.TEST_TARGET),
         (JOB, "Cancel"): Rule(action=Action.CANCEL_ANY, is_free_to_owner=True),
         (JOB, "GetLog"): Rule(action=Action.READ_LOG),
     }

@@ -64,6 +64,7 @@ class Reconciler:
         self._is_urgent = False
         self._faults = NO_FAULTS
         self._anew: Anew | None = None
+        self._is_start = True
         self._loads_afterwards = True
         self._activity = Activity.IDLE
         self._past = Past()
@@ -91,8 +92,20 @@ class Reconciler:
         self._is_urgent |= urgent
         self._dirty.set()
 
-    def work_for(self, job: Job, *, anew: Anew | None = None, loads_afterwards: bool = True) -> None:
-        """Take up a queued job; it ends when the machine has come to rest. Earlier faults are forgiven."""
+    def work_for(
+        self,
+        job: Job,
+        *,
+        anew: Anew | None = None,
+        loads_afterwards: bool = True,
+        is_start: bool = False,
+    ) -> None:
+        """Take up a queued job; it ends when the machine has come to rest. Earlier faults are forgiven.
+
+        `is_start`: somebody starts or restarts kdump, at which force_rebuild builds everything anew; not twice where
+        that is being done already, as at boot.
+        """
+        self._is_start |= is_start and self._anew is None
         self._anew = max(self._anew, anew, key=_ANEW_ORDER.index)
         self._loads_afterwards = loads_afterwards
         self._faults = NO_FAULTS
@@ -161,6 +174,9 @@ class Reconciler:
         self._errand.take_queued()
         self._seen = await self._hands.glimpse()  # before the look: what changes during it is seen again
         self._latest = sight = await self._hands.look()
+        if self._is_start and sight.config.config is not None:
+            self._is_start = False
+            self._anew = Anew.BASE if sight.forces_rebuild else self._anew
         observed = self._observed(sight)
         self._faults = self._faults.only(
             fault_key(step) for step in possible_steps(sight.resolution, observed)
@@ -180,6 +196,7 @@ class Reconciler:
             images=sight.images,
             faults=self._faults,
             anew=self._anew,
+            keeps_image=sight.keeps_image,
         )
 
     def _publish(self, sight: Sight, action: Action) -> None:

@@ -122,12 +122,25 @@ class CaptureKernel:
         self.run_init()
 
     def run_init(self) -> None:
+        self._run("init")
+
+    def run_parts(self, *lines: str, **changes: object) -> None:
+        """Runs these lines of sh with the parts of the agent around them, and in place of `init`."""
+        told = replace(ENVIRONMENT, **changes)  # type: ignore[arg-type]  # a test names a field and its value
+        self.write("kdump/plan.env", render(told).encode())
+        parts = [f'. "$root/{name}"' for name in agent.files() if name != "init"]
+        console = 'exec >>"$root/dev/console" 2>&1'
+        beginning = ["set -u", "root=$KDUMPD_ROOT", 'mkdir -p "$root/kdumpd"', console, *parts]
+        self.write("parts", "\n".join([*beginning, '. "$root/kdump/plan.env"', *lines]).encode())
+        self._run("parts")
+
+    def _run(self, script: str) -> None:
         subprocess.run(
-            [*self._shell, str(self.root / "init")],
+            [*self._shell, str(self.root / script)],
             env={"KDUMPD_ROOT": str(self.root), "PATH": str(self.root / "bin")},
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=30,
+            timeout=50,
             check=False,
         )
 

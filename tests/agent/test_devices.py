@@ -47,6 +47,7 @@ def test_without_blkid_the_kernel_is_asked_for_partitions(kernel: CaptureKernel,
     assert "mount -t ext4 -o rw /dev/vda1 /kdumpd/target" in kernel.calls
 
 
+@pytest.mark.shows("MD raid 1")
 def test_half_of_a_mirror_is_not_taken_for_the_whole(kernel: CaptureKernel) -> None:
     kernel.program("blkid", BLKID)
     kernel.write("dev/md0", b"")
@@ -56,6 +57,7 @@ def test_half_of_a_mirror_is_not_taken_for_the_whole(kernel: CaptureKernel) -> N
     assert "mount -t ext4 -o rw /dev/md0 /kdumpd/target" in kernel.calls
 
 
+@pytest.mark.shows("disk_timeout")
 def test_a_device_that_comes_late_is_awaited(kernel: CaptureKernel) -> None:
     # The first pause of the wait is when the disk appears.
     (kernel.root / "dev/vda1").unlink()

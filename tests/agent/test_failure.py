@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from kdumpd.core.environment import AfterDump, AfterFailure, Module, TargetKind
+from kdumpd.core.environment import AfterDump, AfterFailure, Module
 from kdumpd.core.summary import CaptureResult, Summary, read_summary
 from tests.agent.capture_kernel import CaptureKernel
 
@@ -18,6 +18,7 @@ def _record_on_rootfs(kernel: CaptureKernel) -> Summary:
     return read_summary(record.read_bytes())
 
 
+@pytest.mark.shows("core_collector", "kdump_post", "kdump_emergency", "/etc/kdump/emergency.d")
 def test_a_failing_collector_leaves_what_it_wrote_and_says_so(kernel: CaptureKernel) -> None:
     kernel.program("makedumpfile", BROKEN_COLLECTOR)
     post = kernel.script("post", 'called "$@"')
@@ -82,6 +83,7 @@ def test_a_collector_that_takes_too_long_is_ended(kernel: CaptureKernel) -> None
     assert kernel.summary().reason == "the core collector was ended: not done after 1 s"
 
 
+@pytest.mark.shows("kdump_pre")
 def test_a_failing_pre_hook_means_no_dump(kernel: CaptureKernel) -> None:
     hooks = tuple(
         kernel.script(f"pre.d/{name}", f"called; exit {status}") for name, status in (("10", 0), ("20", 7))
@@ -101,6 +103,7 @@ def test_a_failing_pre_hook_means_no_dump(kernel: CaptureKernel) -> None:
     )
 
 
+@pytest.mark.shows("disk_timeout")
 def test_a_device_that_never_comes_is_recorded_on_the_root_file_system(kernel: CaptureKernel) -> None:
     kernel.program("insmod", "exit 1")
     kernel.capture(
@@ -151,16 +154,10 @@ def test_a_kernel_that_no_crash_started_says_so_and_ends(kernel: CaptureKernel) 
     assert kernel.calls[-1] == "reboot -n -f"
 
 
-@pytest.mark.parametrize("kind", [TargetKind.RAW, TargetKind.NFS, TargetKind.SSH, TargetKind.VIRTIOFS])
-def test_a_target_that_the_agent_does_not_know_is_refused_by_name(
-    kernel: CaptureKernel, kind: TargetKind
-) -> None:
-    kernel.capture(target_kind=kind)
-    assert f"this agent cannot save to a target of kind {kind}" in kernel.console
-    assert kernel.calls == ("reboot -n -f",)
-
-
 @pytest.mark.parametrize("action", [AfterFailure.REBOOT, AfterFailure.HALT, AfterFailure.POWEROFF])
+@pytest.mark.shows(
+    "failure_action", "failure_action reboot", "failure_action halt", "failure_action poweroff"
+)
 def test_a_failure_action_ends_the_machine(kernel: CaptureKernel, action: AfterFailure) -> None:
     kernel.program("makedumpfile", "exit 1")
     kernel.capture(failure_action=action)
@@ -168,6 +165,7 @@ def test_a_failure_action_ends_the_machine(kernel: CaptureKernel, action: AfterF
 
 
 @pytest.mark.parametrize("final", AfterDump)
+@pytest.mark.shows("failure_action shell")
 def test_after_the_shell_comes_the_final_action(kernel: CaptureKernel, final: AfterDump) -> None:
     kernel.program("makedumpfile", "exit 1")
     kernel.capture(failure_action=AfterFailure.SHELL, final_action=final)
@@ -179,6 +177,7 @@ def test_after_the_shell_comes_the_final_action(kernel: CaptureKernel, final: Af
     )
 
 
+@pytest.mark.shows("failure_action dump_to_rootfs")
 def test_the_root_file_system_gets_the_dump_that_the_target_refused(kernel: CaptureKernel) -> None:
     kernel.program("mount", 'called "$@"; case $* in */target) exit 32 ;; esac')
     kernel.capture(
@@ -224,3 +223,23 @@ def test_a_damaged_plan_still_ends_in_a_reboot(kernel: CaptureKernel, damage: by
     kernel.run_init()
     assert kernel.calls == ("reboot -n -f",)
     assert "the agent ended unforeseen" in kernel.console
+
+
+@pytest.mark.shows("kdump_pre", "/etc/kdump/pre.d")
+def test_a_pre_hook_that_hangs_is_ended_and_has_failed(kernel: CaptureKernel) -> None:
+    kernel.capture(kdump_pre=kernel.script("pre", "exec sleep 100"), hook_timeout=1, root_device="/dev/vda")
+    record = _record_on_rootfs(kernel)
+    assert record.failing_step == "pre"
+    assert record.reason == "/pre ended with 143, being ended after 1 s, so there is no dump"
+
+
+@pytest.mark.shows("kdump_post")
+def test_a_post_hook_that_hangs_keeps_neither_the_next_one_nor_the_end_from_coming(
+    kernel: CaptureKernel,
+) -> None:
+    hung = kernel.script("post.d/10", "trap '' TERM; while :; do sleep 0.1; done")
+    after = kernel.script("post", 'called "$@"')
+    kernel.capture(post_d=(hung,), kdump_post=after, hook_timeout=1)
+    assert kernel.summary().result is CaptureResult.SAVED
+    assert kernel.calls[-3:] == ("post 0", "umount /kdumpd/target", "reboot -n -f")
+    assert "being ended after 1 s" in kernel.console

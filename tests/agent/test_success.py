@@ -70,6 +70,7 @@ def test_the_console_tells_each_step_with_its_time(kernel: CaptureKernel) -> Non
 
 
 @pytest.mark.parametrize("action", AfterDump)
+@pytest.mark.shows("final_action", "final_action reboot", "final_action halt", "final_action poweroff")
 def test_each_final_action_ends_the_machine(kernel: CaptureKernel, action: AfterDump) -> None:
     kernel.capture(final_action=action)
     assert kernel.calls[-1] == f"{action} -n -f"
@@ -83,6 +84,7 @@ def test_where_no_program_ends_the_machine_the_kernel_is_asked(kernel: CaptureKe
     assert (kernel.root / "proc/sysrq-trigger").read_text() == "b"
 
 
+@pytest.mark.shows("kdump_pre", "kdump_post", "/etc/kdump/pre.d", "/etc/kdump/post.d")
 def test_hooks_run_in_order_around_the_dump_and_post_gets_its_status(kernel: CaptureKernel) -> None:
     hooks = {
         name: kernel.script(f"etc/{name}", 'called "$@"') for name in ("10-a", "20-b", "pre", "30-c", "post")
@@ -157,6 +159,7 @@ def test_the_panic_line_is_the_best_name_of_the_crash(kernel: CaptureKernel, log
     assert kernel.summary().panic == panic
 
 
+@pytest.mark.shows("core_collector", "core_collector cp")
 def test_another_collector_needs_no_makedumpfile(kernel: CaptureKernel) -> None:
     kernel.without("makedumpfile")
     kernel.program("cp", 'called "$@"; cat "$2" >"$3"')
@@ -169,6 +172,7 @@ def test_another_collector_needs_no_makedumpfile(kernel: CaptureKernel) -> None:
     ("processors", "most", "added"),
     [(4, 32, "--num-threads 3 "), (64, 32, "--num-threads 32 "), (3, 32, ""), (8, 0, "")],
 )
+@pytest.mark.shows("core_collector makedumpfile --num-threads")
 def test_threads_are_for_machines_with_processors_to_spare(
     kernel: CaptureKernel, processors: int, most: int, added: str
 ) -> None:
@@ -185,6 +189,7 @@ def test_threads_are_for_machines_with_processors_to_spare(
         (2, "memory: VmallocTotal:", "slabs"),
     ],
 )
+@pytest.mark.shows("debug_mem_level")
 def test_memory_is_reported_as_debug_mem_level_says(
     kernel: CaptureKernel, level: int, shows: str, hides: str
 ) -> None:
@@ -194,6 +199,7 @@ def test_memory_is_reported_as_debug_mem_level_says(
     assert hides not in kernel.console
 
 
+@pytest.mark.shows("debug_mem_level")
 def test_the_highest_debug_mem_level_shows_slabs(kernel: CaptureKernel) -> None:
     kernel.write("proc/slabinfo", b"slabs\n")
     kernel.capture(debug_mem_level=3)
@@ -217,3 +223,21 @@ def test_the_dump_is_named_in_the_time_of_the_crashed_system(kernel: CaptureKern
 def test_the_plan_file_is_the_only_source(kernel: CaptureKernel) -> None:
     kernel.capture(replace(ENVIRONMENT, target_mount_options="noatime,subvol=@"))
     assert "mount -t ext4 -o rw,noatime,subvol=@ /dev/vda1 /kdumpd/target" in kernel.calls
+
+
+@pytest.mark.shows("fence_kdump_nodes", "fence_kdump_args")
+@pytest.mark.shows("fence_kdump_nodes", "fence_kdump_args")
+def test_the_cluster_is_told_before_the_hooks_and_not_waited_for(kernel: CaptureKernel) -> None:
+    sender = kernel.script(
+        "usr/libexec/fence_kdump_send", 'called "$@"; echo >"$KDUMPD_ROOT/told"; exec sleep 60'
+    )
+    pre = kernel.script("pre", 'until [ -e "$KDUMPD_ROOT/told" ]; do sleep 0.05; done; called')
+    kernel.capture(fence=(sender, "-p", "7410", "192.0.2.1", "2001:db8::1"), kdump_pre=pre)
+    assert kernel.summary().result is CaptureResult.SAVED
+    told = kernel.calls.index("fence_kdump_send -p 7410 192.0.2.1 2001:db8::1")
+    assert told < kernel.calls.index("pre")
+
+
+def test_a_cluster_that_cannot_be_told_costs_no_dump(kernel: CaptureKernel) -> None:
+    kernel.capture(fence=("/no/such/program", "node"))
+    assert kernel.summary().result is CaptureResult.SAVED

@@ -43,6 +43,7 @@ def test_the_usual_values_of_sysconfig_do_not_hide_the_other_places() -> None:
     assert capture_kernel.kernel_images(usual, MACHINE) == capture_kernel.kernel_images(Sysconfig(), MACHINE)
 
 
+@pytest.mark.shows("KDUMP_KERNELVER", "KDUMP_BOOTDIR", "KDUMP_IMG", "KDUMP_IMG_EXT")
 def test_what_sysconfig_says_otherwise_is_the_only_place() -> None:
     said = Sysconfig(kernel_version="5.10", bootdir="/efi/", image="kernel", image_ext=".img")
     assert capture_kernel.kernel_images(said, MACHINE) == ("/efi/kernel-5.10.img",)
@@ -62,16 +63,19 @@ def test_what_sysconfig_says_otherwise_is_the_only_place() -> None:
         ("-p -s '--x=a b'", ("-s", "--x=a b")),
     ],
 )
+@pytest.mark.shows("KEXEC_ARGS")
 def test_exactly_one_system_call_is_chosen(arguments: str | None, flags: tuple[str, ...]) -> None:
     assert capture_kernel.kexec_flags(Sysconfig(kexec_args=arguments), MACHINE) == flags
 
 
+@pytest.mark.shows("KDUMP_COMMANDLINE_APPEND", "KDUMP_COMMANDLINE_REMOVE")
 def test_an_empty_append_is_not_the_same_as_none() -> None:
     nothing = Sysconfig(command_line_append="", command_line_remove="ro")
     assert capture_kernel.command_line(nothing, MACHINE, capture_id="") == "quiet"
     assert "irqpoll" in capture_kernel.command_line(Sysconfig(), MACHINE, capture_id="")
 
 
+@pytest.mark.shows("KDUMP_COMMANDLINE")
 def test_a_command_line_of_ones_own_takes_the_place_of_the_running_one() -> None:
     own = Sysconfig(command_line="console=ttyS0 root=/dev/x", command_line_append="panic=3")
     assert capture_kernel.command_line(own, MACHINE, capture_id="") == "console=ttyS0 panic=3"

@@ -38,6 +38,7 @@ def codes(command: str, target: Target | None = None) -> list[str]:
         ("/usr/sbin/makedumpfile -c", "/usr/sbin/makedumpfile -F -c"),
     ],
 )
+@pytest.mark.shows("core_collector makedumpfile -F")
 def test_a_stream_is_flattened(target: Target, written: str, runs: str) -> None:
     collector = fitted(argv(written), target)
     assert collector.argv == argv(runs)
@@ -57,6 +58,7 @@ def test_a_stream_is_flattened(target: Target, written: str, runs: str) -> None:
         ("makedumpfile -Fx F", "makedumpfile -x F"),
     ],
 )
+@pytest.mark.shows("core_collector makedumpfile -F")
 def test_a_file_is_not(target: Target | None, written: str, runs: str) -> None:
     collector = fitted(argv(written), target)
     assert collector.argv == argv(runs)
@@ -93,10 +95,20 @@ def test_fitting_twice_is_fitting_once(target: Target | None, written: str) -> N
         "cp --sparse=always",
     ],
 )
+@pytest.mark.shows(
+    "core_collector",
+    "core_collector makedumpfile",
+    "core_collector makedumpfile -c",
+    "core_collector makedumpfile -l",
+    "core_collector makedumpfile -p",
+    "core_collector makedumpfile -z",
+    "core_collector makedumpfile -E",
+)
 def test_what_makedumpfile_takes(command: str) -> None:
     assert codes(command) == []
 
 
+@pytest.mark.shows("core_collector scp")
 def test_scp_goes_with_ssh() -> None:
     assert codes("scp", SSH) == []
     assert codes("scp -C -l 8192", SSH) == []
@@ -145,6 +157,7 @@ def test_doubts() -> None:
     assert codes("makedumpfile -d 11,31", FILES[1]) == []
 
 
+@pytest.mark.shows("core_collector cp")
 def test_copying_does_not_go_everywhere() -> None:
     assert codes("cp", SSH) == ["unfit-collector"]
     assert codes("cp", RAW) == ["unfit-collector"]

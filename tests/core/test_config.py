@@ -76,6 +76,7 @@ def test_every_row_fills_a_field_of_the_config(row: object) -> None:
         *((f"{fstype} /dev/x", Filesystem(fstype=fstype, device="/dev/x")) for fstype in BLOCK_FILESYSTEMS),
     ],
 )
+@pytest.mark.shows("nfs", "nfs4", "ssh", "net", "virtiofs", "raw")
 def test_targets(line: str, target: Target) -> None:
     config = config_of(line)
     assert config.target == target
@@ -123,6 +124,7 @@ def test_targets(line: str, target: Target) -> None:
         ("auto_reset_crashkernel no", "auto_reset_crashkernel", False),
     ],
 )
+@pytest.mark.shows("auto_reset_crashkernel", "fence_kdump_args", "sshkey", "kdump_emergency", "extra_bins")
 def test_values(line: str, field: str, value: object) -> None:
     assert getattr(config_of(line), field) == value
 
@@ -141,6 +143,7 @@ def test_values(line: str, field: str, value: object) -> None:
         ("failure_action shell\nfinal_action poweroff", "shell", "poweroff"),
     ],
 )
+@pytest.mark.shows("default", "default mount_root_run_init")
 def test_default_also_ends_a_saved_dump_as_in_rhel_6(text: str, failure: str, final: str) -> None:
     config = config_of(text)
     assert (config.failure_action, config.final_action) == (failure, final)
@@ -170,6 +173,7 @@ def test_a_relative_path_lies_below_the_target(text: str, path: str) -> None:
         ("core_collector makedumpfile -F -l -d 31\nssh u@h", "makedumpfile -F -l -d 31"),
     ],
 )
+@pytest.mark.shows("core_collector makedumpfile -F", "core_collector scp")
 def test_the_collector_fits_the_target(text: str, argv: str) -> None:
     assert config_of(text).core_collector == tuple(argv.split())
     assert problems_of(text) == ()
@@ -234,6 +238,9 @@ def test_the_collector_fits_the_target(text: str, argv: str) -> None:
         ("core_collector =makedumpfile -l", [(1, "stray-equals")]),
     ],
 )
+@pytest.mark.shows(
+    "force_rebuild", "force_no_rebuild", "auto_reset_crashkernel", "fence_kdump_nodes", "link_delay"
+)
 def test_errors(text: str, expected: list[tuple[int, str]]) -> None:
     assert codes(text) == expected
     assert read(parse(text), file=FILE).config is None
@@ -259,6 +266,7 @@ def test_errors(text: str, expected: list[tuple[int, str]]) -> None:
         ("path /a # a comment", []),
     ],
 )
+@pytest.mark.shows("Kdump_not_supported_on_Xen_domU_guest", "net")
 def test_warnings_let_the_file_pass(text: str, expected: list[tuple[int, str]]) -> None:
     assert codes(text) == expected
     assert read(parse(text), file=FILE).config is not None
@@ -340,6 +348,7 @@ def test_what_cannot_be_printed_is_escaped_and_long_lines_are_cut() -> None:
         ),
     ],
 )
+@pytest.mark.shows("dracut_args --mount")
 def test_a_mount_among_dracut_args_is_the_target(text: str, target: Target, mount: DracutMount) -> None:
     config = config_of(text)
     assert (config.target, config.dracut_mount) == (target, mount)

@@ -137,8 +137,16 @@ def every_state() -> Iterator[tuple[Resolution, Observed]]:
         (frozenset({TODAY.base_fingerprint}), frozenset({TODAY.image_fingerprint})),
         (frozenset(), frozenset({TODAY.image_fingerprint})),
     )
-    for resolution, crash, enabled, armed, intent, last_good, store, anew in product(
-        (GOOD, BAD), crashes, (True, False), records, (True, False), records, stores, (None, *Anew)
+    for resolution, crash, enabled, armed, intent, last_good, store, anew, keeps in product(
+        (GOOD, BAD),
+        crashes,
+        (True, False),
+        records,
+        (True, False),
+        records,
+        stores,
+        (None, *Anew),
+        (False, True),
     ):
         yield (
             resolution,
@@ -152,6 +160,7 @@ def every_state() -> Iterator[tuple[Resolution, Observed]]:
                 bases=store[0],
                 images=store[1],
                 anew=anew,
+                keeps_image=keeps,
             ),
         )
 
@@ -162,7 +171,7 @@ def test_comes_to_rest_from_every_state_and_never_unloads_while_enabled() -> Non
         assert len(actions) <= 6, (seen, actions)
         assert actions[-1].why
         if end.enabled and resolution.plan is not None and isinstance(actions[-1], Nothing):
-            assert end.matches(TODAY)
+            assert end.matches(TODAY) or (end.keeps_image and end.armed == record(BEFORE))
         if seen.enabled and seen.crash.loaded:
             assert end.crash.loaded, "a machine that was protected still is"
         assert not (seen.enabled and any(isinstance(action, Unload) for action in actions)), seen
@@ -326,3 +335,64 @@ def test_anew_is_done_once(anew: Anew, steps: list[type[Action]]) -> None:
     actions, end = run(GOOD, seen)
     assert [type(action) for action in actions] == steps
     assert end.anew is None
+
+
+LOADED = replace(READY, loaded=True)
+TODAYS_STORE = frozenset({TODAY.image_fingerprint})
+
+
+@pytest.mark.parametrize(
+    ("seen", "steps"),
+    [
+        pytest.param(
+            Observed(crash=READY, now_us=NOW), [BuildBase, BuildImage, Load], id="there is none yet"
+        ),
+        pytest.param(Observed(crash=LOADED, now_us=NOW, armed=record(BEFORE)), [], id="another is loaded"),
+        pytest.param(
+            Observed(crash=READY, now_us=NOW, last_good=record(BEFORE)),
+            [Restore],
+            id="another is in the store",
+        ),
+        pytest.param(
+            Observed(
+                crash=LOADED, now_us=NOW, armed=record(BEFORE), last_good=record(BEFORE), anew=Anew.LOAD
+            ),
+            [Restore],
+            id="asked to load again",
+        ),
+        pytest.param(
+            Observed(crash=LOADED, now_us=NOW, armed=record(BEFORE), anew=Anew.BASE),
+            [BuildBase, BuildImage, Load],
+            id="asked to build",
+        ),
+        pytest.param(
+            Observed(crash=LOADED, now_us=NOW, armed=record(BEFORE), images=TODAYS_STORE),
+            [Load],
+            id="today's is built already",
+        ),
+        pytest.param(
+            Observed(crash=LOADED, now_us=NOW, last_good=record(BEFORE)),
+            [Restore],
+            id="someone else's is loaded",
+        ),
+        pytest.param(
+            Observed(
+                crash=LOADED, now_us=NOW, armed=record(BEFORE).model_copy(update={"kernel_release": "6.11.0"})
+            ),
+            [BuildBase, BuildImage, Load],
+            id="it is of another kernel",
+        ),
+    ],
+)
+def test_force_no_rebuild_keeps_an_image_of_this_kernel(seen: Observed, steps: list[type[Action]]) -> None:
+    actions, end = run(GOOD, replace(seen, keeps_image=True))
+    assert [type(action) for action in actions] == [*steps, Nothing]
+    assert end.crash.loaded
+    assert end.anew is None
+
+
+def test_an_image_that_is_kept_but_cannot_be_loaded_is_built_anew_after_all() -> None:
+    seen = Observed(crash=READY, now_us=NOW, last_good=record(BEFORE), keeps_image=True)
+    actions, end = run(GOOD, seen, goes_well=lambda step: not isinstance(step, Restore))
+    assert [type(action) for action in actions] == [Restore, BuildBase, BuildImage, Load, Nothing]
+    assert end.matches(TODAY)

@@ -8,8 +8,10 @@ import pytest
 
 from kdumpd.core import config, locate
 from kdumpd.core.document import parse
-from kdumpd.core.locate import Search
-from kdumpd.core.machine import BlockDevice, CrashKernel, Driver, FstabEntry, Machine, Mount
+from kdumpd.core.driver import Driver
+from kdumpd.core.located import FILESYSTEMS, Search
+from kdumpd.core.machine import BlockDevice, CrashKernel, FstabEntry, Machine, Mount
+from kdumpd.core.targets import BLOCK_FILESYSTEMS
 
 VIRTIO = (Driver(name="virtio_blk", subsystem="virtio", module="virtio_blk"),)
 
@@ -70,6 +72,7 @@ def codes(found: Search) -> list[str]:
 @pytest.mark.parametrize(
     "spec", ["/dev/vdb", "UUID=84C1", "LABEL=crash dumps", 'LABEL="crash dumps"', "PARTLABEL=dumps"]
 )
+@pytest.mark.shows("a node in /dev", "UUID=", "LABEL=", "PARTLABEL=", "xfs")
 def test_every_way_to_name_a_device_finds_it(spec: str) -> None:
     found = search(f"xfs {spec}\npath /from/here\n")
     assert found.located is not None
@@ -82,6 +85,7 @@ def test_a_link_of_udev_is_a_node_as_well() -> None:
     assert found.located is not None
 
 
+@pytest.mark.shows("no target: the device that holds path", "path")
 def test_the_default_target_is_the_device_that_holds_path() -> None:
     found = search("path /srv/dumps\n")
     assert found.located is not None
@@ -100,10 +104,8 @@ def test_a_device_that_is_not_there_is_told_with_its_line_and_those_that_are() -
         ("ext4 /dev/vdb", "target-type-differs"),
         ("ext4 /dev/vdc", "target-not-formatted"),
         ("minix /dev/vdb", "target-not-yet"),
-        ("raw /dev/vdc", "target-not-yet"),
-        ("nfs server:/export", "target-not-yet"),
-        ("ssh kdump@server", "target-not-yet"),
-        ("virtiofs share", "target-not-yet"),
+        ("raw /dev/vda", "raw-in-use"),
+        ("raw PARTLABEL=gone", "target-not-found"),
     ],
 )
 def test_what_cannot_be_a_target_is_a_problem_of_its_line(text: str, code: str) -> None:
@@ -113,6 +115,7 @@ def test_what_cannot_be_a_target_is_a_problem_of_its_line(text: str, code: str) 
     assert found.problems[0].line == 1
 
 
+@pytest.mark.shows("ext4", "ext3")
 def test_ext4_mounts_the_older_ones_as_well() -> None:
     old = replace(DUMPS, contents="ext3")
     assert search("ext4 /dev/vdb\n", replace(MACHINE, devices=(ROOT, old))).located is not None
@@ -125,6 +128,7 @@ def test_one_label_of_two_devices_is_ambiguous() -> None:
     assert "/dev/vdb, /dev/vdd" in found.problems[0].message
 
 
+@pytest.mark.shows("PARTUUID=")
 def test_a_copy_of_a_disk_is_told_apart_by_its_partition() -> None:
     original = replace(DUMPS, part_uuid="one")
     copy = disk("vdd", "254:48", contents="xfs", uuid="84c1", part_uuid="two")
@@ -166,9 +170,9 @@ def test_a_device_that_cannot_be_written_is_refused() -> None:
 @pytest.mark.parametrize(
     ("fstype", "source", "code"),
     [
-        ("nfs4", "server:/export", "target-not-yet"),
+        ("cifs", "//server/share", "target-not-yet"),
         ("9p", "share", "target-not-yet"),
-        ("virtiofs", "share", "target-not-yet"),
+        ("ceph", "server:/", "target-not-yet"),
         ("tmpfs", "tmpfs", "target-in-memory"),
         ("overlay", "overlay", "target-not-a-disk"),
         ("autofs", "systemd-1", "target-not-a-disk"),
@@ -200,6 +204,7 @@ def test_fstab_has_the_word_where_no_mount_is_known() -> None:
     assert (found.located.device, found.located.directory) == (DUMPS, "/crash")
 
 
+@pytest.mark.shows("btrfs", "a btrfs subvolume")
 def test_btrfs_is_mounted_from_its_top_so_that_the_subvolume_is_a_directory() -> None:
     device = disk("vdb", "254:16", contents="btrfs", uuid="e2b0", uuid_sub="1")
     mounts = (Mount(target="/", source="/dev/vdb", fstype="btrfs", root="/@", number="0:23"),)
@@ -214,10 +219,79 @@ def test_btrfs_over_two_devices_is_an_unknown_layer() -> None:
         for name, number in (("vdb", "254:16"), ("vdc", "254:32"))
     )
     mounts = (Mount(target="/", source="/dev/vdb", fstype="btrfs", number="0:23"),)
-    assert "layer-unknown" in codes(search("", replace(MACHINE, devices=(one, two), mounts=mounts)))
+    found = search("", replace(MACHINE, devices=(one, two), mounts=mounts))
+    assert found.located is not None
+    assert [problem.code for problem in found.located.beyond_direct] == ["layer-unknown"]
 
 
+@pytest.mark.shows("dracut_args", "dracut_args --mount")
 def test_a_mount_of_dracut_args_brings_its_options() -> None:
     found = search('dracut_args --mount "/dev/vdb /mnt xfs defaults,noatime"\n')
     assert found.located is not None
     assert found.located.mount_options == "noatime"
+
+
+@pytest.mark.shows(*BLOCK_FILESYSTEMS)
+@pytest.mark.parametrize("fstype", BLOCK_FILESYSTEMS)
+def test_a_file_system_is_served_or_refused_with_its_line(fstype: str) -> None:
+    made = replace(DUMPS, contents=fstype)
+    found = search(f"path /from/here\n{fstype} /dev/vdb\n", replace(MACHINE, devices=(ROOT, made)))
+    if fstype in FILESYSTEMS:
+        assert found.located is not None
+        assert (found.located.fstype, found.located.name) == (fstype, "UUID=84c1")
+        return
+    assert found.located is None
+    assert [(problem.code, problem.line) for problem in found.problems] == [("target-not-yet", 2)]
+
+
+RAW_PARTITION = replace(
+    disk("vdd1", "254:49", part_uuid="9f6e-44", part_label="crash"), disk="vdd", size_bytes=1 << 30
+)
+WITH_RAW = replace(MACHINE, devices=(*MACHINE.devices, disk("vdd", "254:48"), RAW_PARTITION))
+
+
+@pytest.mark.parametrize("spec", ["/dev/vdd1", "PARTUUID=9f6e-44", "PARTLABEL=crash"])
+def test_a_raw_partition_is_known_by_its_entry_in_the_table(spec: str) -> None:
+    found = search(f"raw {spec}\npath /srv/crash", WITH_RAW)
+    assert found.problems == ()
+    assert found.located is not None
+    assert (found.located.name, found.located.fstype) == ("PARTUUID=9f6e-44", "")
+    assert found.located.told["directory"] == "/srv/crash"
+    assert found.located.device == RAW_PARTITION
+
+
+def test_a_raw_device_with_contents_or_without_a_lasting_name_is_a_loud_warning() -> None:
+    found = search("raw /dev/vdb", MACHINE)
+    assert [(problem.code, problem.is_error, problem.line) for problem in found.problems] == [
+        ("raw-overwrites", False, 1),
+        ("raw-by-node", False, 1),
+    ]
+    assert found.located is not None
+    assert found.located.name == "/dev/vdb"
+
+
+@pytest.mark.parametrize(
+    ("machine", "words"),
+    [
+        (replace(WITH_RAW, swaps=frozenset({"/dev/vdd1"})), "in use as swap"),
+        (
+            replace(WITH_RAW, mounts=(Mount(target="/mnt", source="x", fstype="ext4", number="254:49"),)),
+            "mounted at /mnt",
+        ),
+        (
+            replace(WITH_RAW, devices=(*WITH_RAW.devices, replace(disk("dm-0", "253:0"), slaves=("vdd1",)))),
+            "a part of dm-0",
+        ),
+    ],
+)
+def test_a_raw_device_that_something_uses_is_refused(machine: Machine, words: str) -> None:
+    found = search("raw PARTUUID=9f6e-44", machine)
+    assert found.located is None
+    assert [problem.code for problem in found.problems] == ["raw-in-use"]
+    assert words in found.problems[0].message
+
+
+def test_a_raw_disk_with_partitions_and_one_that_is_read_only_are_refused() -> None:
+    assert "divided into vdd1" in search("raw /dev/vdd", WITH_RAW).problems[0].message
+    read_only = replace(WITH_RAW, devices=(replace(EMPTY, read_only=True),))
+    assert search("raw /dev/vdc", read_only).problems[0].code == "target-read-only"

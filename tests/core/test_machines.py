@@ -12,8 +12,19 @@ from tests.machines.capture import captured
 from tests.machines.expect import CASES, look, told
 from tests.machines.roots import HERE, lay, parse, render, unpack
 
+SHOWS = {
+    "bind-mount": ("no target: a bind mount",),
+    "btrfs-subvolumes": ("a btrfs subvolume", "btrfs"),
+    "hooks-and-label": ("LABEL=", "extra_bins"),
+    "md-raid1": ("MD raid 1",),
+    "nvme": ("a partition or disk",),
+    "sata-lvm": ("LVM",),
+}
 
-@pytest.mark.parametrize("case", CASES)
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.shows(*SHOWS.get(case, ()))) for case in CASES]
+)
 async def test_a_machine_gets_the_plan_it_should_have(case: str, tmp_path: Path) -> None:
     unpack(case, tmp_path)
     outcome = told((await look(tmp_path)).resolve())

@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdumpd.core.machine import FstabEntry, Mount
-from kdumpd.core.mounts import declared, holding, parse_fstab, parse_mountinfo, unescape
+from kdumpd.core.mounts import (
+    TEST_POINT,
+    declared,
+    holding,
+    lasting,
+    parse_fstab,
+    parse_mountinfo,
+    unescape,
+)
 
 TEXT = """\
 22 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw,errors=remount-ro
@@ -107,3 +115,8 @@ def test_what_the_kernel_escapes_is_undone(text: str) -> None:
 
 def test_escaped_bytes_of_one_character_come_together_again() -> None:
     assert unescape(r"/caf\303\251") == "/café"
+
+
+def test_what_a_test_of_the_target_mounts_is_no_part_of_the_machine() -> None:
+    one = Mount(target="/srv", source="server:/srv", fstype="nfs")
+    assert lasting((one, Mount(target=TEST_POINT, source="server:/srv", fstype="nfs"))) == (one,)

@@ -18,6 +18,7 @@ from kdumpd.core.plan import (
     ModuleFile,
     OverlayPlan,
     Plan,
+    Source,
     Written,
     describe,
     fingerprint,
@@ -34,6 +35,7 @@ PLAN = Plan(
         modules=(MODULE,),
         items=(COPIED, Folder(path="/dev")),
         dracut_args=("--x",),
+        dracut_sources=(Source(path="/etc/crypttab", digest="d"),),
     ),
     overlay=OverlayPlan(recipe=1, items=(Written(path="/init", text="#!/bin/sh\n"),)),
     load=LoadPlan(

@@ -13,7 +13,7 @@ from kdumpd.core import config, environment, explain
 from kdumpd.core.config import Config
 from kdumpd.core.document import parse
 from kdumpd.core.dumps import ON_ROOTFS
-from kdumpd.core.inventory import FileFacts, Inventory, Kind
+from kdumpd.core.inventory import FileFacts, Firmware, Inventory, Kind
 from kdumpd.core.machine import KernelFiles, Lockdown, Mount
 from kdumpd.core.modules import ModuleIndex
 from kdumpd.core.plan import FromHost, Link, Plan, Resolution, describe
@@ -91,6 +91,16 @@ async def test_a_comment_a_blank_line_and_an_order_change_nothing(looked: Looked
         "core_collector makedumpfile -c -d 17",
     ],
 )
+@pytest.mark.shows(
+    "path",
+    "kdump_post",
+    "failure_action",
+    "final_action",
+    "disk_timeout",
+    "debug_mem_level",
+    "options",
+    "core_collector",
+)
 async def test_a_setting_of_the_agent_makes_the_overlay_alone_again(looked: Looked, line: str) -> None:
     before = planned(looked)
     after = again(looked, f"{TARGET}kdump_pre {PRE}\n{line}\n").plan
@@ -99,6 +109,7 @@ async def test_a_setting_of_the_agent_makes_the_overlay_alone_again(looked: Look
     assert moved(before, after) == {"overlay", "load"}
 
 
+@pytest.mark.shows("blacklist")
 async def test_a_blacklist_keeps_a_module_from_being_loaded_but_in_the_base(looked: Looked) -> None:
     before = again(looked, f"{TARGET}extra_modules xfs\n").plan
     after = again(looked, f"{TARGET}extra_modules xfs\nblacklist xfs\n").plan
@@ -109,6 +120,7 @@ async def test_a_blacklist_keeps_a_module_from_being_loaded_but_in_the_base(look
     assert "/xfs.ko" not in written(after.overlay, "/kdump/plan.env")
 
 
+@pytest.mark.shows("extra_modules")
 async def test_extra_modules_build_the_base_again(looked: Looked) -> None:
     before = planned(looked)
     after = again(looked, f"{TARGET}kdump_pre {PRE}\nextra_modules xfs\n").plan
@@ -176,6 +188,7 @@ async def test_the_image_has_the_agent_a_shell_and_the_collector(looked: Looked)
     assert isinstance(base["/usr/bin/makedumpfile"], FromHost)
 
 
+@pytest.mark.shows("core_collector cp")
 async def test_cp_as_collector_is_the_hosts_own_for_busybox_knows_no_sparse(looked: Looked) -> None:
     looked.config = configured(f"{TARGET}core_collector cp --sparse=always\n")
     copied = FileFacts(path="/usr/bin/cp", kind=Kind.FILE, real="/usr/bin/cp", mode=0o755, digest="d")
@@ -259,12 +272,30 @@ def with_facts(looked: Looked, facts: FileFacts) -> None:
         (lambda facts: replace(facts, kind=Kind.DIRECTORY), "file-unreadable"),
     ],
 )
+@pytest.mark.shows("kdump_pre")
 async def test_a_hook_that_could_not_run_is_an_error_of_its_line(
     looked: Looked, change: Callable[[FileFacts], FileFacts], code: str
 ) -> None:
     with_facts(looked, change(looked.inventory.facts(PRE)))
     told = [(problem.code, problem.line, problem.key) for problem in looked.resolve().problems]
     assert told == [(code, 2, "kdump_pre")]
+
+
+@pytest.mark.parametrize(
+    ("line", "codes"),
+    [
+        ("/usr/bin/env -S bash -e", [("interpreter-unfit", 2)]),
+        ("/usr/bin/env -i sh", [("interpreter-unfit", 2)]),
+        ("/usr/bin/env sh", []),
+        ("/bin/sh -e", []),
+    ],
+)
+async def test_a_hook_that_wants_more_of_env_than_busybox_has_is_an_error(
+    looked: Looked, line: str, codes: list[tuple[str, int]]
+) -> None:
+    with_facts(looked, replace(looked.inventory.facts(PRE), interpreter_line=line))
+    problems = looked.resolve().problems
+    assert [(each.code, each.line) for each in problems if each.is_error] == codes
 
 
 async def test_a_python_hook_is_a_warning(looked: Looked) -> None:
@@ -278,6 +309,7 @@ async def test_a_python_hook_is_a_warning(looked: Looked) -> None:
     assert [problem.code for problem in resolution.plan.warnings] == ["interpreter-needs-more"]
 
 
+@pytest.mark.shows("blacklist")
 async def test_a_blacklist_that_hides_the_target_is_an_error(looked: Looked) -> None:
     resolution = again(looked, f"{TARGET}blacklist jbd2\n")
     assert [(problem.code, problem.line) for problem in resolution.problems] == [
@@ -286,6 +318,7 @@ async def test_a_blacklist_that_hides_the_target_is_an_error(looked: Looked) -> 
     assert "ext4" in resolution.problems[0].message
 
 
+@pytest.mark.shows("extra_modules")
 async def test_an_unknown_extra_module_is_a_warning_and_left_out(looked: Looked) -> None:
     resolution = again(looked, f"{TARGET}extra_modules gfs2\n")
     assert resolution.plan is not None
@@ -299,9 +332,9 @@ async def test_a_kernel_without_modules_is_told_and_so_is_all_else(looked: Looke
     assert sorted(codes) == ["hook-missing", "no-modules"]
 
 
-async def test_engine_dracut_is_not_there_yet(looked: Looked) -> None:
+async def test_engine_dracut_needs_dracut(looked: Looked) -> None:
     looked.tuning = Tuning(engine=EngineChoice.DRACUT)
-    assert [problem.code for problem in looked.resolve().problems] == ["engine-not-yet"]
+    assert [problem.code for problem in looked.resolve().problems] == ["dracut-missing"]
 
 
 async def test_a_reservation_that_is_missing_is_no_problem_of_the_plan(looked: Looked) -> None:
@@ -310,6 +343,7 @@ async def test_a_reservation_that_is_missing_is_no_problem_of_the_plan(looked: L
     assert planned(looked) == before
 
 
+@pytest.mark.shows("KDUMP_KERNELVER")
 async def test_another_capture_kernel_takes_its_own_modules_and_asks_by_modalias(looked: Looked) -> None:
     other = "5.10.0"
     built_in = tuple(
@@ -338,6 +372,7 @@ async def test_the_estimate_lets_104_mebibytes_do_on_debian_12(looked: Looked) -
     assert planned(looked).working_set_bytes + kernel + unpacked <= 104 << 20
 
 
+@pytest.mark.shows("failure_action dump_to_rootfs")
 def test_the_root_file_system_is_a_place_for_dumps_where_failure_action_says_so(looked: Looked) -> None:
     assert ON_ROOTFS not in planned(looked).target
     plan = again(looked, f"{TARGET}failure_action dump_to_rootfs\n").plan
@@ -373,3 +408,39 @@ def test_a_target_known_by_its_partition_alone_brings_the_program_that_finds_it(
     brought = {item.path: type(item) for item in resolution.plan.base.items if item.path.endswith("/blkid")}
     assert set(brought.values()) == {FromHost}
     assert Link in {type(item) for item in plan.base.items if item.path.endswith("/blkid")}
+
+
+CARD = "/lib/modules/6.1.0-56-amd64/kernel/drivers/block/virtio_blk.ko"
+FIRMWARE = "/lib/firmware/acme/one.bin"
+
+
+async def test_firmware_of_a_driver_comes_along_in_the_base(looked: Looked) -> None:
+    before = planned(looked)
+    one = FileFacts(path=FIRMWARE, kind=Kind.FILE, real=FIRMWARE, mode=0o644, digest="d")
+    looked.inventory = replace(
+        looked.inventory,
+        files=MappingProxyType({**looked.inventory.files, FIRMWARE: one}),
+        firmware=MappingProxyType(
+            {CARD: Firmware(names=("acme/one.bin", "acme/two.bin"), files=(FIRMWARE,))}
+        ),
+    )
+    after = planned(looked)
+    assert FIRMWARE in {item.source for item in after.base.items if isinstance(item, FromHost)}
+    assert "base" in moved(before, after)
+    assert after.warnings == before.warnings
+
+
+async def test_firmware_that_is_nowhere_is_a_warning(looked: Looked) -> None:
+    looked.inventory = replace(
+        looked.inventory, firmware=MappingProxyType({CARD: Firmware(names=("acme/one.bin",))})
+    )
+    (problem,) = (each for each in planned(looked).warnings if each.code == "firmware-missing")
+    assert "virtio_blk" in problem.message
+    assert "acme/one.bin" in problem.message
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0.0, "0"), (0.5, "1"), (1800.0, "1800")])
+async def test_a_bound_for_hooks_is_never_rounded_to_none(looked: Looked, seconds: float, told: str) -> None:
+    looked.tuning = Tuning(hook_timeout_seconds=seconds)
+    told_agent = environment.parse(written(planned(looked).overlay, "/kdump/plan.env"))
+    assert told_agent["plan_hook_timeout"] == told

@@ -160,4 +160,7 @@ def test_small_words() -> None:
         "crashkernel=1G,high crashkernel=64M,low"
     )
     assert where_to({"type": "xfs", "device": "LABEL=dumps"}) == "LABEL=dumps (xfs)"
+    exported = {"type": "nfs", "fstype": "nfs4", "server": "2001:db8::1", "export": "/srv", "directory": "/d"}
+    assert where_to(exported) == "[2001:db8::1]:/srv (nfs4) in /d"
+    assert where_to({"type": "virtiofs", "tag": "share"}) == "share (virtiofs)"
     assert where_to("nonsense") == ""

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kdumpd.core.machine import BlockDevice, CrashKernel, Driver, Machine
+from kdumpd.core.driver import Driver
+from kdumpd.core.machine import BlockDevice, CrashKernel, Machine
 from kdumpd.core.storage import Stack, Unknown, modaliases, stack_under
 
 VIRTIO = (
@@ -53,6 +54,7 @@ def test_a_partition_on_virtio_needs_the_drivers_from_the_root_up() -> None:
     assert found.words == "partition vda1 on virtio disk vda"
 
 
+@pytest.mark.shows("LVM")
 def test_a_logical_volume_is_activated_alone_by_its_real_name() -> None:
     found = stack(DISK, PARTITION, VOLUME)
     assert found.needs.modules == ("virtio_pci", "virtio_blk", "dm_mod")
@@ -61,6 +63,7 @@ def test_a_logical_volume_is_activated_alone_by_its_real_name() -> None:
     assert [file.path for file in found.needs.files] == ["/etc/lvm/lvm.conf"]
 
 
+@pytest.mark.shows("MD raid 1")
 def test_a_mirror_needs_both_its_disks_once_and_its_personality() -> None:
     halves = [
         BlockDevice(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdumpd.core.sysconfig import Sysconfig, read
+from kdumpd.core.sysconfig import LOG_LEVELS, VARIABLES, Sysconfig, read
 
 FILE = "/etc/sysconfig/kdump"
 
@@ -41,6 +41,7 @@ def codes(text: str) -> list[tuple[int, str]]:
     return [(problem.line, problem.code) for problem in read(text, file=FILE).problems]
 
 
+@pytest.mark.shows("KDUMP_STDLOGLVL", "KDUMP_SYSLOGLVL")
 def test_a_file_as_it_is_shipped() -> None:
     assert sysconfig_of(FEDORA) == Sysconfig(
         kernel_version="",
@@ -134,3 +135,14 @@ def test_no_text_is_too_odd(text: str) -> None:
 def test_single_quotes_hold_anything(text: str) -> None:
     quoted = "'" + text.replace("'", "'\\''") + "'"
     assert sysconfig_of(f"KDUMP_COMMANDLINE_APPEND={quoted}\n").command_line_append == text
+
+
+@pytest.mark.shows(*VARIABLES, *LOG_LEVELS)
+def test_every_variable_is_read_into_its_place() -> None:
+    texts = {name: f"/{field}" for name, field in VARIABLES.items()}
+    read_back = sysconfig_of(
+        "".join(f"{name}={text}\n" for name, text in texts.items())
+        + "".join(f"{name}=2\n" for name in LOG_LEVELS)
+    )
+    assert {name: getattr(read_back, field) for name, field in VARIABLES.items()} == texts
+    assert {getattr(read_back, field) for field in LOG_LEVELS.values()} == {2}

@@ -45,7 +45,7 @@ async def test_status_of_an_armed_a_stale_and_a_stopped_machine(tmp_path: Path, 
         await machine.until_armed()
         said = await kdumpctl(bus, "status")
         assert said.status == 0
-        assert said.output.splitlines() == [
+        assert said.output.splitlines()[:2] == [
             "Kdump is operational",
             "armed: a crash would be saved to /dev/vda1 (ext4) in /var/crash",
         ]
@@ -201,3 +201,17 @@ async def _restart(machine: Machine) -> None:
 
 def _tree(root: Path) -> dict[str, int]:
     return {str(path): path.lstat().st_mtime_ns for path in root.rglob("*") if not path.is_symlink()}
+
+
+async def test_a_test_of_the_target_tells_what_it_found(tmp_path: Path, bus: PrivateBus) -> None:
+    async with simulated(tmp_path, bus) as machine:
+        await machine.until_armed()
+        said = await kdumpctl(bus, "test-target")
+        assert said.status == 1
+        assert "nothing is mounted in a simulation" in said.complaint
+        told = json.loads((await kdumpctl(bus, "test-target", "--json")).output)
+        assert told["TargetTestResult"] == "failed"
+        assert told["TargetTestTime"] > 0
+        said = await kdumpctl(bus, "status")
+        assert said.status == 0, "a target that failed its test is a warning"
+        assert "target test failed on " in said.output

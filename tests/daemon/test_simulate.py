@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from kdumpd.host.real import RealFiles
 from kdumpd.service.bus import BusError
 from kdumpd.service.permissions import CONFIG, JOB, MANAGER, ROOT
 from tests.service.private_bus import PrivateBus
-from tests.simulate import Machine, Sampler, simulated
+from tests.simulate import Machine, Sampler, State, simulated
 
 KILLS = 20
 
@@ -95,6 +96,45 @@ async def test_a_set_against_an_older_text_is_a_conflict(tmp_path: Path, bus: Pr
             await machine.client.call(ROOT, CONFIG, "Set", "a{sv}sa{sv}", {"path": "/x"}, "seen-long-ago", {})
         assert refused.value.name == "org.kdumpd.Kdump1.Error.Conflict"
         assert "path /var/crash" in machine.conf.read_text()
+
+
+def has_rested_for(code: str, state: State) -> bool:
+    return state["StateReason"] == code and state["Activity"] == "idle"
+
+
+async def test_nothing_that_is_wrong_in_kdump_conf_touches_what_is_armed(
+    tmp_path: Path, bus: PrivateBus
+) -> None:
+    wrong = {
+        "pth /var/crash": "unknown-directive",
+        "path": "missing-value",
+        "path = /var/crash": "stray-equals",
+        "path ../x": "bad-path",
+        "ext4 sda": "bad-device",
+        "nfs nowhere": "bad-nfs-export",
+        "ssh host": "bad-ssh-destination",
+        "core_collector dd": "unknown-collector",
+        "core_collector makedumpfile -d 99": "bad-dump-level",
+        "core_collector scp": "unfit-collector",
+        "kdump_pre /no/such/program": "hook-missing",
+        "extra_bins /no/such/file": "extra-bin-missing",
+        "failure_action ignore": "bad-choice",
+        "disk_timeout soon": "bad-number",
+        "fence_kdump_args -x": "bad-fence-argument",
+        "ext4 UUID=00000000-0000-4000-8000-000000000000": "target-not-found",
+    }
+    async with simulated(tmp_path, bus) as machine:
+        await machine.until_armed()
+        before = machine.armed_with
+        with Sampler(machine.loaded_file) as sampler:
+            for number, (line, code) in enumerate(wrong.items()):
+                machine.conf.write_text("# a comment\n" * number + f"{line}\n")
+                state = await machine.until(partial(has_rested_for, code))
+                assert state["State"] == "stale"
+                assert f"/etc/kdump.conf:{number + 1}: " in str(state["StateMessage"])
+                assert machine.armed_with == before
+            assert sampler.samples
+            assert not sampler.unloaded
 
 
 async def test_a_broken_edit_leaves_the_last_good_armed_and_mending_it_re_arms(

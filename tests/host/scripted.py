@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from kdumpd.host.doors import Output, ProgramFailed
+from kdumpd.host.real import RealPrograms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,50 @@ class Answer:
 
 
 MISSING = Answer(status=127, reason="is not installed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a program was asked to do, as far as a stand-in's answer may hang on it."""
+
+    argv: tuple[str, ...]
+    timeout: float
+    stdin: bytes
+    on_line: Callable[[str], None] | None
+    good: frozenset[int]
+
+
+class StandIns(RealPrograms):
+    """The programs of this machine, but for those that `answer` stands in for."""
+
+    async def answer(self, asked: Asked) -> Output | None:
+        """None: the real program is run. Raises ProgramFailed as a program that fails."""
+        raise NotImplementedError
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float,
+        stdin: bytes = b"",
+        on_line: Callable[[str], None] | None = None,
+        environment: Mapping[str, str] | None = None,
+        good: frozenset[int] = frozenset({0}),
+        gentle: bool = False,
+    ) -> Output:
+        asked = Asked(argv=tuple(argv), timeout=timeout, stdin=stdin, on_line=on_line, good=good)
+        answered = await self.answer(asked)
+        if answered is not None:
+            return answered
+        return await super().run(
+            argv,
+            timeout=timeout,
+            stdin=stdin,
+            on_line=on_line,
+            environment=environment,
+            good=good,
+            gentle=gentle,
+        )
 
 
 @dataclass(slots=True)

@@ -166,7 +166,7 @@ async def test_what_the_agent_wrote_under_a_separate_var_is_found(tmp_path: Path
     def show_again() -> None:
         (tmp_path / "away").rename(point / "var")
 
-    for first in (show_root, show_again):
+    for first in (show_root, show_again, show_again):
         programs.expect(*BIND, f"{tmp_path}/", str(point), answer=Answer(first=first))
         programs.expect("umount", "--", str(point), answer=Answer(first=hide_root))
     look = dumps.look(PLACE, mounts=(ROOT, SECOND, VAR), on_rootfs="/var/crash", may_mount=True)
@@ -177,6 +177,32 @@ async def test_what_the_agent_wrote_under_a_separate_var_is_found(tmp_path: Path
     ]
     assert programs.script == []
     assert (await dumps.look(PLACE, mounts=(ROOT, SECOND, VAR), on_rootfs="/var/crash")).dumps == found
+
+
+async def test_a_dump_that_a_server_keeps_is_told_of_by_the_record_that_the_agent_left(
+    tmp_path: Path,
+) -> None:
+    dumps, programs = _dumps(tmp_path)
+    records = tmp_path / "var/lib/kdumpd/remote"
+    records.mkdir(parents=True)
+    record = {
+        "result": "saved",
+        "target": "nas:/srv",
+        "directory": "/crash/192.0.2.10-2025-01-01-10:00:00",
+        "vmcore_bytes": 9,
+        "crashed_us": 3,
+    }
+    (records / "2025-01-01-10:00:00.json").write_text(json.dumps(record))
+    (dump,) = (await dumps.look(None, mounts=(ROOT,))).dumps
+    assert (dump.id, dump.path) == (
+        "192.0.2.10-2025-01-01-10:00:00",
+        "nas:/srv/crash/192.0.2.10-2025-01-01-10:00:00",
+    )
+    assert (dump.size_bytes, dump.is_complete) == (9, True)
+    mounted = Mount(target="/mnt", source="nas:/srv", fstype="nfs4", number="0:40")
+    (dump,) = (await dumps.look(None, mounts=(ROOT, mounted))).dumps
+    assert dump.path == "/mnt/crash/192.0.2.10-2025-01-01-10:00:00"
+    assert programs.script == [], "no server is asked"
 
 
 async def test_a_dump_directory_leads_nobody_to_other_files(tmp_path: Path) -> None:

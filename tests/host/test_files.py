@@ -137,6 +137,43 @@ def test_digest_is_of_the_contents_alone(files: Files) -> None:
     assert files.digest("/one") != files.digest("/two")
 
 
+def _characters_read() -> int:
+    fields = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    return int(fields["rchar"])
+
+
+def test_contents_that_are_at_rest_are_read_once(tmp_path: Path) -> None:
+    files = RealFiles(str(tmp_path), at_rest_ns=0)
+    (tmp_path / "large").write_bytes(bytes(8 << 20))
+    first = files.digest("/large")
+    before = _characters_read()
+    assert files.digest("/large") == first
+    assert _characters_read() - before < 1 << 20
+
+
+def test_contents_that_changed_a_moment_ago_are_read_each_time(tmp_path: Path) -> None:
+    files = RealFiles(str(tmp_path))
+    (tmp_path / "large").write_bytes(bytes(8 << 20))
+    files.digest("/large")
+    before = _characters_read()
+    files.digest("/large")
+    assert _characters_read() - before >= 8 << 20
+
+
+def test_a_known_digest_ends_with_the_contents_it_is_of(tmp_path: Path) -> None:
+    """Though size and mtime are as before: an older file put back, an edit within the same second."""
+    files = RealFiles(str(tmp_path), at_rest_ns=0)
+    file = tmp_path / "program"
+    file.write_bytes(b"one")
+    old = file.stat()
+    first = files.digest("/program")
+    while file.stat().st_ctime_ns == old.st_ctime_ns:  # the kernel's clock moves in ticks
+        file.write_bytes(b"two")
+        os.utime(file, ns=(old.st_atime_ns, old.st_mtime_ns))
+    assert (file.stat().st_mtime_ns, file.stat().st_size) == (old.st_mtime_ns, old.st_size)
+    assert files.digest("/program") != first
+
+
 def test_the_real_root_reads_what_the_kernel_serves() -> None:
     files: Files = RealFiles()
     assert files.read_text("/proc/self/comm")

@@ -170,6 +170,7 @@ async def test_a_hook_of_env_is_run_by_what_env_would_find(tmp_path: Path) -> No
     files, wanted = RealFiles(str(tmp_path)), Wants(files=frozenset({"/etc/hook"}))
     found = await observe.inventory(files, FoundPrograms({"fish": "/opt/fish"}), wanted)
     assert found.facts("/etc/hook").interpreter == "/opt/fish"
+    assert found.facts("/etc/hook").interpreter_line == "/usr/bin/env fish -x"
     nowhere = await observe.inventory(files, FoundPrograms({}), wanted)
     assert nowhere.facts("/etc/hook").interpreter == "/usr/bin/fish"
 

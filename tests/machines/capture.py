@@ -12,13 +12,19 @@ command line and the UUIDs of its disks.
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from kdumpd.core import config, locate
+from kdumpd.core.document import parse
 from kdumpd.core.inventory import Kind
+from kdumpd.core.iproute import parse_ahosts
 from kdumpd.core.modules import ModuleIndex, normalised
 from kdumpd.host.blocks import BLOCK
+from kdumpd.host.drivers import drivers_from
+from kdumpd.host.network import CAPTURED, LINKS
 from kdumpd.host.observe import SECURE_BOOT, kernel_modules, look
 from kdumpd.host.real import RealFiles, RealPrograms
 from tests.machines.roots import HERE, Item, render
@@ -32,7 +38,14 @@ TEXTS = (
     *("/sys/kernel/kexec_crash_loaded", "/sys/kernel/kexec_crash_size"),
     *("/sys/kernel/fadump/enabled", "/sys/kernel/fadump_enabled", "/sys/devices/system/cpu/present"),
     *("/sys/devices/system/cpu/crash_hotplug", "/sys/devices/system/memory/crash_hotplug"),
-    *("/etc/machine-id", "/etc/hostname", "/etc/fstab", "/etc/kdump.conf", "/etc/sysconfig/kdump"),
+    *(
+        "/etc/machine-id",
+        "/etc/hostname",
+        "/etc/fstab",
+        "/etc/crypttab",
+        "/etc/kdump.conf",
+        "/etc/sysconfig/kdump",
+    ),
     *("/etc/default/kdump", "/etc/kdumpd.toml", "/etc/localtime", SECURE_BOOT),
 )
 KEPT = {
@@ -44,6 +57,7 @@ PROGRAMS = (
     "busybox",
     "makedumpfile",
     "cp",
+    "ip",
     "kexec",
     "lvm",
     "mdadm",
@@ -53,6 +67,7 @@ PROGRAMS = (
     "mount",
     "insmod",
 )
+NETWORK = ("bonding", "8021q", "bridge", "nfs", "nfsv3", "nfsv4")
 FILESYSTEMS = ("fs-ext4", "fs-xfs", "fs-btrfs", "dm_mod", "raid1", "crc32c")
 UDEV_LINE = re.compile(r"S:|E:(ID_FS_|ID_PART_ENTRY_(UUID|NAME)|DM_NAME|MD_(UUID|LEVEL))")
 
@@ -70,6 +85,7 @@ def captured(files: RealFiles) -> Iterator[Item]:
             real = real.rpartition("/")[0]
     for parent in sorted(parents):
         yield from _parent(files, parent)
+    yield from _network(files)
     release = look(files).kernel_release
     yield from _modules(kernel_modules(files, f"/lib/modules/{release}"), files)
     found = RealPrograms(files.root)
@@ -118,10 +134,51 @@ def _parent(files: RealFiles, parent: str) -> Iterator[Item]:
     yield from _file(files, f"/sys/module/{module.rpartition('/')[2]}/initstate")
 
 
+def _network(files: RealFiles) -> Iterator[Item]:
+    """Cards with their drivers, and what ip and getent print; in a copy of a machine they stand in files already."""
+    for name in files.names(LINKS):
+        device = f"{LINKS}/{name}/device"
+        if not files.exists(device):
+            continue
+        yield Item(path=f"{LINKS}/{name}", link=files.link(f"{LINKS}/{name}"))
+        real = files.real(f"{LINKS}/{name}")
+        yield Item(path=f"{real}/device", link=files.link(f"{real}/device"))
+        if files.exists(f"{real}/phy80211"):
+            yield Item(path=f"{real}/phy80211/")
+        parent = files.real(device)
+        while parent.count("/") > 3:
+            yield from _parent(files, parent)
+            parent = parent.rpartition("/")[0]
+    if files.root != "/":
+        for name in files.names(CAPTURED):
+            yield from _file(files, f"{CAPTURED}/{name}")
+        return
+    yield _printed("link", "ip", "-j", "-d", "link")
+    yield _printed("address", "ip", "-j", "address")
+    for host in _hosts(files):
+        names = _printed(f"ahosts-{host}", "getent", "ahosts", host)
+        yield names
+        for address in parse_ahosts(names.data.decode()):
+            yield _printed(f"route-{address}", "ip", "-j", "route", "get", address)
+
+
+def _hosts(files: RealFiles) -> Iterator[str]:
+    text = files.read_text("/etc/kdump.conf") if files.exists("/etc/kdump.conf") else ""
+    target = config.read(parse(text), file="/etc/kdump.conf").config
+    if target is not None:
+        yield from sorted(locate.hosts(target, look(files)))
+
+
+def _printed(name: str, *argv: str) -> Item:
+    said = subprocess.run(argv, capture_output=True, check=False, timeout=60)
+    return Item(path=f"{CAPTURED}/{name}", data=said.stdout)
+
+
 def _modules(index: ModuleIndex, files: RealFiles) -> Iterator[Item]:
     """The index of all that storage may need, line by line as it stands."""
     drivers = {driver.module for device in look(files).devices for driver in device.drivers if driver.module}
-    names = frozenset(index.closure((*drivers, *FILESYSTEMS)).load)
+    cards = {module for name in files.names(LINKS) for module in _card_modules(files, name)}
+    names = frozenset(index.closure((*drivers, *sorted(cards), *FILESYSTEMS, *NETWORK)).load)
     if not names:
         return
     for name in sorted(names):
@@ -130,6 +187,12 @@ def _modules(index: ModuleIndex, files: RealFiles) -> Iterator[Item]:
         lines = files.read_text(f"{index.directory}/{file}").splitlines()
         text = "".join(f"{line}\n" for line in lines if _is_about(line, names))
         yield Item(path=f"{index.directory}/{file}", data=text.encode())
+
+
+def _card_modules(files: RealFiles, name: str) -> Iterator[str]:
+    device = f"{LINKS}/{name}/device"
+    if files.exists(device):
+        yield from (driver.module for driver in drivers_from(files, files.real(device), {}) if driver.module)
 
 
 def _is_about(line: str, names: frozenset[str]) -> bool:
@@ -141,7 +204,7 @@ def _is_about(line: str, names: frozenset[str]) -> bool:
         case ["alias", alias, name]:
             return name in names and "*" not in alias
         case [path, *_] if path.endswith(".ko"):
-            return path.startswith("kernel/fs/")
+            return path.startswith(("kernel/fs/", "kernel/net/ipv6/"))
         case [path, *_]:
             return normalised(Path(path).name.partition(".ko")[0]) in names
         case _:

@@ -11,6 +11,8 @@ import asyncio
 import json
 import sys
 import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from kdumpd.core import config, environment, sysconfig
@@ -23,7 +25,7 @@ from kdumpd.core.plan import FromHost, Json, OverlayPlan, Plan, Resolution, Writ
 from kdumpd.core.resolve import resolve, wants
 from kdumpd.core.sysconfig import Sysconfig
 from kdumpd.core.tuning import Tuning
-from kdumpd.host import observe
+from kdumpd.host import network, observe
 from kdumpd.host.real import RealFiles, RealPrograms
 from tests.machines.roots import HERE, unpack
 
@@ -74,6 +76,8 @@ async def look(root: Path, *, conf: str | None = None) -> Looked:
     machine = await observe.machine(files, programs)
     tuning = Tuning()
     first = wants(reading.config, settings.sysconfig, tuning, machine)
+    if first.hosts:
+        machine = replace(machine, network=await network.look(files, programs, first.hosts))
     modules = observe.kernel_modules(files, first.modules_directory)
     second = wants(reading.config, settings.sysconfig, tuning, machine, modules)
     return Looked(
@@ -103,9 +107,12 @@ def _plan(plan: Plan) -> dict[str, Json]:
     told_agent = environment.parse(written(plan.overlay, "/kdump/plan.env"))
     modules = environment.items(told_agent["plan_modules"])
     names = [path.rpartition("/")[2].removesuffix(".ko") for path in modules[::2]]
+    links = environment.items(told_agent["plan_network"])
     return {
+        **({"network": list(links)} if links else {}),
         "target": dict(plan.target),
         "mount_options": told_agent["plan_target_mount_options"],
+        **_of_server(told_agent),
         "root": f"{told_agent['plan_root_device']} {told_agent['plan_root_directory']}".strip(),
         "engine": plan.engine_reason,
         "modules": [f"{name} {options}".strip() for name, options in zip(names, modules[1::2], strict=True)],
@@ -120,6 +127,13 @@ def _plan(plan: Plan) -> dict[str, Json]:
         "layout": plan.load.layout,
         "command_line": plan.load.command_line.rpartition(" kdumpd.id=")[0],
     }
+
+
+def _of_server(told_agent: Mapping[str, str]) -> dict[str, Json]:
+    """How an export is mounted, where the dump goes to one."""
+    tries = environment.items(told_agent["plan_mount_tries"])
+    each = zip(tries[1::3], tries[2::3], strict=True)
+    return {"mounts": [f"{words}: {options}" for options, words in each]} if tries else {}
 
 
 def _text(files: RealFiles, path: str) -> str:

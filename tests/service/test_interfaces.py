@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from kdumpd.host.dumps import Dumps
+from kdumpd.host.target_test import TargetTests
 from kdumpd.reading import KDUMP_CONF
 from kdumpd.service.bus import BusError, Client, Exports, Value
 from kdumpd.service.bus.standard import OBJECT_MANAGER, PROPERTIES
@@ -20,6 +21,7 @@ from kdumpd.service.editing import Editing
 from kdumpd.service.finds import Finds
 from kdumpd.service.permissions import BUS_NAME, CONFIG, DUMP, JOB, KERNEL, MANAGER, ROOT
 from kdumpd.service.polkit import Polkit
+from kdumpd.service.proving import Proving
 from tests.service.private_bus import DESCRIPTIONS, PrivateBus
 from tests.service.world import World, world
 
@@ -34,6 +36,7 @@ class Served:
     world: World
     desk: Desk
     finds: Finds
+    proving: Proving
     client: Client
 
 
@@ -49,6 +52,9 @@ async def served(folder: Path, bus: PrivateBus) -> AsyncIterator[Served]:
             memory=f"{w.store.folder}/dumps-seen.json",
             clock=w.clock,
         )
+        proving = Proving(
+            tests=TargetTests(w.files, w.programs), jobs=w.jobs, clock=w.clock, saved=lambda: ()
+        )
         desk = Desk(
             exports,
             DESCRIPTIONS,
@@ -58,7 +64,9 @@ async def served(folder: Path, bus: PrivateBus) -> AsyncIterator[Served]:
             editing=editing,
             permissions=gate,
             finds=finds,
+            proving=proving,
         )
+        proving.on_change = desk.status_changed
         w.listeners.append(desk.status_changed)
         finds.on_change = lambda new: desk.dumps_changed(new=new)
         await w.armed()
@@ -66,7 +74,7 @@ async def served(folder: Path, bus: PrivateBus) -> AsyncIterator[Served]:
         await connection.own(BUS_NAME)
         try:
             async with bus.client(BUS_NAME) as client:
-                yield Served(world=w, desk=desk, finds=finds, client=client)
+                yield Served(world=w, desk=desk, finds=finds, proving=proving, client=client)
         finally:
             await exports.close()
 
@@ -345,3 +353,40 @@ async def test_a_dump_is_told_of_once(tmp_path: Path, bus: PrivateBus) -> None:
                     await anext(found)
         seen = json.loads((s.world.root / "var/lib/kdumpd/dumps-seen.json").read_text())
         assert len(seen) == 2
+
+
+async def test_a_target_is_tested_when_asked_and_told_by_the_manager(tmp_path: Path, bus: PrivateBus) -> None:
+    async with served(tmp_path, bus) as s:
+        assert await s.client.get(ROOT, MANAGER, "TargetTestResult") == ""
+        running = asyncio.create_task(s.proving.run(lambda: s.world.reconciler.sight))
+        try:
+            (path,) = await s.client.call(ROOT, CONFIG, "TestTarget", "a{sv}a{sv}", {}, {})
+            job = await s.client.wait_until(str(path), JOB, lambda job: job["State"] == "done")
+        finally:
+            running.cancel()
+            await asyncio.wait({running})
+        # Nothing is mounted in a simulation, so the test fails; and the machine is none the worse for it.
+        assert (job["Kind"], job["Result"]) == ("target-test", "failed")
+        assert job["ErrorName"] == f"{OURS}TargetUnreachable"
+        assert await s.client.get(ROOT, MANAGER, "TargetTestResult") == "failed"
+        assert "nothing is mounted" in str(await s.client.get(ROOT, MANAGER, "TargetTestMessage"))
+        assert await s.client.get(ROOT, MANAGER, "State") == "armed"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        {"type": "ssh"},
+        {"type": "filesystem", "device": "/etc/passwd", "fstype": "ext4", "directory": "/"},
+        {"type": "filesystem", "device": "/dev/vda", "fstype": "proc", "directory": "/"},
+        {"type": "filesystem", "device": "/dev/vda", "fstype": "ext4", "directory": "/a/../../etc"},
+        {"type": 7},
+    ],
+)
+async def test_what_is_no_target_is_not_tested(
+    tmp_path: Path, bus: PrivateBus, target: Mapping[str, Value]
+) -> None:
+    async with served(tmp_path, bus) as s:
+        before = len(s.world.jobs.known)
+        await refused(s.client, CONFIG, "TestTarget", "a{sv}a{sv}", target, {})
+        assert len(s.world.jobs.known) == before

@@ -274,6 +274,49 @@ async def test_a_rebuild_without_reload_leaves_what_is_loaded(tmp_path: Path) ->
         assert w.kexec.armed() == before
 
 
+@pytest.mark.shows("force_rebuild")
+@pytest.mark.shows("force_rebuild")
+async def test_force_rebuild_builds_when_kdump_is_restarted_and_not_at_each_look(tmp_path: Path) -> None:
+    def force(w: World) -> None:
+        w.conf.write_text("force_rebuild 1\n")
+
+    async with world(tmp_path, before=force) as w:
+        await w.armed()
+        first = w.programs.ran["zstd"]
+        await w.edit("force_rebuild 1\n# a comment\n")
+        await w.armed()
+        assert w.programs.ran["zstd"] == first
+        job = w.jobs.ask(Kind.RELOAD)
+        w.reconciler.work_for(job, anew=Anew.LOAD, is_start=True)
+        assert await w.ended(job) == "done"
+        assert w.programs.ran["zstd"] >= 2 * first
+        assert all(status.protected for status in w.statuses[-4:])
+
+
+@pytest.mark.shows("force_no_rebuild")
+@pytest.mark.shows("force_no_rebuild")
+async def test_force_no_rebuild_keeps_what_is_loaded_and_says_that_it_is_stale(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.armed()
+        zstd = w.programs.ran["zstd"]
+        w.make_folder("/var/other")
+        await w.edit("force_no_rebuild 1\npath /var/other\n")
+        status = await w.until(lambda now: now.state == "stale" and now.activity == "idle")
+        assert status.reason == "force_no_rebuild"
+        assert status.stale[0] == "force_no_rebuild"
+        assert "force_no_rebuild keeps the image" in status.message
+        assert status.protected
+        await w.clock.until_idle()
+        job = w.jobs.ask(Kind.RELOAD)
+        w.reconciler.work_for(job, anew=Anew.LOAD)
+        assert await w.ended(job) == "done"
+        assert w.programs.ran["zstd"] == zstd
+        job = w.jobs.ask(Kind.REBUILD)
+        w.reconciler.work_for(job, anew=Anew.BASE)
+        assert await w.ended(job) == "done"
+        assert (await w.armed()).protected
+
+
 async def test_progress_is_measured_by_the_build_before(tmp_path: Path) -> None:
     async with world(tmp_path, before=lambda w: w.programs.hold("zstd")) as w:
         await w.programs.reached("zstd")

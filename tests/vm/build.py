@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
@@ -10,38 +9,18 @@ import shutil
 import subprocess
 import sys
 import time
-import uuid
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.vm.contents import INITRAMFS_HOOK, PACKAGES, ROOT_UUID, SUITE, furnish, furnishing
 from tests.vm.requirements import ARCHIVE_KEYS, Cannot, insist
+from tests.vm.store import alone, beside, cache, hold
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 
-SUITE = "trixie"
-# fmt: off
-PACKAGES = (
-    # the system
-    "linux-image-amd64", "systemd", "systemd-sysv", "udev", "dbus", "polkitd", "initramfs-tools", "kmod",
-    "util-linux", "iproute2",
-    # what kdumpd depends on
-    "python3", "python3-dbus-next", "python3-systemd", "python3-pydantic", "python3-watchdog",
-    # what plans may need
-    "kexec-tools", "makedumpfile", "busybox", "zstd", "dracut-core", "e2fsprogs", "xfsprogs", "btrfs-progs",
-    "lvm2", "mdadm", "openssh-client",
-)
-# fmt: on
-
-# A boot initramfs with what this machine's disk needs and nothing else: made and unpacked in seconds.
-_INITRAMFS_HOOK = (
-    'mkdir -p "$1/etc/initramfs-tools/conf.d" && '
-    'printf "MODULES=list\\nCOMPRESS=zstd\\nFSTYPE=ext4\\n" > "$1/etc/initramfs-tools/conf.d/test-machine" && '
-    'printf "virtio_pci\\nvirtio_blk\\next4\\n" > "$1/etc/initramfs-tools/modules"'
-)
 _BASE_OPTIONS = (
     "--mode=root",
     "--variant=apt",
@@ -49,40 +28,11 @@ _BASE_OPTIONS = (
     "--dpkgopt=force-unsafe-io",
     "--dpkgopt=path-exclude=/usr/share/doc/*",
     "--dpkgopt=path-exclude=/usr/share/locale/*",
-    f"--essential-hook={_INITRAMFS_HOOK}",
+    f"--essential-hook={INITRAMFS_HOOK}",
     f"--include={','.join(PACKAGES)}",
 )
 
-# Nothing that starts by itself may disturb a measurement, ask for a password on the console or wait for a network.
-_MASKED = [
-    "serial-getty@ttyS0.service",
-    "getty@tty1.service",
-    "console-getty.service",
-    "apt-daily.timer",
-    "apt-daily-upgrade.timer",
-    "dpkg-db-backup.timer",
-    "e2scrub_all.timer",
-    "e2scrub_reap.service",
-    "fstrim.timer",
-    "xfs_scrub_all.timer",
-    "man-db.timer",
-    "mdcheck_start.timer",
-    "mdcheck_continue.timer",
-    "mdmonitor-oneshot.timer",
-    "logrotate.timer",
-    "systemd-networkd-wait-online.service",
-    "systemd-firstboot.service",
-]
-
-_HOSTNAME = "crashbox"
-_MACHINE_ID = "c0ffee00c0ffee00c0ffee00c0ffee00"
-_ROOT_UUID = str(uuid.uuid5(uuid.NAMESPACE_DNS, "root.crashbox.kdumpd.test"))
 _DISK_SIZE = "8G"
-_KEPT = 3  # images kept in the cache, newest first
-
-_GUEST = Path(__file__).parent / "guest"
-_ANSWERER = "answerer.py"
-_AGENT_UNIT = "kdumpd-test-agent.service"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,14 +52,6 @@ def say_on_stderr(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-def cache() -> Path:
-    """Where everything built is kept: $KDUMPD_CACHE, or ~/.cache/kdumpd-vm; private, as it holds set-uid programs."""
-    directory = Path(os.environ.get("KDUMPD_CACHE") or Path.home() / ".cache" / "kdumpd-vm")
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    directory.chmod(0o700)
-    return directory
-
-
 def package_under_test() -> Path | None:
     """The .deb named by $KDUMPD_DEB, or None: then the machine is plain Debian."""
     named = os.environ.get("KDUMPD_DEB")
@@ -124,25 +66,25 @@ def package_under_test() -> Path | None:
 def image(*, package: Path | None = None, say: Callable[[str], None] = say_on_stderr) -> Image:
     """Layers 1 to 3: the tree, with the package installed, as a disk.  Cached; raises Cannot."""
     insist()
-    with _alone():
-        tree = _base_tree(say)
-        key = _digest(
-            tree.parent.name.encode(),
-            Path(__file__).read_bytes(),
-            *((_GUEST / name).read_bytes() for name in (_ANSWERER, _AGENT_UNIT)),
-            package.read_bytes() if package else b"",
-        )
-        finished = cache() / f"image-{key}"
-        if not finished.exists():
-            _build_image(tree, finished, package=package, say=say)
-        os.utime(finished)
-        _prune("image-*", keep=_KEPT)
+    tree = _base_tree(say)
+    key = _digest(
+        tree.parent.name.encode(),
+        Path(__file__).read_bytes(),
+        furnishing(),
+        package.read_bytes() if package else b"",
+    )
+    with alone(f"image-{key}"):
+        finished = hold("image", key)
+        if finished is None:
+            _build_image(tree, cache() / f"image-{key}", package=package, say=say)
+            finished = hold("image", key)
+    assert finished is not None
     return Image(
         key=key,
         disk=finished / "disk.raw",
         kernel=finished / "vmlinuz",
         initrd=finished / "initrd.img",
-        root_uuid=_ROOT_UUID,
+        root_uuid=ROOT_UUID,
         tree=tree,
         package=package,
     )
@@ -150,32 +92,38 @@ def image(*, package: Path | None = None, say: Callable[[str], None] = say_on_st
 
 def _base_tree(say: Callable[[str], None]) -> Path:
     key = _digest(SUITE.encode(), *(option.encode() for option in _BASE_OPTIONS))
-    finished = cache() / f"base-{key}"
-    if finished.exists():
-        return finished / "root"
+    with alone(f"base-{key}"):
+        finished = hold("base", key)
+        if finished is None:
+            _build_base(cache() / f"base-{key}", say=say)
+            finished = hold("base", key)
+    assert finished is not None
+    return finished / "root"
+
+
+def _build_base(finished: Path, *, say: Callable[[str], None]) -> None:
     source = archive_source()
     say(f"building Debian {SUITE} from {source.split()[-3]} (once; a minute or two)")
-    with _beside(finished) as unfinished:
+    with beside(finished) as unfinished:
         _run_aloud(
             ["mmdebstrap", *_BASE_OPTIONS, *_apt_options(), SUITE, str(unfinished / "root"), source],
             say=say,
             on_failure="Debian could not be installed into a directory; is the mirror reachable?",
         )
-    return finished / "root"
 
 
 def _build_image(tree: Path, finished: Path, *, package: Path | None, say: Callable[[str], None]) -> None:
     begun = time.monotonic()
-    with _beside(finished) as unfinished:
+    with beside(finished) as unfinished:
         root = unfinished / "root"
         _run(["cp", "-a", "--reflink=auto", str(tree), str(root)])
         (root / "etc/dpkg/dpkg.cfg.d/99mmdebstrap").unlink(missing_ok=True)
         if package is not None:
             say(f"installing {package.name} into the image")
             _install(package, root, say=say)
-        _furnish(root)
+        furnish(root)
         _run(
-            ["mke2fs", "-q", "-t", "ext4", "-U", _ROOT_UUID, "-L", "root", "-d", str(root)],
+            ["mke2fs", "-q", "-t", "ext4", "-U", ROOT_UUID, "-L", "root", "-d", str(root)],
             str(unfinished / "disk.raw"),
             _DISK_SIZE,
         )
@@ -216,44 +164,6 @@ def _install(package: Path, root: Path, *, say: Callable[[str], None]) -> None:
     finally:
         staged.unlink()
         policy.unlink()
-
-
-def _furnish(root: Path) -> None:
-    """Makes the tree this machine: its identity, its disk, its silence, and the agent that answers the harness."""
-    files = {
-        "etc/hostname": f"{_HOSTNAME}\n",
-        "etc/hosts": f"127.0.0.1 localhost\n127.0.1.1 {_HOSTNAME}\n",
-        "etc/resolv.conf": "",
-        # Without an id systemd takes each boot for the first and enables every unit anew.
-        "etc/machine-id": f"{_MACHINE_ID}\n",
-        "etc/fstab": f"UUID={_ROOT_UUID} / ext4 errors=remount-ro 0 1\n",
-        "etc/systemd/journald.conf.d/persistent.conf": "[Journal]\nStorage=persistent\nSystemMaxUse=64M\n",
-    }
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        path.write_text(text)
-        path.chmod(0o644)
-    (root / "var/log/journal" / _MACHINE_ID).mkdir(parents=True, exist_ok=True)
-    units = root / "etc/systemd/system"
-    for unit in _MASKED:
-        (units / unit).unlink(missing_ok=True)
-        (units / unit).symlink_to("/dev/null")
-    program = root / "usr/local/lib/kdumpd-test" / _ANSWERER
-    program.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(_GUEST / _ANSWERER, program)
-    unit_file = units / _AGENT_UNIT
-    shutil.copy(_GUEST / _AGENT_UNIT, unit_file)
-    wants = units / "sysinit.target.wants" / unit_file.name
-    wants.parent.mkdir(exist_ok=True)
-    wants.symlink_to(f"../{unit_file.name}")
-    # Tell ConditionNeedsUpdate= that hwdb, catalogue and ldconfig are of today.
-    now = int(time.time())
-    os.utime(root / "usr", (now - 60, now - 60))
-    for name in ("etc/.updated", "var/.updated"):
-        (root / name).write_text(f"# written when the image was built\nTIMESTAMP_NSEC={now * 10**9}\n")
-        os.utime(root / name, (now, now))
 
 
 def archive_source() -> str:
@@ -309,34 +219,6 @@ def _digest(*parts: bytes) -> str:
     for part in parts:
         sum_of_parts.update(len(part).to_bytes(8, "big") + part)
     return sum_of_parts.hexdigest()[:16]
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Two test runs on one cache build one after the other."""
-    with (cache() / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
-def _beside(finished: Path) -> Iterator[Path]:
-    """A directory to build in, renamed to `finished` only if all went well."""
-    unfinished = finished.with_name(f"{finished.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(mode=0o755, parents=True)
-    try:
-        yield unfinished
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-    unfinished.rename(finished)
-
-
-def _prune(pattern: str, *, keep: int) -> None:
-    by_age = sorted(cache().glob(pattern), key=lambda path: path.stat().st_mtime, reverse=True)
-    for old in by_age[keep:]:
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _run(options: list[str], *operands: str) -> None:

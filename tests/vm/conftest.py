@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.vm.build import cache, image, package_under_test
+from tests.vm.build import image, package_under_test
 from tests.vm.frozen import Frozen, freeze, idle_and_armed
 from tests.vm.machine import Machine
+from tests.vm.server import frozen_server
+from tests.vm.store import cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,18 +34,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Prints at once, past pytest's capture: a build of minutes must not look like a hang."""
+    """Prints at once, past pytest's capture: a build of minutes must not look like a hang.
+
+    One of several processes has no terminal of its own, but the standard error of the one that started it."""
     reporter = request.config.pluginmanager.get_plugin("terminalreporter")
     capture = request.config.pluginmanager.get_plugin("capturemanager")
-    assert reporter is not None
     assert capture is not None
 
     def line(text: str) -> None:
         with capture.global_and_fixture_disabled():
-            reporter.write_line(f"[vm] {text}")
-            reporter.flush()
+            if reporter is None or _process():
+                os.write(2, f"[vm {_process()}] {text}\n".encode())
+            else:
+                reporter.write_line(f"[vm] {text}")
+                reporter.flush()
 
     return line
+
+
+def _process() -> str:
+    """The name of this one of several test processes, the first being gw0; "" where there is but one."""
+    return os.environ.get("PYTEST_XDIST_WORKER", "")
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +66,9 @@ def built(say: Callable[[str], None]) -> Image:
 @pytest.fixture(scope="session")
 def frozen(built: Image, say: Callable[[str], None]) -> Frozen:
     """The booted, idle machine; with the package, armed as it is after any boot."""
+    if _process() not in {"", "gw0"}:
+        # What is needed later is made now by those that would only wait for the first one.
+        frozen_server(say=say)
     if built.package is None:
         return freeze(built, say=say)
     return freeze(built, say=say, ready=idle_and_armed, means="armed")
@@ -73,3 +88,10 @@ def machine(frozen: Frozen, console_log: Path, request: pytest.FixtureRequest) -
     with frozen.wake(log=console_log) as woken:
         yield woken
         request.node.add_report_section("teardown", "console", f"{console_log}\n{woken.console.tail(40)}")
+
+
+@pytest.fixture
+def server(say: Callable[[str], None]) -> Iterator[Machine]:
+    """The machine at the other end of the wires (tests.vm.server), just woken."""
+    with frozen_server(say=say).wake() as woken:
+        yield woken

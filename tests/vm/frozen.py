@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.vm import hardware
-from tests.vm.build import cache
-from tests.vm.hardware import Shape, accelerator, host_cpu, qemu_version
+from tests.vm.hardware import Shape, accelerator, host_cpu, qemu_argv, qemu_version
 from tests.vm.machine import Machine
 from tests.vm.requirements import Cannot
+from tests.vm.store import alone, cache, hold
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,23 +70,30 @@ def freeze(
         chosen,
         qemu_version(),
         host_cpu(),
-        Path(hardware.__file__).read_text(),
+        qemu_argv(shape, chosen, Path(), agent=0, monitor=0),
     )
     key = hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
-    directory = cache() / f"frozen-{key}"
-    frozen = Frozen(image=image, shape=shape, accelerator=chosen, directory=directory)
-    if directory.exists():
-        os.utime(directory)
-        return frozen
+    frozen = Frozen(image=image, shape=shape, accelerator=chosen, directory=cache() / f"frozen-{key}")
+    with alone(f"frozen-{key}"):
+        if hold("frozen", key) is None:
+            _boot_and_freeze(frozen, ready=ready, means=means, say=say)
+            hold("frozen", key)
+    return frozen
+
+
+def _boot_and_freeze(
+    frozen: Frozen, *, ready: Callable[[Machine], object], means: str, say: Callable[[str], None]
+) -> None:
+    directory, chosen = frozen.directory, frozen.accelerator
     say(f"booting the machine once under {chosen}, to freeze it")
-    with Machine.boot(image, shape=shape) as machine:
+    with Machine.boot(frozen.image, shape=frozen.shape) as machine:
         frozen.seconds["up"] = time.monotonic() - machine.started_at
         say(f"  {frozen.seconds['up']:4.0f} s  the agent answers")
         ready(machine)
         frozen.seconds[means] = time.monotonic() - machine.started_at
         say(f"  {frozen.seconds[means]:4.0f} s  {means}")
         machine.sh("sync")
-        unfinished = cache() / f"frozen-{key}.unfinished"
+        unfinished = directory.with_name(f"{directory.name}.unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
         begun = time.monotonic()
@@ -106,9 +111,6 @@ def freeze(
         unfinished.rename(directory)
         frozen.seconds["freeze"] = time.monotonic() - begun
         say(f"  frozen in {frozen.seconds['freeze']:.1f} s, {(directory / 'state').stat().st_size >> 20} MiB")
-    for old in sorted(cache().glob("frozen-*"), key=lambda path: path.stat().st_mtime)[:-3]:
-        shutil.rmtree(old, ignore_errors=True)
-    return frozen
 
 
 def idle_and_armed(machine: Machine) -> None:

@@ -90,13 +90,5 @@ class Installed:
             samples=seen["samples"], gaps=tuple(seen["gaps"]), unprotected=tuple(seen["unprotected"])
         )
 
-    # dumps
-
-    def dump_directory(self, parent: str) -> str:
-        """The one dump directory under `parent`."""
-        found = self.machine.sh(f"ls -d {parent}/127.0.0.1-*").split()
-        assert len(found) == 1, found
-        return found[0]
-
     def journal(self) -> str:
         return self.machine.sh("journalctl -u kdumpd --no-pager -o cat | tail -60", check=False)

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from tests.vm.build import cache
 from tests.vm.channel import Agent, Gone, NoAnswer, Qmp, Ran
 from tests.vm.console import Console, Line
 from tests.vm.hardware import SLOTS, Disk, Shape, accelerator, on_host, overlay_on, qemu_argv
 from tests.vm.requirements import Cannot
+from tests.vm.store import cache
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -71,7 +71,13 @@ class Machine:
         monitor, monitor_there = socket.socketpair()
         argv = [
             *("setpriv", "--pdeathsig", "KILL"),
-            *qemu_argv(shape, accelerator, agent=agent_there.fileno(), monitor=monitor_there.fileno()),
+            *qemu_argv(
+                shape,
+                accelerator,
+                self.directory,
+                agent=agent_there.fileno(),
+                monitor=monitor_there.fileno(),
+            ),
             *("-drive", f"if=none,id=root,format=qcow2,cache=unsafe,discard=unmap,file={self.disk}"),
             *("-device", "virtio-blk-pci,drive=root,serial=root"),
             *(
@@ -252,6 +258,11 @@ class Machine:
         self.agent.tell({"run": ["systemctl", "poweroff"]})
         self.wait_for_exit(timeout=timeout)
 
+    def end(self) -> None:
+        """Ends QEMU, as for a machine that has halted; afterwards its disks can be read."""
+        self.qmp.ask("quit")
+        self.wait_for_exit(timeout=60)
+
     def set_clock(self) -> None:
         """Gives the guest the host's time: a woken guest's clock stands where it was frozen."""
         self.run("date", "--utc", "--set", f"@{time.time():.3f}")
@@ -281,14 +292,24 @@ class Machine:
         self.wait_until(f"udevadm settle && {find}", timeout=60)
         return self.sh(find).split()[0]
 
-    def plug_card(self, name: str, netdev: dict[str, object] | None = None) -> str:
+    def plug_card(self, name: str, netdev: dict[str, object] | None = None, *, mac: str = "") -> str:
         """Plugs a virtio network card in; its interface.  By default the user network (the host is 10.0.2.2)."""
         self.qmp.ask("netdev_add", {**(netdev or {"type": "user"}), "id": name})
         before = set(self.sh("ls /sys/class/net").split())
-        self._add_device(f"card-{name}", {"driver": "virtio-net-pci", "netdev": name})
+        card: dict[str, object] = {"driver": "virtio-net-pci", "netdev": name, "romfile": ""}
+        if mac:
+            card["mac"] = mac
+        self._add_device(f"card-{name}", card)
         self.wait_until(f"test $(ls /sys/class/net | wc -l) -gt {len(before)} && udevadm settle", timeout=60)
         (new,) = set(self.sh("ls /sys/class/net").split()) - before
         return new
+
+    def plug_share(self, tag: str, socket: Path) -> None:
+        """Plugs in what a virtiofsd serves on that socket (see tests.vm.share)."""
+        address = {"type": "unix", "data": {"path": str(socket)}}
+        backend = {"type": "socket", "data": {"addr": address, "server": False}}
+        self.qmp.ask("chardev-add", {"id": tag, "backend": backend})
+        self._add_device(tag, {"driver": "vhost-user-fs-pci", "chardev": tag, "tag": tag})
 
     def unplug(self, serial: str) -> None:
         """Takes a plugged disk away, as a cable would; waits until the guest has let go."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kdumpd.core.summary import Summary
+from tests.vm.aftermath import PANIC, dump_directory, whole_dump
 from tests.vm.hardware import Disk
 from tests.vm.installed import NAME, Installed
 
@@ -17,28 +18,10 @@ if TYPE_CHECKING:
 
     from tests.vm.machine import Machine
 
-PANIC = "Kernel panic - not syncing: sysrq triggered crash"
-
 
 @pytest.fixture
 def kdumpd(machine: Machine) -> Installed:
     return Installed(machine)
-
-
-def _is_whole(kdumpd: Installed, directory: str) -> Summary:
-    """The dump in `directory` is complete and tells the panic of this crash."""
-    machine = kdumpd.machine
-    assert set(machine.sh(f"ls {directory}").split()) == {
-        "vmcore",
-        "vmcore-dmesg.txt",
-        "kexec-dmesg.log",
-        "summary.json",
-    }
-    machine.sh(f"makedumpfile --dump-dmesg {directory}/vmcore /root/read-back")
-    assert PANIC in machine.sh("cat /root/read-back")
-    assert PANIC in machine.sh(f"cat {directory}/vmcore-dmesg.txt")
-    assert "kdumpd" in machine.sh(f"cat {directory}/kexec-dmesg.log")
-    return Summary.model_validate_json(machine.get(f"{directory}/summary.json"))
 
 
 def _is_announced(kdumpd: Installed, directory: str) -> None:
@@ -61,6 +44,13 @@ def _is_announced(kdumpd: Installed, directory: str) -> None:
     assert directory in machine.sh("journalctl -b -u kdumpd -o cat --no-pager")
 
 
+@pytest.mark.shows(
+    "no target: the device that holds path",
+    "a partition or disk",
+    "final_action",
+    "final_action reboot",
+    "path",
+)
 def test_the_default_target_on_ext4(kdumpd: Installed, say: Callable[[str], None]) -> None:
     kdumpd.wait_until_armed()
     image = str(kdumpd.value("InitramfsPath"))
@@ -73,13 +63,14 @@ def test_the_default_target_on_ext4(kdumpd: Installed, say: Callable[[str], None
         f"synced {reboot.seconds_to('saved /'):.1f} s, back {reboot.back_after:.1f} s"
     )
     assert size <= 3_500_000
-    directory = kdumpd.dump_directory("/var/crash")
-    summary = _is_whole(kdumpd, directory)
+    directory = dump_directory(kdumpd.machine, "/var/crash")
+    summary = whole_dump(kdumpd.machine, directory)
     assert summary.result == "saved"
     kdumpd.wait_until_armed(timeout=300)
     _is_announced(kdumpd, directory)
 
 
+@pytest.mark.shows("xfs", "LABEL=", "path", "a partition or disk")
 def test_a_second_disk_by_label_with_xfs(kdumpd: Installed) -> None:
     machine = kdumpd.machine
     machine.plug(Disk(serial="second", filesystem="xfs", label="dumps"))
@@ -88,10 +79,11 @@ def test_a_second_disk_by_label_with_xfs(kdumpd: Installed) -> None:
     kdumpd.wait_until_armed(saying="/from/kdump", timeout=300)
     kdumpd.wait_for("LastDump", "/dumps/")
     machine.sh("mkdir -p /mnt && mount LABEL=dumps /mnt")
-    directory = kdumpd.dump_directory("/mnt/from/kdump")
-    assert _is_whole(kdumpd, directory).result == "saved"
+    directory = dump_directory(kdumpd.machine, "/mnt/from/kdump")
+    assert whole_dump(kdumpd.machine, directory).result == "saved"
 
 
+@pytest.mark.shows("final_action", "final_action poweroff", "path")
 def test_a_crash_while_the_configuration_is_broken(kdumpd: Installed) -> None:
     kdumpd.configure_and_arm("path /var/crash/good", "final_action poweroff", saying="/var/crash/good")
     kdumpd.configure("path /var/crash/bad", "unheard_of 1")
@@ -102,6 +94,7 @@ def test_a_crash_while_the_configuration_is_broken(kdumpd: Installed) -> None:
     kdumpd.machine.wait_for_exit()
 
 
+@pytest.mark.shows("kdump_pre", "failure_action", "failure_action poweroff")
 def test_kdump_pre_that_fails_means_no_dump_and_the_failure_action(kdumpd: Installed) -> None:
     machine = kdumpd.machine
     machine.put("/etc/kdump-no", "#!/bin/sh\necho the hook says no\nexit 7\n", mode=0o755)
@@ -116,6 +109,14 @@ def test_kdump_pre_that_fails_means_no_dump_and_the_failure_action(kdumpd: Insta
     ]
 
 
+@pytest.mark.shows(
+    "kdump_post",
+    "failure_action",
+    "failure_action halt",
+    "ext4",
+    "core_collector",
+    "core_collector makedumpfile",
+)
 def test_a_collector_that_fails_halts_after_kdump_post_has_heard(kdumpd: Installed) -> None:
     machine = kdumpd.machine
     machine.put("/etc/kdump-post", '#!/bin/sh\necho "post heard status $1"\n', mode=0o755)
@@ -134,6 +135,7 @@ def test_a_collector_that_fails_halts_after_kdump_post_has_heard(kdumpd: Install
     machine.console.wait_for("System halted", timeout=120, since=crashed.number)
 
 
+@pytest.mark.shows("failure_action shell", "disk_timeout", "final_action poweroff")
 def test_a_target_that_vanished_opens_the_shell(kdumpd: Installed) -> None:
     machine = kdumpd.machine
     machine.plug(Disk(serial="gone", filesystem="ext4", label="gone"))
@@ -155,6 +157,7 @@ def test_a_target_that_vanished_opens_the_shell(kdumpd: Installed) -> None:
     machine.wait_for_exit()
 
 
+@pytest.mark.shows("failure_action dump_to_rootfs", "disk_timeout")
 def test_dump_to_rootfs_saves_where_the_target_could_not(kdumpd: Installed) -> None:
     machine = kdumpd.machine
     machine.plug(Disk(serial="gone", filesystem="ext4", label="gone"))
@@ -169,6 +172,7 @@ def test_dump_to_rootfs_saves_where_the_target_could_not(kdumpd: Installed) -> N
     assert machine.read_offline(f"/var/crash/{directory}/vmcore").startswith(b"KDUMP")
 
 
+@pytest.mark.shows("failure_action reboot", "disk_timeout")
 def test_the_default_failure_action_reboots_and_leaves_a_record(kdumpd: Installed) -> None:
     machine = kdumpd.machine
     machine.plug(Disk(serial="gone", filesystem="ext4", label="gone"))

@@ -10,6 +10,7 @@ import pytest
 from tests.vm import floor
 from tests.vm.hardware import Disk
 from tests.vm.machine import Machine
+from tests.vm.server import ADDRESS6, VLAN, VLAN_ADDRESS, give_addresses, plug_wires
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +65,28 @@ def test_disks_and_cards_can_be_plugged_in(machine: Machine) -> None:
     card = machine.plug_card("net")
     machine.sh(f"ip link set {card} up && ip addr add 10.0.2.15/24 dev {card}")
     assert "10.0.2.2 dev" in machine.sh("ip route get 10.0.2.2")
+
+
+def test_the_server_is_reached_over_a_bond_a_vlan_and_both_families(
+    machine: Machine, server: Machine
+) -> None:
+    first, second = plug_wires(machine, server, count=2)
+    machine.sh(
+        "modprobe bonding max_bonds=0 && ip link add bond0 type bond mode active-backup miimon 100 && "
+        f"ip link set {first} master bond0 && ip link set {second} master bond0"
+    )
+    give_addresses(machine, "bond0")
+    machine.sh(f"ip link set {first} down")
+    machine.sh("mkdir /mnt/three /mnt/four /mnt/six")
+    machine.sh("mount -t nfs -o vers=3,nolock server:/srv/dumps /mnt/three && touch /mnt/three/3")
+    machine.sh("mount -t nfs4 server:/srv/dumps /mnt/four && touch /mnt/four/4")
+    machine.sh(f"mount -t nfs4 [{ADDRESS6}]:/srv/dumps /mnt/six && touch /mnt/six/6")
+    assert server.sh("ls /srv/dumps").split() == ["3", "4", "6"]
+    machine.sh(
+        f"ip link add link bond0 name tagged type vlan id {VLAN} && ip link set tagged up && "
+        "ip addr add 198.51.100.10/24 dev tagged"
+    )
+    machine.wait_until(f"timeout 3 bash -c 'exec 3<>/dev/tcp/{VLAN_ADDRESS}/22'", timeout=30)
 
 
 def test_the_disk_can_be_read_after_the_end(machine: Machine) -> None:

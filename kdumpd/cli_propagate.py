@@ -1,0 +1,142 @@
+"""`kdumpctl propagate`: gives the ssh target a key of ours, with the administrator at the terminal; needs no daemon."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from kdumpd.cli_files import read_contents
+from kdumpd.core import config, document, ssh
+from kdumpd.core.config import Config
+from kdumpd.core.problems import Problem, errors
+from kdumpd.core.targets import Ssh
+from kdumpd.core.values import DEFAULT_SSH_KEY
+
+OK = 0
+FAILED = 1
+VERIFY_SECONDS = 60
+"""Of each command that the server is asked; nobody types anything by then."""
+FIPS = "/proc/sys/crypto/fips_enabled"
+
+
+class Destination(NamedTuple):
+    """Where a dump would go over ssh, and with which key."""
+
+    target: Ssh
+    directory: str
+    key: str
+
+
+def run(path: str) -> int:
+    """0 where the server has the key and a file could be written there; what went wrong is told, with 1."""
+    found = _destination(path)
+    if not isinstance(found, Destination):
+        for problem in found:
+            _complain(str(problem))
+        return FAILED
+    try:
+        _make_key(found.key)
+        return _give(found)
+    except subprocess.CalledProcessError as fault:
+        _complain(f"{fault.cmd[0]} ended with {fault.returncode}")
+    except FileNotFoundError as fault:
+        _complain(f"{fault.filename} is not installed: install the package openssh-client or openssh-clients")
+    return FAILED
+
+
+def _destination(path: str) -> Destination | Sequence[Problem]:
+    contents = read_contents(path)
+    if isinstance(contents, Problem):
+        return (contents,)
+    reading = config.read(document.parse(contents.text), file=path)
+    if reading.config is None:
+        return errors(reading.problems)
+    target = reading.config.target
+    if not isinstance(target, Ssh):
+        return (
+            Problem(code="no-ssh-target", message=f"No ssh config specified in {path}.  Can't propagate"),
+        )
+    return Destination(target=target, directory=reading.config.path, key=_key(reading.config))
+
+
+def _key(of: Config) -> str:
+    """As the plan chooses it, so that what is propagated is what a capture offers."""
+    if of.sshkey == DEFAULT_SSH_KEY or os.path.isfile(of.sshkey):
+        return of.sshkey
+    _complain(f"WARNING: '{of.sshkey}' doesn't exist, using default value '{DEFAULT_SSH_KEY}'")
+    return DEFAULT_SSH_KEY
+
+
+def _make_key(key: str) -> None:
+    """Both halves of the key; what is there stays. Raises CalledProcessError and FileNotFoundError."""
+    if os.path.isfile(key):
+        print("Using existing keys...")
+        if not os.path.isfile(f"{key}.pub"):
+            half = subprocess.run(
+                ["ssh-keygen", "-y", "-P", "", "-f", key], check=True, stdout=subprocess.PIPE
+            ).stdout
+            with open(f"{key}.pub", "xb") as file:
+                file.write(half)
+        return
+    print("Generating new ssh keys... ", end="", flush=True)
+    os.makedirs(os.path.dirname(key), mode=0o700, exist_ok=True)
+    name = f"kdump@{os.uname().nodename}"
+    subprocess.run(["ssh-keygen", "-q", *_kind(), "-N", "", "-C", name, "-f", key], check=True)
+    print("done.")
+
+
+def _kind() -> Sequence[str]:
+    """Ed25519, whatever the file is called; in FIPS mode, which does not know it, RSA."""
+    try:
+        with open(FIPS, encoding="ascii") as file:
+            is_fips = file.read().strip() == "1"
+    except OSError:
+        is_fips = False
+    return ("-t", "rsa", "-b", "3072") if is_fips else ("-t", "ed25519")
+
+
+def _give(to: Destination) -> int:
+    server, user = to.target.host, to.target.user
+    copied = subprocess.run(["ssh-copy-id", "-i", f"{to.key}.pub", to.target.destination], check=False)
+    if copied.returncode:
+        _complain(f"Failed to propagate ssh key, could not transfer {to.key} to {server}")
+        return FAILED
+    print(f"{to.key} has been added to ~{user}/.ssh/authorized_keys on {server}")
+    why = _refusal(to)
+    if why:
+        _complain(f"a dump could not be saved to {to.directory} on {server}: {why}")
+        return FAILED
+    print(f"A file could be written to {to.directory} on {server}")
+    return OK
+
+
+def _refusal(to: Destination) -> str:
+    """Why a file cannot be written, renamed and removed on the server as a dump would be; "" where it can."""
+    command = [
+        *("ssh", "-T", "-i", to.key, "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"),
+        *("-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-o", "ConnectTimeout=20"),
+        *("-o", "PreferredAuthentications=publickey", to.target.destination),
+    ]
+    for asked in ssh.trial(to.directory, f".kdumpd-{secrets.token_hex(6)}"):
+        try:
+            done = subprocess.run(
+                [*command, asked],
+                input=b"written by kdumpctl propagate\n",
+                capture_output=True,
+                timeout=VERIFY_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return f"no answer in {VERIFY_SECONDS} s"
+        if done.returncode:
+            said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+            return said[-1] if said else f"exit status {done.returncode}"
+    return ""
+
+
+def _complain(text: str) -> None:
+    print(f"kdump: {text}", file=sys.stderr)

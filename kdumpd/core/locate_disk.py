@@ -1,0 +1,261 @@
+"""Which block device, file system and directory a dump goes to, and what lies below that device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+
+from kdumpd.core.located import FILESYSTEMS, Line, Located, Search, not_yet, nothing
+from kdumpd.core.machine import BlockDevice, Machine, Mount
+from kdumpd.core.mounts import Place, declared, holding
+from kdumpd.core.problems import Problem
+from kdumpd.core.storage import Stack, stack_under
+from kdumpd.core.targets import TargetKind
+
+_NETWORK = frozenset({"nfs", "nfs3", "nfs4", "cifs", "smb3", "9p", "virtiofs", "ceph", "glusterfs", "afs"})
+_MEMORY = frozenset({"tmpfs", "ramfs", "devtmpfs"})
+_TOP_OF_BTRFS = "subvolid=5"  # without it the default subvolume is mounted, which need not be the top
+
+
+def find(machine: Machine, spec: str) -> tuple[BlockDevice, ...]:
+    """Every device that a node in /dev, `UUID=`, `LABEL=`, `PARTUUID=` or `PARTLABEL=` means.
+
+    A half of a mirror holds what the whole holds: where the whole is among those found, it alone is meant.
+    """
+    fits = _fits(spec)
+    found = tuple(device for device in machine.devices if fits(device))
+    below = {name for device in found for name in device.slaves}
+    return tuple(device for device in found if device.name not in below)
+
+
+def _fits(spec: str) -> Callable[[BlockDevice], bool]:
+    tag, _, value = spec.partition("=")
+    match tag:
+        case "UUID":
+            return lambda device: device.uuid.lower() == value.lower()
+        case "PARTUUID":
+            return lambda device: device.part_uuid.lower() == value.lower()
+        case "LABEL":
+            return lambda device: device.label == value
+        case "PARTLABEL":
+            return lambda device: device.part_label == value
+        case _:
+            return lambda device: spec in nodes(device)
+
+
+def nodes(device: BlockDevice) -> frozenset[str]:
+    """Every path by which the device may be named."""
+    mapper = (f"/dev/mapper/{device.dm_name}",) if device.dm_name else ()
+    return frozenset((f"/dev/{device.name.replace('!', '/')}", *mapper, *device.links))
+
+
+def holding_path(machine: Machine, path: str, line: Line) -> Search:
+    place = holding(machine.mounts, path)
+    if place is None:
+        return _from_fstab(machine, path, line)
+    mount = place.mount
+    if mount.fstype in _NETWORK:
+        return nothing(not_yet(mount.fstype, f"{mount.source} under {path}", line))
+    if mount.fstype in _MEMORY:
+        return nothing(
+            line.problem(
+                "target-in-memory",
+                f"{path} lies in {mount.target}, a {mount.fstype} that does not outlive a crash",
+                "let path lie on a disk, or name a target",
+            )
+        )
+    device = _device_of(machine, mount)
+    if device is None:
+        return nothing(
+            line.problem(
+                "target-not-a-disk",
+                f"{path} lies on {mount.target}, and {mount.source} ({mount.fstype}) is no block device",
+                "name a target such as ext4 UUID=..., or let path lie on a disk",
+            )
+        )
+    warned = _hidden_by_fstab(machine, path, place, line)
+    found = _on_device(machine, device, mount.fstype, place.directory, _options_at(mount), line)
+    return replace(found, problems=(*found.problems, *warned))
+
+
+def _from_fstab(machine: Machine, path: str, line: Line) -> Search:
+    """Where nothing is known to be mounted, as in a copy of a machine's files, fstab has the word."""
+    entry = declared(machine.fstab, path)
+    if entry is None:
+        return nothing(
+            line.problem("target-unmounted", f"nothing is mounted that holds {path}", "name a target")
+        )
+    subvolume = next((option for option in entry.options if option.startswith("subvol=")), "subvol=")
+    mount = Mount(
+        target=entry.target,
+        source=entry.source,
+        fstype=entry.fstype,
+        root="/" + subvolume.removeprefix("subvol=").strip("/"),
+    )
+    return holding_path(replace(machine, mounts=(mount,)), path, line)
+
+
+def _device_of(machine: Machine, mount: Mount) -> BlockDevice | None:
+    """By the number the kernel gives the file system; btrfs has none of a device, so by its source."""
+    if mount.number and not mount.number.startswith("0:"):
+        numbered = next((device for device in machine.devices if device.number == mount.number), None)
+        if numbered is not None:
+            return numbered
+    return next(iter(find(machine, mount.source)), None)
+
+
+def _options_at(mount: Mount) -> str:
+    return _TOP_OF_BTRFS if mount.fstype == "btrfs" else ""
+
+
+def _hidden_by_fstab(machine: Machine, path: str, place: Place, line: Line) -> tuple[Problem, ...]:
+    entry = declared(machine.fstab, path)
+    if entry is None or len(entry.target) <= len(place.mount.target) or entry.fstype in {"swap", "none"}:
+        return ()
+    message = f"{entry.target} stands in fstab but is not mounted: dumps go to {place.mount.target}"
+    return (line.warning("target-not-mounted", message, f"mount {entry.target}"),)
+
+
+def named(machine: Machine, fstype: str, spec: str, path: str, options: str, line: Line) -> Search:
+    if fstype not in FILESYSTEMS:
+        return nothing(not_yet(fstype, f"{fstype} {spec}", line))
+    found = find(machine, spec)
+    if not found:
+        return nothing(line.problem("target-not-found", f"there is no device {spec}", _hint(machine, spec)))
+    if len(found) > 1:
+        names = ", ".join(f"/dev/{device.name}" for device in found)
+        return nothing(
+            line.problem(
+                "target-ambiguous",
+                f"{spec} means {names}",
+                "write UUID= or PARTUUID= of the one that is meant",
+            )
+        )
+    device = found[0]
+    told = f"{spec} (/dev/{device.name})" if spec != f"/dev/{device.name}" else spec
+    if not device.contents:
+        return nothing(
+            line.problem(
+                "target-not-formatted", f"there is no file system on {told}", f"mkfs.{fstype} makes one"
+            )
+        )
+    if device.contents != fstype and not (fstype == "ext4" and device.contents in {"ext2", "ext3"}):
+        return nothing(
+            line.problem(
+                "target-type-differs",
+                f"{told} holds {device.contents}, not {fstype}",
+                f"write {device.contents} {spec}",
+            )
+        )
+    given = ",".join(option for option in options.split(",") if option not in {"defaults", "rw", ""})
+    return _on_device(machine, device, fstype, path, given, line)
+
+
+def unknown_layers(device: BlockDevice, stack: Stack, line: Line) -> list[Problem]:
+    """Why engine direct cannot bring up what lies under the device."""
+    return [
+        line.problem(
+            "layer-unknown",
+            f"the target {device.name} lies on {layer.device.name}, {layer.what}, which engine direct cannot bring up "
+            "in the capture kernel",
+            "name a target on a plain disk, LVM or MD",
+        )
+        for layer in stack.unknown
+    ]
+
+
+def partition_name(machine: Machine, device: BlockDevice) -> str:
+    """By the partition table, where only this device has that entry; else ""."""
+    same = [other for other in machine.devices if other.part_uuid and other.part_uuid == device.part_uuid]
+    return f"PARTUUID={device.part_uuid}" if len(same) == 1 else ""
+
+
+def _on_device(
+    machine: Machine, device: BlockDevice, fstype: str, directory: str, options: str, line: Line
+) -> Search:
+    stack = stack_under(machine, device)
+    beyond = unknown_layers(device, stack, line)
+    problems = []
+    if fstype not in FILESYSTEMS:
+        problems.append(not_yet(fstype, f"{fstype} on /dev/{device.name}", line))
+    if device.read_only:
+        problems.append(line.problem("target-read-only", f"/dev/{device.name} cannot be written to"))
+    if fstype == "btrfs" and len(_twins(machine, device)) > 0:
+        beyond.append(
+            line.problem(
+                "layer-unknown",
+                f"the target {device.name} is a btrfs over several devices, which engine direct cannot bring up in the "
+                "capture kernel",
+                "name a target on one device",
+            )
+        )
+    # The members of a btrfs share its UUID; what brings all of them up knows them as one.
+    name = f"UUID={device.uuid}" if beyond and device.uuid else _lasting_name(machine, device)
+    if not name and not stack.unknown:
+        problems.append(
+            line.problem(
+                "target-without-name",
+                f"/dev/{device.name} has no UUID of its own that would find it again",
+                "give its file system or its partition a UUID; a copy of a disk has the same as the original",
+            )
+        )
+    if problems:
+        return Search(located=None, problems=tuple(problems))
+    return Search(
+        located=Located(
+            kind=TargetKind.FILESYSTEM,
+            name=name,
+            directory=directory,
+            fstype=fstype,
+            mount_options=options,
+            told=MappingProxyType(
+                {
+                    "type": TargetKind.FILESYSTEM.value,
+                    "fstype": fstype,
+                    "device": name,
+                    "node": f"/dev/{device.name}",
+                    "directory": directory,
+                    "layers": stack.words,
+                }
+            ),
+            device=device,
+            stack=stack,
+            beyond_direct=tuple(beyond),
+        )
+    )
+
+
+def _lasting_name(machine: Machine, device: BlockDevice) -> str:
+    """The file system's UUID where only it has that one; "" where nothing tells it from its copies."""
+    if device.uuid and not _twins(machine, device):
+        return f"UUID={device.uuid}"
+    if device.dm_name:
+        return f"/dev/mapper/{device.dm_name}"
+    return partition_name(machine, device)
+
+
+def _twins(machine: Machine, device: BlockDevice) -> Sequence[BlockDevice]:
+    """Others with the same UUID that are no part of this one."""
+    below = {layer.device.name for layer in stack_under(machine, device).layers}
+    return [
+        other
+        for other in machine.devices
+        if device.uuid
+        and other.uuid == device.uuid
+        and other.name not in below
+        and device.name not in other.slaves
+    ]
+
+
+def _hint(machine: Machine, spec: str) -> str:
+    tag = spec.partition("=")[0]
+    known = {
+        "LABEL": [f"LABEL={device.label}" for device in machine.devices if device.label],
+        "UUID": [f"UUID={device.uuid}" for device in machine.devices if device.contents in FILESYSTEMS],
+        "PARTLABEL": [f"PARTLABEL={device.part_label}" for device in machine.devices if device.part_label],
+        "PARTUUID": [f"PARTUUID={device.part_uuid}" for device in machine.devices if device.part_uuid],
+    }.get(tag, [f"/dev/{device.name}" for device in machine.devices if device.contents in FILESYSTEMS])
+    if not known:
+        return "see lsblk -f for the devices there are"
+    return f"this machine has {', '.join(known[:4])}{' ...' if len(known) > 4 else ''}"

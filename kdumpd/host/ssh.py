@@ -1,0 +1,88 @@
+"""Asks ssh of this machine what it would do for a target, and looks at the keys; connects to nobody."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+
+from kdumpd.core import ssh
+from kdumpd.core.inventory import Kind
+from kdumpd.core.ssh import SshKey, SshServer, SshWish
+from kdumpd.host.doors import Files, ProgramFailed, Programs
+
+USER_CONFIG = "/root/.ssh/config"
+SYSTEM_CONFIG = "/etc/ssh/ssh_config"
+ASK_SECONDS = 20.0
+"""`ssh -G` resolves names where CanonicalizeHostname asks for it."""
+LARGEST_KEY_BYTES = 64 * 1024
+_FOUND_NOTHING = frozenset({0, 1})  # of ssh-keygen -F
+
+
+async def look(files: Files, programs: Programs, wish: SshWish) -> SshServer:
+    """What ssh says of `wish`; never raises for what is missing, unreadable or refused: that becomes `fault`."""
+    keys = tuple([await _key(files, programs, path) for path in wish.keys])
+    read = (USER_CONFIG, SYSTEM_CONFIG, *wish.keys)
+    try:
+        plain = await _options(programs, wish, "-F", "none")
+        server = SshServer(options=await _options(programs, wish, *_where(files)), plain=plain)
+    except ProgramFailed as fault:
+        return SshServer(keys=keys, read=read, fault=str(fault))
+    known: list[str] = []
+    for path in server.known_hosts_files:
+        if files.stat(path).kind is Kind.FILE:
+            known += await _known(files, programs, path, server.looked_up)
+    return replace(
+        server, keys=keys, known_hosts=tuple(dict.fromkeys(known)), read=(*read, *server.known_hosts_files)
+    )
+
+
+def _where(files: Files) -> tuple[str, ...]:
+    """On this machine ssh reads its own files by itself; those of a copy of another machine have to be named, and only one can be."""
+    if files.outside("/") == "/":
+        return ()
+    path = USER_CONFIG if files.exists(USER_CONFIG) else SYSTEM_CONFIG
+    return ("-F", files.outside(path) if files.exists(path) else "none")
+
+
+async def _options(programs: Programs, wish: SshWish, *where: str) -> Mapping[str, str]:
+    said = await programs.run(["ssh", *where, "-G", "-T", "--", wish.destination], timeout=ASK_SECONDS)
+    return ssh.parse_options(said.stdout.decode("utf-8", "replace"))
+
+
+async def _known(files: Files, programs: Programs, path: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    """What one file has under the first of the names that it has anything under."""
+    for name in names:
+        try:
+            said = await programs.run(
+                ["ssh-keygen", "-F", name, "-f", files.outside(path)],
+                timeout=ASK_SECONDS,
+                good=_FOUND_NOTHING,
+            )
+        except ProgramFailed:
+            return ()  # a file that nobody can read knows no host: that is told where none does
+        found = ssh.parse_known_hosts(said.stdout.decode("utf-8", "replace"))
+        if found:
+            return found
+    return ()
+
+
+async def _key(files: Files, programs: Programs, path: str) -> SshKey:
+    facts = files.stat(path)
+    if facts.kind is not Kind.FILE:
+        return SshKey(path=path, is_there=False)
+    found = SshKey(path=path, is_there=True, mode=facts.mode)
+    try:
+        text = (await asyncio.to_thread(files.read_bytes, path, limit=LARGEST_KEY_BYTES)).decode(
+            "ascii", "replace"
+        )
+    except OSError as fault:
+        return replace(found, fault=f"cannot be read: {fault.strerror}")
+    wrong = ssh.key_fault(text)
+    if wrong or found.is_too_open:
+        return replace(found, fault=wrong)  # ssh-keygen looks into no key that others can read
+    try:
+        await programs.run(["ssh-keygen", "-y", "-P", "", "-f", files.outside(path)], timeout=ASK_SECONDS)
+    except ProgramFailed:
+        return replace(found, fault="is refused by ssh-keygen -y")
+    return found

@@ -1,0 +1,68 @@
+"""When the target is tested by itself: once it is armed, when it is another one, and at a slow interval."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from kdumpd.core.status import State
+from kdumpd.core.target_test import Reached, SshTrial, Verdict
+from kdumpd.host.target_test import TargetTests
+from kdumpd.service.jobs import Kind
+from kdumpd.service.proving import NAP_SECONDS, Proving
+from tests.service.world import PATIENCE, World, world
+
+DAY = 86_400.0
+
+
+class Counted(TargetTests):
+    """Targets that are all reached at once."""
+
+    def __init__(self, w: World) -> None:
+        super().__init__(w.files, w.programs)
+        self.tested: list[str] = []
+
+    async def reach(
+        self,
+        target: Mapping[str, str],
+        *,
+        say: Callable[[str], None],
+        trial: SshTrial | None = None,
+    ) -> Reached:
+        del trial
+        say("reached at once")
+        self.tested.append(target["directory"])
+        return Reached(free_bytes=1 << 40, words="it took a file")
+
+
+async def test_it_is_tested_after_arming_after_a_change_and_once_a_day(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        tests = Counted(w)
+        proving = Proving(tests=tests, jobs=w.jobs, clock=w.clock, saved=lambda: ())
+        told = asyncio.Event()
+        proving.on_change = told.set
+
+        async def until_tested(times: int) -> None:
+            async with asyncio.timeout(PATIENCE):
+                while len(tests.tested) < times:
+                    await told.wait()
+                    told.clear()
+            await w.clock.until_asleep(NAP_SECONDS)
+
+        w.listeners.append(lambda: proving.follow(w.reconciler.status, w.reconciler.sight))
+        await w.armed()
+        running = asyncio.create_task(proving.run(lambda: w.reconciler.sight))
+        try:
+            await until_tested(1)
+            assert proving.last.verdict is Verdict.PASSED
+            await w.edit("path /var/crash/elsewhere\n")
+            await until_tested(2)
+            assert tests.tested[1].endswith("/elsewhere")
+            assert w.reconciler.status.state is State.ARMED
+            w.clock.advance(DAY)
+            await until_tested(3)
+            assert [job.kind for job in w.jobs.known].count(Kind.TARGET_TEST) == 3
+        finally:
+            running.cancel()
+            await asyncio.wait({running})

@@ -1,0 +1,118 @@
+"""A crash whose dump goes to a server over ssh, as makedumpfile's stream and by scp."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kdumpd.core.summary import Summary, read_summary
+from kdumpd.core.values import DEFAULT_SSH_KEY
+from tests.vm import server as far
+from tests.vm.installed import NAME, ROOT, Installed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.vm.machine import Machine
+
+PANIC = "Kernel panic - not syncing: sysrq triggered crash"
+USER = "crash"
+IMAGES = "/var/lib/kdumpd"
+_ELF_MAGIC = "7f 45 4c 46"
+
+
+@pytest.fixture
+def kdumpd(machine: Machine, server: Machine) -> Installed:
+    """With the server at the other end of the wire."""
+    far.link(machine, server)
+    return Installed(machine)
+
+
+def _trusts(server: Machine, client: Machine, *, user: str, name: str) -> str:
+    """The server lets the client in as `user` and is known to it as `name`; a line of the private key."""
+    client.sh(
+        "mkdir -p -m 700 /root/.ssh; "
+        f"ssh-keygen -q -t ed25519 -N '' -C kdump@client -f {DEFAULT_SSH_KEY}; "
+        f"ssh-keyscan -T 30 -t ed25519 {name} >> /root/.ssh/known_hosts"
+    )
+    home = server.sh(f"getent passwd {user} | cut -d: -f6")
+    server.put(f"{home}/.ssh/authorized_keys", client.get(f"{DEFAULT_SSH_KEY}.pub"), mode=0o600)
+    server.sh(f"chown -R {user} {home}/.ssh")
+    return client.get(DEFAULT_SSH_KEY).decode().splitlines()[1]
+
+
+def _dump_directory(server: Machine, path: str, own_address: str) -> str:
+    """The one dump below `path`; its directory there."""
+    (directory,) = server.sh(f"ls -d {path}/*").split()
+    assert directory.startswith(f"{path}/{own_address}-")
+    assert "kdumpd" in server.sh(f"cat {directory}/kexec-dmesg.log")
+    return directory
+
+
+def _only_record(machine: Machine) -> Summary:
+    """What the agent left on the root file system of a machine that has ended."""
+    below = "/var/lib/kdumpd/remote"
+    (name,) = machine.list_offline(below)
+    return read_summary(machine.read_offline(f"{below}/{name}"))
+
+
+def _keeps_to_itself(kdumpd: Installed, secret: str) -> None:
+    """Neither what is stored is open to others, nor is the key told to anybody who asks."""
+    machine = kdumpd.machine
+    assert machine.sh(f"find {IMAGES} -type f | grep -c .") != "0"
+    assert machine.sh(f"find {IMAGES} -name 'initr*' -perm /077") == "", "an image holds the key"
+    folders = machine.sh(f"stat -c %a {IMAGES} {IMAGES}/images").split()
+    assert folders == ["700", "700"]
+    told = {
+        "journal": machine.sh("journalctl -b --no-pager -o export | cat"),
+        "plan": machine.sh("kdumpctl plan; kdumpctl plan --json"),
+        "status": machine.sh("kdumpctl status --json; kdumpctl config list --json", check=False),
+        "bus": machine.sh(
+            f"busctl --json=short call {NAME} {ROOT} org.freedesktop.DBus.ObjectManager GetManagedObjects"
+        ),
+        "beside the image": machine.sh(f"grep -rlF {secret} {IMAGES} /run/kdumpd", check=False),
+    }
+    assert DEFAULT_SSH_KEY in told["plan"], "the plan names the key"
+    for where, text in told.items():
+        assert secret not in text, where
+        assert "PRIVATE KEY" not in text, where
+    assert told["beside the image"] == ""
+
+
+@pytest.mark.shows("ssh", "sshkey", "path", "an ssh server by IPv4", "core_collector makedumpfile")
+def test_makedumpfiles_stream_over_ipv4_to_a_user_of_the_server(
+    kdumpd: Installed, machine: Machine, server: Machine, say: Callable[[str], None]
+) -> None:
+    secret = _trusts(server, machine, user=USER, name=far.ADDRESS)
+    path = f"/home/{USER}/dumps"
+    kdumpd.configure_and_arm(f"ssh {USER}@{far.ADDRESS}", f"path {path}", saying=path)
+    assert f"could be written to {path}" in machine.sh("kdumpctl propagate </dev/null")
+    machine.sh("kdumpctl test-target", timeout=400)
+    assert kdumpd.value("TargetTestResult") == "passed", kdumpd.value("TargetTestMessage")
+    assert server.sh(f"ls -A {path}") == "", "what was tried is taken away again"
+    _keeps_to_itself(kdumpd, secret)
+    ended = machine.crash_and_end()
+    say(
+        f"after the crash: agent {ended.seconds_to('kdumpd['):.1f} s, reached {ended.seconds_to('reached '):.1f} s, "
+        f"collector {ended.seconds_to('into a stream'):.1f} s, saved {ended.seconds_to(': saved '):.1f} s"
+    )
+    directory = _dump_directory(server, path, far.CLIENT_ADDRESS)
+    assert set(server.sh(f"ls -A {directory}").split()) == {
+        "vmcore.flat",
+        "vmcore-dmesg.txt",
+        "kexec-dmesg.log",
+        "summary.json",
+    }
+    assert PANIC in server.sh(f"cat {directory}/vmcore-dmesg.txt")
+    server.sh(f"makedumpfile -R /root/vmcore < {directory}/vmcore.flat", timeout=300)
+    server.sh("makedumpfile --dump-dmesg /root/vmcore /root/read-back")
+    assert PANIC in server.sh("cat /root/read-back")
+    summary = read_summary(server.get(f"{directory}/summary.json"))
+    assert summary.result == "saved"
+    assert summary.vmcore_bytes == int(server.sh(f"stat -c %s {directory}/vmcore.flat"))
+    record = _only_record(machine)
+    assert record.result == "saved"
+    assert record.target == f"{USER}@{far.ADDRESS}"
+    assert record.directory == directory
+    assert secret not in "\n".join(line.text for line in ended.console)
