@@ -17,10 +17,7 @@ bring_up_network() {
 
 take_network_lines() {
     network_seconds=$plan_disk_timeout
-    case $plan_target_kind in
-    nfs | ssh) ;;
-    *) [ "$network_seconds" -le 30 ] || network_seconds=30 ;;
-    esac
+    [ "$plan_target_needs_network" -eq 1 ] || [ "$network_seconds" -le 30 ] || network_seconds=30
     look_at_clock
     network_until=$((now + network_seconds * 100))
     keep_ipv6_still

@@ -90,6 +90,9 @@ def chosen(config: Config, tuning: Tuning, target: Located, inventory: Inventory
     if target.device is None and target.beyond_direct:
         # The network is the agent's with either engine: dracut is asked for devices alone.
         return Choice(engine=Engine.DIRECT, problems=target.beyond_direct)
+    if target.device is not None and target.ways:
+        # dracut would bring the device up before there is a network: ours comes up with the agent.
+        return Choice(engine=Engine.DIRECT, problems=(*_unfit(tuning), *lost))
     match tuning.engine:
         case EngineChoice.DIRECT:
             beyond = tuple(
@@ -254,6 +257,17 @@ def _nodes(machine: Machine, located: Located) -> Iterable[str]:
     for each in machine.devices:
         if each == device or (of_btrfs and each.uuid == device.uuid):
             yield f"/dev/mapper/{each.dm_name}" if each.dm_name else f"/dev/{each.name.replace('!', '/')}"
+
+
+def _unfit(tuning: Tuning) -> Iterable[Problem]:
+    if tuning.engine is EngineChoice.DRACUT:
+        yield Problem(
+            code="engine-unfit",
+            message="engine dracut cannot bring up a disk behind an iSCSI session: engine direct builds",
+            hint='write engine = "auto" into kdumpd.toml',
+            key="engine",
+            severity=Severity.WARNING,
+        )
 
 
 def _arguments_lost(config: Config, further: tuple[str, ...]) -> tuple[Problem, ...]:

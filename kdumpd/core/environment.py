@@ -116,6 +116,8 @@ class CaptureEnvironment:
     bring_up: tuple[str, ...] = ()
     network: tuple[str, ...] = ()
     """sh command lines that bring the network up, once, in this order; none where nothing needs it."""
+    target_needs_network: int = 0
+    """1 where nothing of the target is reached without the network, disks behind iSCSI sessions included."""
     link_delay: int = 0
     """Seconds between a link that is up and the first packet that matters."""
 

@@ -51,7 +51,7 @@ class Ground:
     @property
     def ways(self) -> tuple[Way, ...]:
         """All that the network is brought up for, the target first."""
-        return (*([self.target.way] if self.target.way else []), *self.fence.ways)
+        return (*self.target.ways, *(self.root.ways if self.root else ()), *self.fence.ways)
 
     @property
     def network(self) -> tuple[str, ...]:

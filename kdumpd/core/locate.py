@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from kdumpd.core import locate_disk, locate_nfs, locate_raw, locate_ssh, locate_virtiofs
-from kdumpd.core.config import Config
+from kdumpd.core import locate_disk, locate_iscsi, locate_nfs, locate_raw, locate_ssh, locate_virtiofs
+from kdumpd.core.config import Config, FailureAction
 from kdumpd.core.located import Line, Search
 from kdumpd.core.machine import Machine
 from kdumpd.core.mounts import holding
@@ -52,13 +52,22 @@ def root(machine: Machine) -> Search:
 
 def hosts(config: Config, machine: Machine) -> frozenset[str]:
     """The hosts that the capture kernel has to reach: their names and the ways to them are looked at beforehand."""
+    of_target = _hosts_of_target(config, machine)
+    if config.failure_action is not FailureAction.DUMP_TO_ROOTFS:
+        return of_target
+    return of_target | locate_iscsi.hosts(machine, locate_disk.devices_holding(machine, "/"))
+
+
+def _hosts_of_target(config: Config, machine: Machine) -> frozenset[str]:
     match config.target:
         case None:
             place = holding(machine.mounts, config.path)
             if place is None or place.mount.fstype not in locate_nfs.FILESYSTEMS:
-                return frozenset()
+                return locate_iscsi.hosts(machine, locate_disk.devices_holding(machine, config.path))
             exported = locate_nfs.exported(place)
             return locate_nfs.hosts(machine, exported) if isinstance(exported, Nfs) else frozenset()
+        case Filesystem(device=device) | Raw(device=device):
+            return locate_iscsi.hosts(machine, locate_disk.find(machine, device))
         case Nfs():
             return locate_nfs.hosts(machine, config.target)
         case Ssh():

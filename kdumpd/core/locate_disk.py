@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
+from kdumpd.core import locate_iscsi
 from kdumpd.core.located import FILESYSTEMS, Line, Located, Search, not_yet, nothing
 from kdumpd.core.machine import BlockDevice, Machine, Mount
 from kdumpd.core.mounts import Place, declared, holding
-from kdumpd.core.problems import Problem
+from kdumpd.core.problems import Problem, errors
 from kdumpd.core.storage import Stack, stack_under
 from kdumpd.core.targets import TargetKind
 
@@ -77,6 +78,16 @@ def holding_path(machine: Machine, path: str, line: Line) -> Search:
     warned = _hidden_by_fstab(machine, path, place, line)
     found = _on_device(machine, device, mount.fstype, place.directory, _options_at(mount), line)
     return replace(found, problems=(*found.problems, *warned))
+
+
+def devices_holding(machine: Machine, path: str) -> tuple[BlockDevice, ...]:
+    """The device that holds `path`, where there is one."""
+    place = holding(machine.mounts, path)
+    if place is not None:
+        device = _device_of(machine, place.mount)
+        return (device,) if device is not None else ()
+    entry = declared(machine.fstab, path)
+    return find(machine, entry.source) if entry is not None else ()
 
 
 def _from_fstab(machine: Machine, path: str, line: Line) -> Search:
@@ -200,10 +211,12 @@ def _on_device(
                 "give its file system or its partition a UUID; a copy of a disk has the same as the original",
             )
         )
-    if problems:
+    reach = locate_iscsi.reach(machine, stack, line)
+    problems += reach.problems
+    if errors(problems):
         return Search(located=None, problems=tuple(problems))
-    return Search(
-        located=Located(
+    located = locate_iscsi.with_logins(
+        Located(
             kind=TargetKind.FILESYSTEM,
             name=name,
             directory=directory,
@@ -222,8 +235,10 @@ def _on_device(
             device=device,
             stack=stack,
             beyond_direct=tuple(beyond),
-        )
+        ),
+        reach.ways,
     )
+    return Search(located=located, problems=tuple(problems))
 
 
 def _lasting_name(machine: Machine, device: BlockDevice) -> str:

@@ -110,7 +110,7 @@ def _located(
             mount_options=tries[0].options if tries else "",
             mount_tries=tries,
             told=MappingProxyType(told),
-            way=way,
+            ways=(way,),
             modules=modules,
             beyond_direct=tuple(line.placed(problem) for problem in way.beyond_direct),
         ),

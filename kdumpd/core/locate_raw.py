@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from types import MappingProxyType
 
+from kdumpd.core import locate_iscsi
 from kdumpd.core.config import Config
 from kdumpd.core.locate_disk import find, nodes, partition_name, unknown_layers
 from kdumpd.core.located import Line, Located, Search, nothing
 from kdumpd.core.machine import BlockDevice, Machine
-from kdumpd.core.problems import Problem
+from kdumpd.core.problems import Problem, errors
 from kdumpd.core.storage import stack_under
 from kdumpd.core.targets import Raw, TargetKind
 
@@ -33,9 +34,10 @@ def target(config: Config, machine: Machine, target: Raw, line: Line) -> Search:
     device = found[0]
     name = _lasting_name(machine, device, target.device)
     stack = stack_under(machine, device)
-    in_use = tuple(_in_use(machine, device, line))
-    if in_use:
-        return Search(located=None, problems=in_use)
+    reach = locate_iscsi.reach(machine, stack, line)
+    problems = (*_in_use(machine, device, line), *reach.problems)
+    if errors(problems):
+        return Search(located=None, problems=problems)
     told = {
         "type": TargetKind.RAW.value,
         "device": name,
@@ -52,7 +54,8 @@ def target(config: Config, machine: Machine, target: Raw, line: Line) -> Search:
         stack=stack,
         beyond_direct=tuple(unknown_layers(device, stack, line)),
     )
-    return Search(located=located, problems=tuple(_doubts(device, name, line)))
+    located = locate_iscsi.with_logins(located, reach.ways)
+    return Search(located=located, problems=(*problems, *_doubts(device, name, line)))
 
 
 def _in_use(machine: Machine, device: BlockDevice, line: Line) -> Iterator[Problem]:

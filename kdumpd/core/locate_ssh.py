@@ -70,7 +70,7 @@ def target(config: Config, machine: Machine, target: Ssh, line: Line) -> Search:
                     "layers": way.words,
                 }
             ),
-            way=way,
+            ways=(way,),
             ssh_hosts=tuple(f"{target.user}@{host}" for host in ssh.hosts(way.addresses)),
             programs=("ssh",),
             private=(name,),

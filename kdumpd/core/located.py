@@ -46,8 +46,8 @@ class Located:
 
     device: BlockDevice | None = None
     stack: Stack = NO_LAYERS
-    way: Way | None = None
-    """How the server is reached; None for what needs no network."""
+    ways: tuple[Way, ...] = ()
+    """How the servers are reached that it lies on; none for what needs no network."""
     ssh_hosts: tuple[str, ...] = ()
     """What ssh is told to connect to, best first: `user@` and a name of the image's ssh_config."""
     modules: tuple[str, ...] = ()
@@ -64,14 +64,15 @@ class Located:
     @property
     def needs(self) -> Needs:
         each = [self.stack.needs, Needs(modules=self.modules, programs=self.programs)]
-        return together([*each, *([self.way.needs] if self.way else [])])
+        return together([*each, *(way.needs for way in self.ways)])
 
     @property
     def words(self) -> str:
         """What lies below, for people."""
+        over = " and ".join(way.words for way in self.ways)
         if self.stack.layers:
-            return self.stack.words
-        return self.way.words if self.way else self.kind.value
+            return f"{self.stack.words}{f', reached over {over}' if over else ''}"
+        return over or self.kind.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

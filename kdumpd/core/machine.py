@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from kdumpd.core.driver import Driver
+from kdumpd.core.iscsi import IscsiSession
 from kdumpd.core.network import NO_NETWORK, Network
 from kdumpd.core.ssh import SshServer
 
@@ -48,6 +49,7 @@ class BlockDevice:
     slaves: tuple[str, ...] = ()
     drivers: tuple[Driver, ...] = ()  # from the device up to the root of the tree
     sysfs: str = ""  # /sys/devices/...: its path tells the transport (session1: iSCSI, rport-1:0-2: FC)
+    iscsi: IscsiSession | None = None  # the session that a disk hangs on
     dm_name: str = ""
     dm_uuid: str = ""  # "LVM-...", "CRYPT-LUKS2-...", "mpath-..."
     dm_targets: tuple[str, ...] = ()

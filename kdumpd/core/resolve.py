@@ -210,6 +210,7 @@ def resolve(
         )
     problems += _put_private(overlay_contents, ground)
     overlay_contents.put(ground.target.written)
+    overlay_contents.put(ground.root.written if ground.root else ())
     try:
         blank = _overlay(overlay_contents, environment, choice.engine)
     except Trouble as trouble:
@@ -340,6 +341,7 @@ def _environment(ground: Ground, hooks: Hooks, *, most_threads: int, sender: str
         modules=to_load(ground),
         bring_up=ground.needs.bring_up,
         network=ground.network,
+        target_needs_network=int(bool(target.ways)),
         fence=fence.command(config, ground.fence.addresses, sender),
         link_delay=config.link_delay,
         kdump_pre=config.kdump_pre,

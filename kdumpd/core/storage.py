@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
+from kdumpd.core import iscsi
 from kdumpd.core.driver import Driver
 from kdumpd.core.facts import md_uuid
+from kdumpd.core.iscsi import IscsiSession
 from kdumpd.core.machine import BlockDevice, Machine
 from kdumpd.core.needs import Needs, together
 from kdumpd.core.plan import Written
@@ -53,7 +55,7 @@ _MD_PERSONALITIES = {
     "raid6": "raid456",
 }
 _TRANSPORTS = (
-    (re.compile(r"/session\d+/"), "an iSCSI session"),
+    (re.compile(r"/session\d+/"), "an iSCSI session of a card, or one of which /sys tells too little"),
     (re.compile(r"/rport-[\d:-]+/"), "a Fibre Channel port"),
 )
 _VIRTUAL_DISKS = (
@@ -94,6 +96,14 @@ class ScsiDisk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IscsiDisk:
+    """A disk behind an iSCSI session of the kernel's own initiator, not of a card's."""
+
+    device: BlockDevice
+    session: IscsiSession
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NvmeDisk:
     """A namespace of an NVMe controller on PCI."""
 
@@ -126,7 +136,7 @@ class Unknown:
     what: str
 
 
-Known = Partition | VirtioDisk | ScsiDisk | NvmeDisk | LogicalVolume | MdArray
+Known = Partition | VirtioDisk | ScsiDisk | IscsiDisk | NvmeDisk | LogicalVolume | MdArray
 Layer = Known | Unknown
 
 
@@ -173,6 +183,12 @@ def needs_of(layer: Known) -> Needs:
             return Needs()
         case VirtioDisk(device=device) | ScsiDisk(device=device) | NvmeDisk(device=device):
             return Needs(modules=_modules(device.drivers))
+        case IscsiDisk(device=device, session=session):
+            return Needs(
+                modules=(iscsi.SOFTWARE, *_modules(device.drivers)),
+                programs=(iscsi.PROGRAM,),
+                bring_up=(iscsi.login(session),),
+            )
         case LogicalVolume(group=group, volume=volume):
             name = shlex.quote(f"{group}/{volume}")
             return Needs(
@@ -199,6 +215,8 @@ def told(layer: Layer) -> str:
             return f"virtio disk {device.name}"
         case ScsiDisk(device=device):
             return f"SCSI or ATA disk {device.name}"
+        case IscsiDisk(device=device, session=session):
+            return f"iSCSI disk {device.name} of {session.target} at {session.address}"
         case NvmeDisk(device=device):
             return f"NVMe disk {device.name}"
         case LogicalVolume(group=group, volume=volume):
@@ -244,6 +262,8 @@ def _layer(machine: Machine, device: BlockDevice) -> Layer:
 
 
 def _disk(device: BlockDevice) -> Layer:
+    if device.iscsi is not None and device.iscsi.is_whole:
+        return IscsiDisk(device=device, session=device.iscsi)
     for pattern, what in _TRANSPORTS:
         if pattern.search(f"{device.sysfs}/"):
             return Unknown(device=device, what=f"a disk behind {what}")

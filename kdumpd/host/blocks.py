@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
 from kdumpd.core.driver import Driver
 from kdumpd.core.facts import Contents, md_uuid, number, parse_udev
+from kdumpd.core.iscsi import IscsiSession
 from kdumpd.core.machine import BlockDevice, SharedDirectory
 from kdumpd.host.doors import Files, text
 from kdumpd.host.drivers import drivers_from
@@ -14,6 +16,7 @@ from kdumpd.host.drivers import drivers_from
 BLOCK = "/sys/class/block"
 VIRTIOFS = "/sys/fs/virtiofs"
 SECTOR_BYTES = 512  # the unit of every size in /sys/class/block, whatever the disk's own
+_SESSION = re.compile(r"(?P<session>(?P<host>.*/host\d+)/(?P<name>session\d+))/")
 _OFTEN_EMPTY = ("loop", "ram", "nbd", "zram", "fd", "sr")
 
 
@@ -66,6 +69,7 @@ def _device(files: Files, name: str, parents: dict[str, Driver | None]) -> Block
         slaves=files.names(f"{path}/slaves"),
         drivers=tuple(_drivers(files, path, parents)),
         sysfs=path,
+        iscsi=_iscsi_session(files, path),
         dm_name=text(files, f"{path}/dm/name"),
         dm_uuid=text(files, f"{path}/dm/uuid"),
         md_level=text(files, f"{path}/md/level"),
@@ -73,6 +77,32 @@ def _device(files: Files, name: str, parents: dict[str, Driver | None]) -> Block
     )
     record = text(files, f"/run/udev/data/b{at}") if at else ""
     return with_contents(device, parse_udev(record)) if record else device
+
+
+def _iscsi_session(files: Files, path: str) -> IscsiSession | None:
+    """What the kernel knows of the session under a disk; passwords are for root to read."""
+    found = _SESSION.match(path)
+    if found is None:
+        return None
+    session, name = found["session"], found["name"]
+    of_session = f"{session}/iscsi_session/{name}"
+    connections = [each for each in files.names(session) if each.startswith("connection")]
+    of_connection = f"{session}/{connections[0]}/iscsi_connection/{connections[0]}" if connections else ""
+    host = found["host"].rpartition("/")[2]
+    said = {
+        "target": f"{of_session}/targetname",
+        "initiator": f"{of_session}/initiatorname",
+        "portal_group": f"{of_session}/tpgt",
+        "user": f"{of_session}/username",
+        "password": f"{of_session}/password",
+        "user_in": f"{of_session}/username_in",
+        "password_in": f"{of_session}/password_in",
+        "address": f"{of_connection}/persistent_address",
+        "port": f"{of_connection}/persistent_port",
+        "transport": f"{found['host']}/scsi_host/{host}/proc_name",
+    }
+    words = {key: text(files, file) for key, file in said.items()}
+    return IscsiSession(**{key: "" if word == "(null)" else word for key, word in words.items()})
 
 
 def _drivers(files: Files, path: str, parents: dict[str, Driver | None]) -> Iterator[Driver]:

@@ -10,7 +10,9 @@ import pytest
 
 import kdumpd.agent
 from kdumpd.agent import files
+from kdumpd.core import iscsi
 from kdumpd.core.environment import render
+from kdumpd.core.iscsi import IscsiSession
 from tests.agent.capture_kernel import ENVIRONMENT, CaptureKernel
 
 
@@ -36,6 +38,8 @@ def test_shellcheck_finds_nothing(tmp_path: Path) -> None:
         # With the real plan in its place, each variable of it has to be used, and nothing else may be.
         below.write_bytes(content.replace(b"source=/dev/null", b"source=plan.env"))
     (tmp_path / "plan.env").write_text(render(ENVIRONMENT))
+    session = IscsiSession(target="iqn.t", initiator="iqn.i", address="192.0.2.1")
+    (tmp_path / "iscsi.words").write_text(iscsi.told(session).text)
     argv = ["shellcheck", "--external-sources", "--check-sourced", "--shell=sh", "kdumpd/agent/init"]
     outcome = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
     assert (outcome.returncode, outcome.stdout) == (0, "")

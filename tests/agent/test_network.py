@@ -147,7 +147,7 @@ def test_nobody_there_is_told_after_a_bound(wired: CaptureKernel) -> None:
 def test_a_server_is_not_tried_without_a_network_and_the_record_says_why(wired: CaptureKernel) -> None:
     wired.program("ping", "exit 1")
     plug(wired, "eth0", MAC, carrier="0")
-    wired.capture(network=LINES, disk_timeout=1, target_kind=TargetKind.NFS)
+    wired.capture(network=LINES, disk_timeout=1, target_kind=TargetKind.NFS, target_needs_network=1)
     assert "failed at network: there is no carrier on enp1s0" in wired.console
     assert not any(call.startswith("mount") and "nfs" in call for call in wired.calls)
 

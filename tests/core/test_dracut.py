@@ -152,14 +152,6 @@ async def test_a_multipath_device_is_brought_up_by_its_name(tmp_path: Path) -> N
     assert "/etc/multipath.conf" in {source.path for source in plan.base.dracut_sources}
 
 
-@pytest.mark.shows("iSCSI")
-async def test_a_disk_behind_an_iscsi_session_is_dracuts(tmp_path: Path) -> None:
-    plan = planned(await looked("iscsi", tmp_path))
-    assert "an iSCSI session" in plan.engine_reason
-    assert words_after(plan, "--add-device") == ["/dev/sdb"]
-    assert "/etc/iscsi/initiatorname.iscsi" in {source.path for source in plan.base.dracut_sources}
-
-
 async def test_dracut_is_not_asked_for_a_network_that_the_agent_cannot_bring_up(tmp_path: Path) -> None:
     unpack("net-wireless", tmp_path)
     conf = (tmp_path / "etc/kdump.conf").read_text()

@@ -116,3 +116,25 @@ def test_makedumpfiles_stream_over_ipv4_to_a_user_of_the_server(
     assert record.target == f"{USER}@{far.ADDRESS}"
     assert record.directory == directory
     assert secret not in "\n".join(line.text for line in ended.console)
+
+
+@pytest.mark.shows("core_collector scp", "an ssh server by IPv6", "bridge", "sshkey")
+def test_scp_over_ipv6_and_a_bridge(machine: Machine, server: Machine, say: Callable[[str], None]) -> None:
+    kdumpd = Installed(machine)
+    (card,) = far.plug_wires(machine, server)
+    machine.sh(f"ip link add br0 type bridge stp_state 0 forward_delay 0; ip link set {card} up master lan0")
+    far.give_addresses(machine, "lan0")
+    _trusts(server, machine, user=USER, name=far.ADDRESS6)
+    path = f"/home/{USER}/dumps/scp"
+    kdumpd.configure_and_arm(f"ssh {USER}@{far.ADDRESS6}", f"path {path}", "core_collector scp", saying=path)
+    assert f"bridge lan0 on card {card}" in machine.sh("kdumpctl plan")
+    ended = machine.crash_and_end()
+    say(
+        f"after the crash: collector {ended.seconds_to('running '):.1f} s, saved {ended.seconds_to(': saved '):.1f} s"
+    )
+    directory = _dump_directory(server, path, far.CLIENT_ADDRESS6)
+    assert "vmcore" in server.sh(f"ls {directory}").split()
+    # A copy of the memory as the kernel shows it: ELF, and as long as makedumpfile's is not.
+    assert server.sh(f"head -c 4 {directory}/vmcore | od -An -tx1").strip() == _ELF_MAGIC
+    assert int(server.sh(f"stat -c %s {directory}/vmcore")) > 1 << 30
+    assert read_summary(server.get(f"{directory}/summary.json")).result == "saved"
