@@ -38,8 +38,10 @@ def test_it_logs_in_until_that_succeeds_and_not_again(kernel: CaptureKernel) -> 
     assert (
         calls
         == [
-            "<-i><iqn.2026-01.test.kdumpd:client><-t><iqn.2026-01.test.kdumpd:one two><-g><1>"
-            "<-a><2001:db8::1><-p><3260><-u><crash box><-w><it's $HOME `secret`>"
+            (
+                "<-i><iqn.2026-01.test.kdumpd:client><-t><iqn.2026-01.test.kdumpd:one two><-g><1>"
+                "<-a><2001:db8::1><-p><3260><-u><crash box><-w><it's $HOME `secret`>"
+            )
         ]
         * 2
     )
