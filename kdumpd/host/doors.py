@@ -22,6 +22,10 @@ class Facts:
     modified_us: int = 0
 
 
+KEPT_BYTES = 1 << 20
+"""Of each output of a program, unless whoever runs it expects more."""
+
+
 class Files(Protocol):
     """Paths are absolute, as a process chrooted to the root would see them: symbolic links stay inside the root.
 
@@ -80,6 +84,10 @@ class Files(Protocol):
         ...
 
     def make_folder(self, path: str, *, mode: int = 0o700) -> None: ...
+    def make_new_folder(self, path: str) -> None:
+        """For its owner alone, in a folder that is there; FileExistsError where there is anything, a link included."""
+        ...
+
     def make_link(self, path: str, target: str) -> None:
         """A symbolic link; FileExistsError where there is anything."""
         ...
@@ -97,6 +105,9 @@ class Files(Protocol):
         ...
 
     def free_bytes(self, path: str) -> int: ...
+    def capacity_bytes(self, path: str) -> int:
+        """The size of the file system that holds `path`."""
+        ...
 
 
 def text(files: Files, path: str) -> str:
@@ -112,7 +123,7 @@ class Output:
     argv: tuple[str, ...]
     status: int  # exit status, or minus the signal's number
     stdout: bytes
-    stderr: bytes  # both bounded; the tail is kept
+    stderr: bytes  # both bounded by `keep_bytes` of the run; the tail is kept
 
 
 class ProgramFailed(Exception):
@@ -139,13 +150,15 @@ class Programs(Protocol):
         environment: Mapping[str, str] | None = None,
         good: frozenset[int] = frozenset({0}),
         gentle: bool = False,
+        keep_bytes: int = KEPT_BYTES,
     ) -> Output:
         """Run to the end in a session of its own, with a clean environment.
 
         `argv[0]` and the paths in argv are those of the machine that runs us (Files.outside). `on_line` is called
         in the loop with each line of both outputs (a carriage return ends one too), bounded in length.
         Raises ProgramFailed for a status not in `good`, for a program that is missing, and past `timeout` seconds.
-        Cancelled or timed out, the whole process group gets TERM, five seconds, then KILL, and is waited for.
+        Cancelled or timed out, the whole process group gets TERM, five seconds, then KILL, and is waited for; five
+        seconds after that it is left to itself, for nothing ends a process that waits for a dead disk.
         `gentle` runs it at low cpu and io priority.
         """
         ...

@@ -17,7 +17,7 @@ from kdumpd.core.iproute import (
 )
 from kdumpd.core.links import Link
 from kdumpd.core.network import Hop, Host, Network
-from kdumpd.host.doors import Files, ProgramFailed, Programs
+from kdumpd.host.doors import KEPT_BYTES, Files, ProgramFailed, Programs
 from kdumpd.host.drivers import drivers_from
 
 LINKS = "/sys/class/net"
@@ -35,6 +35,8 @@ REMEMBERED_AT_MOST = 100
 LARGEST_FILE_BYTES = 64 * 1024
 LARGEST_TABLE_BYTES = 256 * 1024
 """A router's table of routes has a million lines: its beginning has to do."""
+LARGEST_LIST_BYTES = 32 << 20
+"""A link takes up to 1.5 KiB, and a host of containers has thousands; a list that is cut off is no JSON."""
 _NOT_FOUND = frozenset({0, 2})  # of getent(1)
 
 
@@ -42,8 +44,12 @@ async def look(files: Files, programs: Programs, hosts: Iterable[str]) -> Networ
     """Never raises for what is missing or does not answer: that becomes a `fault`."""
     asker = _Asker(files, programs)
     try:
-        links = parse_links(await asker.printed("link", "ip", "-j", "-d", "link"))
-        addresses = parse_addresses(await asker.printed("address", "ip", "-j", "address"))
+        links = parse_links(
+            await asker.printed("link", "ip", "-j", "-d", "link", keep_bytes=LARGEST_LIST_BYTES)
+        )
+        addresses = parse_addresses(
+            await asker.printed("address", "ip", "-j", "address", keep_bytes=LARGEST_LIST_BYTES)
+        )
     except (ProgramFailed, NotUnderstood) as fault:
         return Network(hosts=tuple(Host(name=name) for name in sorted(hosts)), fault=str(fault))
     links = await asyncio.to_thread(lambda: tuple(_with_hardware(files, links)))
@@ -85,12 +91,17 @@ class _Asker:
         self.machine = files.outside("/")
 
     async def printed(
-        self, name: str, *argv: str, seconds: float = ASK_SECONDS, good: frozenset[int] = frozenset({0})
+        self,
+        name: str,
+        *argv: str,
+        seconds: float = ASK_SECONDS,
+        good: frozenset[int] = frozenset({0}),
+        keep_bytes: int = KEPT_BYTES,
     ) -> bytes:
         """Raises ProgramFailed; empty where the program had nothing to print, or nothing was captured."""
         if self.machine != "/":
             return await asyncio.to_thread(_captured, self._files, name)
-        said = await self._programs.run(argv, timeout=seconds, good=good)
+        said = await self._programs.run(argv, timeout=seconds, good=good, keep_bytes=keep_bytes)
         return said.stdout
 
 

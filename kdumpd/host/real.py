@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from kdumpd.core.inventory import Kind
-from kdumpd.host.doors import Facts, Output, ProgramFailed
-from kdumpd.host.running import LINE_CHARACTERS, Running, begun, end
+from kdumpd.host.doors import KEPT_BYTES, Facts, Output, ProgramFailed
+from kdumpd.host.running import LINE_CHARACTERS, Running, begun, until_ended
 
 logger = logging.getLogger(__name__)
 
@@ -197,6 +197,11 @@ class RealFiles:
                 os.chmod(outside, mode)  # the umask took bits away
                 _sync(os.path.dirname(outside))
 
+    def make_new_folder(self, path: str) -> None:
+        outside = self._outside_itself(path)
+        os.mkdir(outside, 0o700)  # mkdir(2) follows no link, and a umask only takes away
+        _sync(os.path.dirname(outside))
+
     def make_link(self, path: str, target: str) -> None:
         os.symlink(target, self._outside_itself(path))
 
@@ -222,6 +227,10 @@ class RealFiles:
     def free_bytes(self, path: str) -> int:
         found = os.statvfs(self.outside(path))
         return found.f_bavail * found.f_frsize
+
+    def capacity_bytes(self, path: str) -> int:
+        found = os.statvfs(self.outside(path))
+        return found.f_blocks * found.f_frsize
 
     def _outside_itself(self, path: str) -> str:
         """Where `path` lies when its last part is not followed, should it be a link."""
@@ -286,6 +295,7 @@ class RealPrograms:
         environment: Mapping[str, str] | None = None,
         good: frozenset[int] = frozenset({0}),
         gentle: bool = False,
+        keep_bytes: int = KEPT_BYTES,
     ) -> Output:
         asked = tuple(argv)
         program = shutil.which(asked[0], path=PATH)
@@ -298,7 +308,7 @@ class RealPrograms:
         try:
             transport, running = await begun(
                 loop.subprocess_exec(
-                    lambda: Running(on_line),
+                    lambda: Running(on_line, keep_bytes=keep_bytes),
                     *command,
                     stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.PIPE,
@@ -312,15 +322,7 @@ class RealPrograms:
         except OSError as fault:
             raise ProgramFailed(_nothing(asked), f"cannot be started: {fault.strerror}") from fault
         try:
-            async with asyncio.timeout(timeout):
-                running.feed(transport, stdin)
-                await running.ended()
-        except TimeoutError as fault:
-            await end(transport, running)
-            raise ProgramFailed(running.output(asked), f"took longer than {timeout:g} s") from fault
-        except BaseException:
-            await end(transport, running)
-            raise
+            await until_ended(transport, running, argv=asked, stdin=stdin, timeout=timeout)
         finally:
             transport.close()
             seconds = loop.time() - started

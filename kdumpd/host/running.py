@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 from collections import deque
 from collections.abc import Callable, Coroutine
 
-from kdumpd.host.doors import Output
+from kdumpd.host.doors import KEPT_BYTES, Output, ProgramFailed
 
-TAIL_BYTES = 1 << 20  # kept of each output
+logger = logging.getLogger(__name__)
+
 LINE_CHARACTERS = 4096  # of one line; the rest of it is dropped
-GRACE_SECONDS = 5.0  # between TERM and KILL
+GRACE_SECONDS = 5.0  # between TERM and KILL, and after KILL
 LINGER_SECONDS = 1.0  # for a pipe that a left-over child still holds after the program has ended
 
 
 class Running(asyncio.SubprocessProtocol):
     """What a running program has said so far, and whether it has ended."""
 
-    def __init__(self, on_line: Callable[[str], None] | None) -> None:
+    def __init__(self, on_line: Callable[[str], None] | None, *, keep_bytes: int = KEPT_BYTES) -> None:
         self.status: int | None = None
         self.exited = asyncio.Event()
         self._transport: asyncio.SubprocessTransport | None = None
         self._pipes_closed = asyncio.Event()
         self._open_pipes = {1, 2}
-        self._tails = {1: _Tail(), 2: _Tail()}
+        self._tails = {1: _Tail(keep_bytes), 2: _Tail(keep_bytes)}
         self._lines = {fd: _Lines(on_line) for fd in (1, 2)} if on_line else {}
         self._fault: BaseException | None = None
 
@@ -81,20 +83,21 @@ class Running(asyncio.SubprocessProtocol):
 
 
 class _Tail:
-    """The last TAIL_BYTES of a stream."""
+    """The last bytes of a stream."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._chunks: deque[bytes] = deque()
         self._size = 0
 
     def add(self, data: bytes) -> None:
         self._chunks.append(data)
         self._size += len(data)
-        while self._size - len(self._chunks[0]) >= TAIL_BYTES:
+        while self._size - len(self._chunks[0]) >= self._most:
             self._size -= len(self._chunks.popleft())
 
     def bytes(self) -> bytes:
-        return b"".join(self._chunks)[-TAIL_BYTES:]
+        return b"".join(self._chunks)[-self._most :]
 
 
 class _Lines:
@@ -139,20 +142,70 @@ async def begun(
         raise
 
 
-async def end(transport: asyncio.SubprocessTransport, running: Running) -> None:
-    """TERM to the whole group, five seconds, then KILL; returns when the program has been waited for."""
+async def until_ended(
+    transport: asyncio.SubprocessTransport,
+    running: Running,
+    *,
+    argv: tuple[str, ...],
+    stdin: bytes = b"",
+    timeout: float,  # the program is to be ended when it is over, before anybody is told
+    grace: float = GRACE_SECONDS,
+) -> None:
+    """Give it its input and wait for the end, which is made when the time is over or the wait is cancelled.
+
+    Raises ProgramFailed past `timeout`, and what a listener raised.
+    """
+    try:
+        async with asyncio.timeout(timeout):
+            running.feed(transport, stdin)
+            await running.ended()
+    except TimeoutError as fault:
+        has_ended = await end(transport, running, grace=grace)
+        stays = (
+            "" if has_ended else " and cannot be ended, not even by KILL: its disk or server does not answer"
+        )
+        raise ProgramFailed(running.output(argv), f"took longer than {timeout:g} s{stays}") from fault
+    except BaseException:
+        await end(transport, running, grace=grace)
+        raise
+
+
+async def end(
+    transport: asyncio.SubprocessTransport, running: Running, *, grace: float = GRACE_SECONDS
+) -> bool:
+    """TERM to the whole group, `grace` seconds, then KILL, and as long again; whether the program has ended.
+
+    One in uninterruptible sleep takes no signal, and nobody is to wait for it: it is reaped when it wakes.
+    """
     group = transport.get_pid()
     try:
         _signal_group(group, signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GRACE_SECONDS):
+            async with asyncio.timeout(grace):
                 await running.exited.wait()
                 # Its children have their five seconds as well; nothing tells when the last of a group is gone.
                 while _signal_group(group, 0):  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
     finally:
         _signal_group(group, signal.SIGKILL)
-        await running.exited.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await running.exited.wait()
+        if not running.exited.is_set():
+            logger.warning("process %d does not end by KILL; it is waited for in the background", group)
+            task = asyncio.create_task(_reap(running, group), name=f"reap {group}")
+            _reapers.add(task)
+            task.add_done_callback(_reapers.discard)
+    return running.exited.is_set()
+
+
+_reapers: set[asyncio.Task[None]] = set()
+"""The loop itself holds tasks only weakly."""
+
+
+async def _reap(running: Running, pid: int) -> None:
+    await running.exited.wait()
+    logger.info("process %d has ended at last", pid)
 
 
 def _signal_group(group: int, number: int) -> bool:

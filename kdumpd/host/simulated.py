@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 
-from kdumpd.host.doors import Output, ProgramFailed
+from kdumpd.host.doors import KEPT_BYTES, Output, ProgramFailed
 from kdumpd.host.real import RealFiles, RealPrograms
 
 NEW = "/sys/kernel/kexec/crash_"
@@ -37,6 +37,7 @@ class SimulatedPrograms(RealPrograms):
         environment: Mapping[str, str] | None = None,
         good: frozenset[int] = frozenset({0}),
         gentle: bool = False,
+        keep_bytes: int = KEPT_BYTES,
     ) -> Output:
         asked = tuple(argv)
         match os.path.basename(asked[0]):
@@ -55,6 +56,7 @@ class SimulatedPrograms(RealPrograms):
                     environment=environment,
                     good=good,
                     gentle=gentle,
+                    keep_bytes=keep_bytes,
                 )
         output = Output(argv=asked, status=status, stdout=b"", stderr=said.encode())
         if on_line is not None and said:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from kdumpd.host.doors import Output, ProgramFailed
+from kdumpd.host.doors import KEPT_BYTES, Output, ProgramFailed
 from kdumpd.host.real import RealPrograms
 
 
@@ -34,6 +34,7 @@ class Asked:
     stdin: bytes
     on_line: Callable[[str], None] | None
     good: frozenset[int]
+    keep_bytes: int
 
 
 class StandIns(RealPrograms):
@@ -53,8 +54,11 @@ class StandIns(RealPrograms):
         environment: Mapping[str, str] | None = None,
         good: frozenset[int] = frozenset({0}),
         gentle: bool = False,
+        keep_bytes: int = KEPT_BYTES,
     ) -> Output:
-        asked = Asked(argv=tuple(argv), timeout=timeout, stdin=stdin, on_line=on_line, good=good)
+        asked = Asked(
+            argv=tuple(argv), timeout=timeout, stdin=stdin, on_line=on_line, good=good, keep_bytes=keep_bytes
+        )
         answered = await self.answer(asked)
         if answered is not None:
             return answered
@@ -66,6 +70,7 @@ class StandIns(RealPrograms):
             environment=environment,
             good=good,
             gentle=gentle,
+            keep_bytes=keep_bytes,
         )
 
 
@@ -91,8 +96,9 @@ class ScriptedPrograms:
         environment: Mapping[str, str] | None = None,
         good: frozenset[int] = frozenset({0}),
         gentle: bool = False,
+        keep_bytes: int = KEPT_BYTES,
     ) -> Output:
-        del stdin, on_line, environment, gentle  # what is answered does not hang on them
+        del stdin, on_line, environment, gentle, keep_bytes  # what is answered does not hang on them
         assert self.script, f"nobody expected {argv}"
         expected, answer = self.script.pop(0)
         assert tuple(argv) == expected

@@ -7,8 +7,9 @@ from pathlib import Path
 from kdumpd.core.driver import Driver
 from kdumpd.core.network import Hop
 from kdumpd.host import network
-from kdumpd.host.real import RealFiles
-from tests.host.scripted import MISSING, Answer, ScriptedPrograms
+from kdumpd.host.doors import Output
+from kdumpd.host.real import RealFiles, RealPrograms
+from tests.host.scripted import MISSING, Answer, Asked, ScriptedPrograms, StandIns
 
 LINKS = '[{"ifname":"eth0","mtu":1500,"link_type":"ether","address":"52:54:00:00:0c:01"}]'
 ADDRESSES = '[{"ifname":"eth0","addr_info":[{"local":"192.0.2.10","prefixlen":24,"scope":"global"}]}]'
@@ -74,6 +75,31 @@ async def test_without_ip_nothing_is_known_and_it_says_why(tmp_path: Path) -> No
     programs.expect("ip", "-j", "-d", "link", answer=MISSING)
     seen = await network.look(Here(str(tmp_path)), programs, ["dumps.test"])
     assert "is not installed" in seen.fault
+
+
+class Crowded(StandIns):
+    """ip of a host of so many containers that the list of its links is longer than what is kept of other programs."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.links, self.addresses = folder / "links", folder / "addresses"
+        others = "".join(
+            f'{{"ifname":"veth{n}","link_type":"ether","x":"{"y" * 1400}"}},' for n in range(900)
+        )
+        self.links.write_text(f"[{others}{LINKS[1:]}")
+        self.addresses.write_text(ADDRESSES)
+
+    async def answer(self, asked: Asked) -> Output:
+        printed = self.links if "link" in asked.argv else self.addresses
+        return await RealPrograms().run(
+            ("cat", str(printed)), timeout=asked.timeout, keep_bytes=asked.keep_bytes
+        )
+
+
+async def test_all_links_of_a_host_of_containers_are_seen(tmp_path: Path) -> None:
+    seen = await network.look(Here(str(tmp_path)), Crowded(tmp_path), [])
+    assert seen.fault == ""
+    assert len(seen.links) == 901
 
 
 async def test_a_card_is_told_with_the_drivers_it_hangs_on(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from kdumpd.host.doors import ProgramFailed, Programs
 from kdumpd.host.real import RealPrograms
+from kdumpd.host.running import Running, until_ended
 
 
 @pytest.fixture
@@ -107,6 +108,58 @@ async def test_past_its_time_the_whole_group_is_gone(programs: Programs, tmp_pat
     with pytest.raises(ProgramFailed, match="took longer than"):
         await programs.run(["sh", "-c", script], timeout=2)
     assert not any(_alive(int(pid)) for pid in pids.read_text().split())
+
+
+NO_PID = (1 << 31) - 1  # above any pid_max
+
+
+class Uninterruptible(asyncio.SubprocessTransport):
+    """A process that no signal ends, as one in state D."""
+
+    returncode: int | None = None
+
+    def get_pid(self) -> int:
+        return NO_PID
+
+    def get_returncode(self) -> int | None:
+        return self.returncode
+
+    def get_pipe_transport(self, fd: int) -> None:
+        del fd
+
+
+async def test_one_that_even_kill_does_not_end_is_left_to_itself(caplog: pytest.LogCaptureFixture) -> None:
+    transport, running = Uninterruptible(), Running(None)
+    running.connection_made(transport)
+    with pytest.raises(ProgramFailed, match=r"took longer than 0\.1 s and cannot be ended"):
+        async with asyncio.timeout(30):
+            await until_ended(transport, running, argv=("umount",), timeout=0.1, grace=0.1)
+    assert "does not end by KILL" in caplog.text
+    reapers = asyncio.all_tasks() - {asyncio.current_task()}
+    assert len(reapers) == 1
+    transport.returncode = -9
+    running.process_exited()
+    await asyncio.wait(reapers)
+    assert running.status == -9
+
+
+async def test_a_wait_for_it_can_be_cancelled() -> None:
+    transport, running = Uninterruptible(), Running(None)
+    running.connection_made(transport)
+    waiting = asyncio.create_task(until_ended(transport, running, argv=("sync",), timeout=500, grace=0.1))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    async with asyncio.timeout(30):
+        await asyncio.wait({waiting})
+    assert waiting.cancelled()
+    running.process_exited()
+    await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})
+
+
+async def test_more_is_kept_of_what_is_expected_to_be_long(programs: Programs) -> None:
+    script = "head -c 3000000 /dev/zero"
+    output = await programs.run(["sh", "-c", script], timeout=50, keep_bytes=2_500_000)
+    assert len(output.stdout) == 2_500_000
 
 
 async def test_cancelled_the_whole_group_is_gone(programs: Programs, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 
 from kdumpd.core.status import Status
-from kdumpd.host.doors import Output, ProgramFailed
+from kdumpd.host.doors import KEPT_BYTES, Output, ProgramFailed
 from kdumpd.host.image import Store
 from kdumpd.host.kexec import Kexec
 from kdumpd.host.real import RealFiles
@@ -114,6 +114,7 @@ class Programs(SimulatedPrograms):
         environment: Mapping[str, str] | None = None,
         good: frozenset[int] = frozenset({0}),
         gentle: bool = False,
+        keep_bytes: int = KEPT_BYTES,
     ) -> Output:
         name = os.path.basename(argv[0])
         self.ran[name] += 1
@@ -138,6 +139,7 @@ class Programs(SimulatedPrograms):
             environment=environment,
             good=good,
             gentle=gentle,
+            keep_bytes=keep_bytes,
         )
 
 
