@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -41,6 +42,9 @@ Not rootfs-block, though there is no root file system: lvm, crypt, multipath and
 
 _KMOD = frozenset({"insmod", "lsmod", "modprobe", "rmmod"})
 """kmod's own come with dracut, and know compressed modules."""
+
+_ON_ANOTHER_DEVICE = re.compile(r":(?:/dev/|(?:UUID|LABEL|PARTUUID|PARTLABEL)=)")
+"""crypttab(5): `/key:UUID=...` is a file of that device's file system, not of this root."""
 
 _DECIDING = (
     "/usr/bin/dracut",
@@ -235,8 +239,10 @@ def key_files(target: Located, machine: Machine) -> tuple[str, ...]:
 def key_file(device: BlockDevice, machine: Machine) -> str:
     """What crypttab opens the device with; "" where that is no file that could come along."""
     for entry in machine.crypttab:
-        if entry.name == device.dm_name and entry.key.startswith("/") and not entry.key.startswith("/dev/"):
-            return entry.key
+        key = entry.key
+        is_here = key.startswith("/") and not key.startswith("/dev/") and not _ON_ANOTHER_DEVICE.search(key)
+        if entry.name == device.dm_name and is_here:
+            return key
     return ""
 
 

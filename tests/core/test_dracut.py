@@ -135,10 +135,12 @@ async def test_a_key_file_of_crypttab_comes_along_readable_by_root_alone(tmp_pat
     assert KEY not in str(plan.target) + plan.engine_reason
 
 
-async def test_a_passphrase_that_nobody_can_type_is_a_problem(tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["none", "/key:UUID=ab-cd", "/keys/a:LABEL=stick", "/key:/dev/sdb1"])
+async def test_a_key_that_is_no_file_of_this_root_is_a_problem(tmp_path: Path, key: str) -> None:
+    """Nobody can type a passphrase, and no stick with the key is mounted in the capture kernel."""
     unpack("luks-key", tmp_path)
     crypttab = tmp_path / "etc/crypttab"
-    crypttab.write_text(crypttab.read_text().replace(KEY, "none"))
+    crypttab.write_text(crypttab.read_text().replace(KEY, key))
     told = problems(await look(tmp_path, conf=""))
     assert [problem.code for problem in told] == ["key-missing"]
     assert "pbkdf2" in told[0].hint
