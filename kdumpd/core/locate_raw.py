@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import MappingProxyType
 
 from kdumpd.core import locate_iscsi
 from kdumpd.core.config import Config
 from kdumpd.core.locate_disk import find, nodes, partition_name, unknown_layers
 from kdumpd.core.located import Line, Located, Search, nothing
-from kdumpd.core.machine import BlockDevice, Machine
+from kdumpd.core.machine import BlockDevice, Machine, Mount
 from kdumpd.core.problems import Problem, errors
 from kdumpd.core.storage import stack_under
 from kdumpd.core.targets import Raw, TargetKind
+
+_OVER_SEVERAL = frozenset({"btrfs", "bcachefs"})
+"""File systems that may lie on several devices, of which mountinfo names one or, for bcachefs, all by `:`."""
+
+_USED_UNSEEN = frozenset({"bcache", "ceph_bluestore", "drbd", "jbd", "xfs_external_log", "zfs_member"})
+"""Contents whose users stand neither in mountinfo nor among the holders that /sys shows: a pool, a journal apart."""
 
 
 def target(config: Config, machine: Machine, target: Raw, line: Line) -> Search:
@@ -60,10 +66,17 @@ def target(config: Config, machine: Machine, target: Raw, line: Line) -> Search:
 
 def _in_use(machine: Machine, device: BlockDevice, line: Line) -> Iterator[Problem]:
     names = nodes(device)
-    mounted = [mount for mount in machine.mounts if mount.number == device.number or mount.source in names]
+    family = _family(machine, device)
+    mounted = [mount for mount in machine.mounts if _is_mount_of(family, mount)]
     hint = "name a device that holds nothing: all of it is overwritten at a crash"
     if mounted:
         yield line.problem("raw-in-use", f"/dev/{device.name} is mounted at {mounted[0].target}", hint)
+    elif device.contents in _USED_UNSEEN:
+        yield line.problem(
+            "raw-in-use",
+            f"/dev/{device.name} holds {device.contents}, and nothing tells whether that is in use",
+            "name a device that holds nothing, or clear this one with wipefs if nobody needs it",
+        )
     if names & machine.swaps:
         yield line.problem("raw-in-use", f"/dev/{device.name} is in use as swap", hint)
     above = [other.name for other in machine.devices if device.name in other.slaves]
@@ -74,6 +87,25 @@ def _in_use(machine: Machine, device: BlockDevice, line: Line) -> Iterator[Probl
         yield line.problem("raw-in-use", f"/dev/{device.name} is divided into {', '.join(parts)}", hint)
     if device.read_only:
         yield line.problem("target-read-only", f"/dev/{device.name} cannot be written to")
+
+
+def _family(machine: Machine, device: BlockDevice) -> Sequence[BlockDevice]:
+    """The device, and all others that its file system lies on as well."""
+    if device.contents not in _OVER_SEVERAL or not device.uuid:
+        return (device,)
+    return [each for each in machine.devices if each.contents == device.contents and each.uuid == device.uuid]
+
+
+def _is_mount_of(family: Sequence[BlockDevice], mount: Mount) -> bool:
+    names = {name for device in family for name in nodes(device)}
+    sources = {mount.source, *mount.source.split(":")}
+    # An XFS may have its log or its real-time part on a device of their own.
+    beside = {
+        option.partition("=")[2] for option in mount.options if option.startswith(("logdev=", "rtdev="))
+    }
+    # A root that the kernel mounted itself has a name that is no device's.
+    is_root = mount.source == "/dev/root" and mount.fstype in _OVER_SEVERAL & {family[0].contents}
+    return bool((sources | beside) & names) or is_root or mount.number in {each.number for each in family}
 
 
 def _doubts(device: BlockDevice, name: str, line: Line) -> Iterator[Problem]:

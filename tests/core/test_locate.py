@@ -291,6 +291,36 @@ def test_a_raw_device_that_something_uses_is_refused(machine: Machine, words: st
     assert words in found.problems[0].message
 
 
+@pytest.mark.parametrize("mounted", ["/dev/vdb", "/dev/root"])
+def test_a_member_of_a_mounted_btrfs_over_several_devices_is_in_use(mounted: str) -> None:
+    one, two = (
+        disk(name, number, contents="btrfs", uuid="e2b0", uuid_sub=number)
+        for name, number in (("vdb", "254:16"), ("vdc", "254:32"))
+    )
+    mount = Mount(target="/srv", source=mounted, fstype="btrfs", number="0:23")
+    found = search("raw /dev/vdc", replace(MACHINE, devices=(ROOT, one, two), mounts=(mount,)))
+    assert codes(found) == ["raw-in-use"]
+    assert "mounted at /srv" in found.problems[0].message
+    other = replace(two, uuid="another")
+    asunder = replace(mount, source="/dev/vdb")
+    assert search("raw /dev/vdc", replace(MACHINE, devices=(ROOT, one, other), mounts=(asunder,))).located
+
+
+@pytest.mark.parametrize("contents", ["zfs_member", "jbd", "xfs_external_log"])
+def test_a_raw_device_whose_users_cannot_be_seen_is_refused(contents: str) -> None:
+    found = search("raw /dev/vdc", replace(MACHINE, devices=(ROOT, replace(EMPTY, contents=contents))))
+    assert found.located is None
+    assert codes(found) == ["raw-in-use"]
+    assert contents in found.problems[0].message
+
+
+def test_a_log_beside_its_xfs_is_in_use() -> None:
+    mount = Mount(
+        target="/srv", source="/dev/vdb", fstype="xfs", number="254:16", options=("logdev=/dev/vdc",)
+    )
+    assert codes(search("raw /dev/vdc", replace(MACHINE, mounts=(mount,)))) == ["raw-in-use"]
+
+
 def test_a_raw_disk_with_partitions_and_one_that_is_read_only_are_refused() -> None:
     assert "divided into vdd1" in search("raw /dev/vdd", WITH_RAW).problems[0].message
     read_only = replace(WITH_RAW, devices=(replace(EMPTY, read_only=True),))
