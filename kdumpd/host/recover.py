@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import logging
 import os
+import secrets
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import BinaryIO
+from functools import partial
+from typing import BinaryIO, TypeVar
 
 from kdumpd.core.dumps import FAILURES
 from kdumpd.core.flattened import HEADER_BYTES, Reader
+from kdumpd.core.inventory import Kind
 from kdumpd.core.problems import Problem, Severity, Trouble
 from kdumpd.core.rawdump import RECORD_AT_MOST, FirstBlock, behind, first_block, record_in
 from kdumpd.core.summary import Summary, read_summary
@@ -20,9 +25,18 @@ from kdumpd.host.doors import Files, ProgramFailed, Programs
 
 logger = logging.getLogger(__name__)
 
+_T = TypeVar("_T")
+
 HALF = ".recovering-from-raw"
-"""Below `path`, until all of it is there: one left by a daemon that was killed is thrown away."""
+"""How the name of a folder below `path` begins until all of it is there: one left by a daemon that was killed is
+thrown away."""
 CHUNK_BYTES = 1 << 20
+RESERVE_BYTES = 256 << 20
+RESERVE_PART = 20  # of the file system, where that is less: what is left to others, who fail on a full disk
+STOP_SECONDS = 10.0  # for the thread to see that it is to stop; on a dead disk it never does
+LATEST_SECOND = (
+    1 << 33
+)  # since epoch, in 2242: what is later was never a time, and localtime(3) refuses much of it
 LOG_SECONDS = 600.0
 
 
@@ -67,23 +81,13 @@ class Recovery:
             stop.set()
 
     async def _dump(self, node: str, path: str, stop: threading.Event) -> Recovered:
-        half = f"{path}/{HALF}"
-        work = asyncio.ensure_future(_in_own_thread(lambda: self._restore(node, half, stop)))
+        half = f"{path}/{HALF}-{secrets.token_hex(6)}"
+        stream_bytes, summary = await self._restored(node, half, path, stop)
         try:
-            stream_bytes, summary = await asyncio.shield(work)
-        except asyncio.CancelledError:
-            stop.set()
-            await asyncio.wait({work})
-            await asyncio.to_thread(self._files.remove, half)
-            raise
-        except (OSError, Trouble):
-            await asyncio.to_thread(self._files.remove, half)
-            raise
-        problems = await self._kernel_log(half)
-        try:
-            folder = await asyncio.to_thread(self._publish, half, path, summary)
-        except OSError:
-            await asyncio.to_thread(self._files.remove, half)
+            problems = await self._kernel_log(half)
+            folder = await _to_the_end(lambda: self._publish(half, path, summary))
+        except BaseException:
+            await _to_the_end(lambda: self._discard(half))
             raise
         await asyncio.to_thread(self._clear, node, behind(stream_bytes) if summary else 0)
         return Recovered(folder=folder, problems=problems)
@@ -91,14 +95,42 @@ class Recovery:
     def _head(self, node: str) -> bytes:
         return self._files.read_bytes(node, limit=HEADER_BYTES)
 
-    def _restore(self, node: str, half: str, stop: threading.Event) -> tuple[int, Summary | None]:
-        self._files.remove(half)
-        self._files.make_folder(half)
+    async def _restored(
+        self, node: str, half: str, path: str, stop: threading.Event
+    ) -> tuple[int, Summary | None]:
+        work = _in_own_thread(lambda: self._restore(node, half, path, stop))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            stop.set()
+            await asyncio.wait({work}, timeout=STOP_SECONDS)
+            if work.cancel():
+                logger.warning("%s does not answer: %s is removed at the next start", node, half)
+            else:
+                await _to_the_end(lambda: self._discard(half))
+            raise
+
+    def _restore(self, node: str, half: str, path: str, stop: threading.Event) -> tuple[int, Summary | None]:
+        self._files.make_folder(path)
+        self._sweep(path)
+        reserve = min(RESERVE_BYTES, self._files.capacity_bytes(path) // RESERVE_PART)
+        self._require_room(path, reserve)
+        self._files.make_new_folder(half)
+        try:
+            return self._copied(node, half, reserve, stop)
+        except BaseException:
+            self._discard(half)
+            raise
+
+    def _copied(
+        self, node: str, half: str, reserve: int, stop: threading.Event
+    ) -> tuple[int, Summary | None]:
         reader = Reader()
         with self._files.open_for_us_alone(node) as device, self._files.create(f"{half}/vmcore") as core:
             while not reader.is_whole and (chunk := device.read(CHUNK_BYTES)):
                 if stop.is_set():
                     raise OSError("it was cancelled")
+                self._require_room(half, reserve)
                 for piece in reader.feed(chunk):
                     core.seek(piece.offset)
                     core.write(piece.data)
@@ -111,6 +143,29 @@ class Recovery:
         if summary is not None:
             self._files.write(f"{half}/summary.json", said)
         return reader.stream_bytes, summary
+
+    def _require_room(self, folder: str, reserve: int) -> None:
+        free = self._files.free_bytes(folder)
+        if free < reserve + CHUNK_BYTES:
+            told = (
+                f"No space left: {free >> 20} MiB are free there, and {reserve >> 20} MiB are kept for others"
+            )
+            raise OSError(errno.ENOSPC, told)
+
+    def _sweep(self, path: str) -> None:
+        """Only real folders of our own: where others may write, they may have laid a link."""
+        for name in self._files.names(path):
+            half = f"{path}/{name}"
+            if name.startswith(HALF) and not self._files.link(half):
+                facts = self._files.stat(half)
+                if facts.kind is Kind.DIRECTORY and facts.owner == os.geteuid():
+                    self._discard(half)
+
+    def _discard(self, half: str) -> None:
+        try:
+            self._files.remove(half)
+        except OSError as fault:
+            logger.warning("%s stays: %s", half, fault.strerror)
 
     async def _kernel_log(self, half: str) -> tuple[Problem, ...]:
         core, log = (self._files.outside(f"{half}/{name}") for name in ("vmcore", "vmcore-dmesg.txt"))
@@ -126,10 +181,9 @@ class Recovery:
         return ()
 
     def _publish(self, half: str, path: str, summary: Summary | None) -> str:
-        when = summary.started_at if summary is not None and summary.started_at else time.time()
-        name = f"127.0.0.1-{time.strftime('%Y-%m-%d-%H:%M:%S', time.localtime(when))}"
+        name = f"127.0.0.1-{_time_of(summary)}"
         folder, number = f"{path}/{name}", 1
-        while self._files.exists(folder):
+        while self._files.exists(folder) or self._files.link(folder):
             number += 1
             folder = f"{path}/{name}.{number}"
         self._files.sync(half)
@@ -142,8 +196,7 @@ class Recovery:
             or b'{"result": "failed", "reason": "the capture kernel ended while it was saving"}'
         )
         summary = _summary(said) or Summary.model_validate({"result": "failed"})
-        when = time.localtime(summary.started_at or time.time())
-        file = f"{FAILURES}/{time.strftime('%Y-%m-%d-%H:%M:%S', when)}.json"
+        file = f"{FAILURES}/{_time_of(summary)}.json"
         self._files.make_folder(FAILURES)
         self._files.write(file, said)
         self._clear(node, 0)
@@ -172,25 +225,44 @@ def _summary(said: bytes, *, of_bytes: int | None = None) -> Summary | None:
     return summary if summary is None or of_bytes in {None, summary.vmcore_bytes} else None
 
 
-async def _in_own_thread(
-    work: Callable[[], tuple[int, Summary | None]],
-) -> tuple[int, Summary | None]:
+def _time_of(summary: Summary | None) -> str:
+    """When the agent began; now where nobody says so, or says nonsense: anything may stand on a device."""
+    started_at = summary.started_at if summary is not None else 0
+    when = started_at if 0 < started_at < LATEST_SECOND else time.time()
+    return time.strftime("%Y-%m-%d-%H:%M:%S", time.localtime(when))
+
+
+def _in_own_thread(work: Callable[[], _T]) -> asyncio.Future[_T]:
     """Not in the usual pool, whose threads have to stay free and keep their priority."""
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[tuple[int, Summary | None]] = loop.create_future()
+    done: asyncio.Future[_T] = loop.create_future()
+
+    def hand_over(give: Callable[[], None]) -> None:
+        if not done.cancelled():
+            give()
 
     def run() -> None:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)  # of this thread alone, on Linux
+        give: Callable[[], None]
         try:
-            found = work()
-        except (OSError, Trouble) as fault:
-            loop.call_soon_threadsafe(done.set_exception, fault)
-        else:
-            loop.call_soon_threadsafe(done.set_result, found)
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)  # of this thread alone, on Linux
+            give = partial(done.set_result, work())
+        except BaseException as fault:  # noqa: BLE001  # whatever it is, it is raised where the work is waited for
+            give = partial(done.set_exception, fault)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(hand_over, give)
 
-    thread = threading.Thread(target=run, name="recovery", daemon=True)
-    thread.start()
-    return await done
+    threading.Thread(target=run, name="recovery", daemon=True).start()
+    return done
+
+
+async def _to_the_end(work: Callable[[], _T]) -> _T:
+    """In a thread; cancelled meanwhile, we wait for it, so that nothing is left half done."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
 
 
 def _hint(fault: OSError) -> str:

@@ -7,15 +7,17 @@ import errno
 import json
 import os
 import struct
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
-from kdumpd.host.doors import Files
+from kdumpd.host.doors import Facts, Files, Output, ProgramFailed
 from kdumpd.host.real import RealFiles
-from kdumpd.host.recover import HALF, Recovery
-from tests.host.scripted import MISSING, Answer, ScriptedPrograms
+from kdumpd.host.recover import HALF, RESERVE_BYTES, Recovery
+from tests.host.scripted import Asked, ScriptedPrograms, StandIns
 
 HEADER = (b"makedumpfile".ljust(16, b"\0") + struct.pack(">qq", 1, 1)).ljust(4096, b"\0")
 CORE = b"KDUMP   " + bytes(3 << 20) + b"the end"
@@ -32,15 +34,31 @@ def _device(root: Path, stream: bytes = STREAM, record: bytes = RECORD) -> Path:
     return device
 
 
-def _recovery(root: Path, answer: Answer | None = None, *, files: Files | None = None) -> Recovery:
-    programs = ScriptedPrograms()
-    half = root / "srv/crash" / HALF
-    log = half / "vmcore-dmesg.txt"
-    programs.expect(
-        *("makedumpfile", "--dump-dmesg", str(half / "vmcore"), str(log)),
-        answer=answer or Answer(first=lambda: log.write_text("[ 1.0] BUG: it\n")),
-    )
-    return Recovery(files or RealFiles(str(root)), programs)
+class _Makedumpfile(StandIns):
+    """Takes the kernel's log out of a dump that is in a folder of its own, for its owner alone."""
+
+    def __init__(self, root: Path, fault: str = "") -> None:
+        super().__init__()
+        self._root = root
+        self._fault = fault
+
+    async def answer(self, asked: Asked) -> Output:
+        *words, core, log = asked.argv
+        half = Path(core).parent
+        assert words == ["makedumpfile", "--dump-dmesg"]
+        assert half.parent == self._root / "srv/crash"
+        assert (half.name[: len(HALF)], half.stat().st_mode & 0o777) == (HALF, 0o700)
+        if self._fault:
+            raise ProgramFailed(Output(argv=asked.argv, status=127, stdout=b"", stderr=b""), self._fault)
+        self._write(log)
+        return Output(argv=asked.argv, status=0, stdout=b"", stderr=b"")
+
+    def _write(self, log: str) -> None:
+        Path(log).write_text("[ 1.0] BUG: it\n")
+
+
+def _recovery(root: Path, *, fault: str = "", files: Files | None = None) -> Recovery:
+    return Recovery(files or RealFiles(str(root)), _Makedumpfile(root, fault))
 
 
 async def test_a_dump_is_recovered_whole_and_the_device_cleared(tmp_path: Path) -> None:
@@ -119,7 +137,7 @@ async def test_a_failed_capture_becomes_a_record_of_a_failure(tmp_path: Path) ->
 
 async def test_without_a_kernel_log_the_dump_is_recovered_all_the_same(tmp_path: Path) -> None:
     _device(tmp_path)
-    found = await _recovery(tmp_path, MISSING).look("/dev/vdb", path="/srv/crash")
+    found = await _recovery(tmp_path, fault="is not installed").look("/dev/vdb", path="/srv/crash")
     assert [(problem.code, problem.is_error) for problem in found.problems] == [("no-kernel-log", False)]
     assert (tmp_path / found.folder[1:] / "vmcore").exists()
 
@@ -128,7 +146,7 @@ class _Full(RealFiles):
     """A disk that takes the folder and nothing else."""
 
     def sync(self, path: str) -> None:
-        if path.endswith(HALF):
+        if HALF in path:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         super().sync(path)
 
@@ -174,8 +192,114 @@ async def test_a_recovery_that_is_cancelled_leaves_nothing_half_done(tmp_path: P
 
 async def test_what_a_killed_daemon_left_is_thrown_away(tmp_path: Path) -> None:
     _device(tmp_path)
-    half = tmp_path / "srv/crash" / HALF
-    half.mkdir(parents=True)
-    (half / "vmcore").write_bytes(b"half of it")
+    for name in (HALF, f"{HALF}-0123456789ab"):
+        half = tmp_path / "srv/crash" / name
+        half.mkdir(parents=True)
+        (half / "vmcore").write_bytes(b"half of it")
     found = await _recovery(tmp_path).look("/dev/vdb", path="/srv/crash")
     assert (tmp_path / found.folder[1:] / "vmcore").read_bytes() == CORE
+    assert os.listdir(tmp_path / "srv/crash") == [found.folder.rpartition("/")[2]]
+
+
+async def test_what_others_laid_beside_it_is_neither_followed_nor_removed(tmp_path: Path) -> None:
+    class OthersOwn(RealFiles):
+        def stat(self, path: str) -> Facts:
+            facts = super().stat(path)
+            return replace(facts, owner=os.geteuid() + 1) if path.endswith("-theirs") else facts
+
+    _device(tmp_path)
+    elsewhere, crash = tmp_path / "etc/secrets", tmp_path / "srv/crash"
+    for folder in (elsewhere, crash / f"{HALF}-theirs"):
+        folder.mkdir(parents=True)
+        (folder / "kept").touch()
+    (crash / HALF).symlink_to(elsewhere)
+    found = await _recovery(tmp_path, files=OthersOwn(str(tmp_path))).look("/dev/vdb", path="/srv/crash")
+    assert found.folder
+    assert (crash / HALF).is_symlink()
+    assert os.listdir(elsewhere) == os.listdir(crash / f"{HALF}-theirs") == ["kept"]
+
+
+@pytest.mark.parametrize("started_at", [0, -5, 10**18, 10**20])
+@pytest.mark.parametrize("is_dump", [True, False])
+async def test_a_time_that_is_nonsense_is_not_believed(
+    tmp_path: Path,
+    is_dump: bool,  # noqa: FBT001  # a column of the table
+    started_at: int,
+) -> None:
+    said = json.dumps({"result": "saved", "vmcore_bytes": len(STREAM), "started_at": started_at}).encode()
+    record = b"kdumpd-record 1 %d\n" % len(said) + said
+    if is_dump:
+        _device(tmp_path, record=record)
+    else:
+        _device(tmp_path).write_bytes(record.ljust(8192, b"\0"))
+    this_year = time.localtime().tm_year
+    found = await _recovery(tmp_path).look("/dev/vdb", path="/srv/crash")
+    assert found.problems == ()
+    assert f"{this_year}-" in found.folder or f"{this_year + 1}-" in found.folder
+
+
+class _Filling(RealFiles):
+    """A file system that has 2 MiB more than what is left to others, before anything is copied."""
+
+    def free_bytes(self, path: str) -> int:
+        free = RESERVE_BYTES + (2 << 20) - sum(core.stat().st_size for core in self._cores())
+        assert free >= RESERVE_BYTES
+        assert path.startswith("/srv/crash")
+        return free
+
+    def capacity_bytes(self, path: str) -> int:
+        del path
+        return 1 << 40
+
+    def _cores(self) -> list[Path]:
+        return list(Path(self.root, "srv/crash").glob(f"{HALF}*/vmcore"))
+
+
+async def test_a_disk_is_not_filled_to_the_last_block(tmp_path: Path) -> None:
+    core = os.urandom(8 << 20)
+    stream = HEADER + struct.pack(">qq", 0, len(core)) + core + struct.pack(">qq", -1, -1)
+    device = _device(tmp_path, stream=stream)
+    before = device.read_bytes()
+    found = await _recovery(tmp_path, files=_Filling(str(tmp_path))).look("/dev/vdb", path="/srv/crash")
+    (problem,) = found.problems
+    assert problem.code == "raw-not-recovered"
+    assert "No space left: " in problem.message
+    assert "256 MiB are kept for others" in problem.message
+    assert "make room" in problem.hint
+    assert device.read_bytes() == before
+    assert os.listdir(tmp_path / "srv/crash") == []
+
+
+class _Buggy(RealFiles):
+    def open_for_us_alone(self, path: str) -> BinaryIO:
+        raise LookupError(path)
+
+
+async def test_a_fault_that_nobody_thought_of_is_raised_and_nothing_is_left(tmp_path: Path) -> None:
+    _device(tmp_path)
+    async with asyncio.timeout(30):
+        with pytest.raises(LookupError):
+            await _recovery(tmp_path, files=_Buggy(str(tmp_path))).look("/dev/vdb", path="/srv/crash")
+    assert os.listdir(tmp_path / "srv/crash") == []
+
+
+async def test_cancelled_while_the_log_is_taken_out_it_leaves_nothing_half_done(tmp_path: Path) -> None:
+    begun = asyncio.Event()
+
+    class Endless(StandIns):
+        async def answer(self, asked: Asked) -> None:
+            del asked
+            begun.set()
+            await asyncio.get_running_loop().create_future()
+
+    device = _device(tmp_path)
+    before = device.read_bytes()
+    task = asyncio.ensure_future(
+        Recovery(RealFiles(str(tmp_path)), Endless()).look("/dev/vdb", path="/srv/crash")
+    )
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert device.read_bytes() == before
+    assert os.listdir(tmp_path / "srv/crash") == []
