@@ -168,10 +168,12 @@ def root_problems(ground: Ground) -> Iterable[Problem]:
     key = next(
         (name for name in ("failure_action", "default") if name in ground.config.lines), "failure_action"
     )
-    for problem in locate.root(ground.machine).problems:
+    search = locate.root(ground.machine)
+    for problem in (*search.problems, *(search.located.beyond_direct if search.located else ())):
+        why = problem.message.replace("the target", "the root file system", 1)
         told = Problem(
             code="rootfs-out-of-reach",
-            message=f"dump_to_rootfs could not save anything: {problem.message}",
+            message=f"dump_to_rootfs could not save anything: {why}",
             hint="write another failure_action",
             severity=Severity.WARNING,
         )

@@ -1,0 +1,31 @@
+"""What the ground of a plan warns of: the root file system as a place for dumps, and options of modules."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from tests.machines.expect import Looked, look
+from tests.machines.roots import unpack
+
+TARGET = "ext4 UUID=1c1e2ad6-2f35-4a2f-8b5b-70d1b9e7b1f4\n"
+
+
+async def looked(case: str, tmp_path: Path, conf: str | None = None) -> Looked:
+    unpack(case, tmp_path)
+    return await look(tmp_path, conf=conf)
+
+
+async def test_dump_to_rootfs_on_a_layer_that_only_dracut_knows_is_told(tmp_path: Path) -> None:
+    """No engine is chosen for the sake of the root: with a plain target beside it, it is not brought up."""
+    found = await looked("luks", tmp_path)
+    disk = next(each for each in found.machine.devices if each.drivers)
+    plain = replace(disk, name="nvme9n1", number="259:90", contents="ext4", uuid="ab-cd", links=())
+    found.machine = replace(found.machine, devices=(*found.machine.devices, plain))
+    found.config = (
+        await looked("virtio", tmp_path / "b", "ext4 UUID=ab-cd\nfailure_action dump_to_rootfs\n")
+    ).config
+    (told,) = (each for each in found.resolve().problems if each.code == "rootfs-out-of-reach")
+    assert (told.line, told.key, told.is_error) == (2, "failure_action", False)
+    assert "the root file system" in told.message
+    assert "encrypted" in told.message
