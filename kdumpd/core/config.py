@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from kdumpd.core import collector, quoting
 from kdumpd.core.document import Document, Line
+from kdumpd.core.modules import normalised
 from kdumpd.core.problems import Problem, Severity
 from kdumpd.core.settings import DEFAULT_COLLECTOR, DEFAULT_PATH, SETTINGS, Setting
 from kdumpd.core.targets import (
@@ -65,7 +66,7 @@ class Config(BaseModel, frozen=True, extra="forbid"):
     extra_bins: tuple[str, ...] = ()
     extra_modules: tuple[str, ...] = ()
     module_options: tuple[tuple[str, str], ...] = ()
-    """A module and its joined options; each module once."""
+    """A module and its joined options; each module once, its name normalised."""
     blacklist: tuple[str, ...] = ()
     sshkey: str = DEFAULT_SSH_KEY
     failure_action: FailureAction = FailureAction.REBOOT
@@ -88,6 +89,10 @@ class Config(BaseModel, frozen=True, extra="forbid"):
         default_factory=lambda: MappingProxyType({}), exclude=True, repr=False
     )
     """Directive as written -> its first line, for Problems that the machine has with it."""
+    module_option_lines: Annotated[Mapping[str, int], AfterValidator(MappingProxyType)] = Field(
+        default_factory=lambda: MappingProxyType({}), exclude=True, repr=False
+    )
+    """Module -> the first line with options for it: there may be many lines of that directive."""
 
     @property
     def target_directive(self) -> str:
@@ -128,13 +133,18 @@ def read(document: Document, *, file: str) -> Reading:
     )
     if any(problem.is_error for problem in problems):
         return Reading(config=None, problems=problems)
-    options = tuple((module, " ".join(several)) for module, several in draft.module_options.items())
+    options = tuple(
+        (module, " ".join(text for text, _ in several)) for module, several in draft.module_options.items()
+    )
     config = Config.model_validate(
         {
             **draft.values,
             "module_options": options,
             "blacklist": tuple(draft.blacklist),
             "lines": {key: line.number for key, line in draft.lines.items()},
+            "module_option_lines": {
+                module: several[0][1].number for module, several in draft.module_options.items()
+            },
         }
     )
     return Reading(config=config, problems=problems)
@@ -157,7 +167,7 @@ class _Draft:
     """A Config on its way: values by field, the line each directive stands on, and the problems so far."""
 
     values: dict[str, Value | DracutMount] = field(default_factory=dict)
-    module_options: dict[str, list[str]] = field(default_factory=dict)
+    module_options: dict[str, list[tuple[str, Line]]] = field(default_factory=dict)
     blacklist: dict[str, None] = field(default_factory=dict)
     guesses: int = 0
     lines: dict[str, Line] = field(default_factory=dict)
@@ -233,7 +243,7 @@ def _read_setting(draft: _Draft, line: Line, setting: Setting) -> None:
         draft.warn(line, f"deprecated-{line.key}", setting.deprecated, f"write {_modern(line, parsed.value)}")
     match setting.name, parsed.value:
         case "options", (str(module), str(options)):
-            draft.module_options.setdefault(module, []).append(options)
+            draft.module_options.setdefault(normalised(module), []).append((options, line))
         case "blacklist", tuple(names):
             draft.blacklist |= dict.fromkeys(names)
         case _:

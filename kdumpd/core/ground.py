@@ -159,6 +159,11 @@ def module_problems(ground: Ground) -> Iterable[Problem]:
                 severity=Severity.WARNING,
             )
             yield at_line(config, "extra_modules", problem)
+    for name, text in config.module_options:
+        problem_of_options = _idle_options(modules, name, text, of=of)
+        if problem_of_options is not None:
+            line = config.module_option_lines.get(name, 0)
+            yield replace(problem_of_options, file=KDUMP_CONF, line=line, key="options")
 
 
 def root_problems(ground: Ground) -> Iterable[Problem]:
@@ -191,6 +196,26 @@ def module_gone(module: ModuleFile) -> Problem:
 def at_line(config: Config, key: str, problem: Problem) -> Problem:
     line = config.lines.get(key, 0)
     return replace(problem, file=KDUMP_CONF if line else "", line=line, key=key)
+
+
+def _idle_options(modules: ModuleIndex, name: str, text: str, *, of: str) -> Problem | None:
+    """Why options of a module would reach nobody."""
+    if name in modules.files:
+        return None
+    if name in modules.builtin:
+        words = " ".join(f"{name}.{word}" for word in text.split())
+        return Problem(
+            code="module-built-in",
+            message=f"kernel {of} has {name} built in, which takes no options from kdump.conf",
+            hint=f"put {words} into KDUMP_COMMANDLINE_APPEND",
+            severity=Severity.WARNING,
+        )
+    return Problem(
+        code="unknown-module",
+        message=f"kernel {of} has no module {name}: its options are not used",
+        hint="see modinfo for the name",
+        severity=Severity.WARNING,
+    )
 
 
 def _looking_for(name: str) -> Needs:

@@ -103,6 +103,7 @@ def test_targets(line: str, target: Target) -> None:
         ("options e1000 debug=1 x=2", "module_options", (("e1000", "debug=1 x=2"),)),
         ("options a x=1\noptions b z\noptions a y=2", "module_options", (("a", "x=1 y=2"), ("b", "z"))),
         ("options\ta\tx=1", "module_options", (("a", "x=1"),)),
+        ("options virtio_blk a=1\noptions virtio-blk b=2", "module_options", (("virtio_blk", "a=1 b=2"),)),
         ("blacklist a b\nblacklist c a", "blacklist", ("a", "b", "c")),
         ("sshkey /root/.ssh/other", "sshkey", "/root/.ssh/other"),
         ("sshkey key", "sshkey", "/root/.ssh/kdump_id_rsa"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from tests.machines.expect import Looked, look
 from tests.machines.roots import unpack
 
@@ -29,3 +31,24 @@ async def test_dump_to_rootfs_on_a_layer_that_only_dracut_knows_is_told(tmp_path
     assert (told.line, told.key, told.is_error) == (2, "failure_action", False)
     assert "the root file system" in told.message
     assert "encrypted" in told.message
+
+
+@pytest.mark.shows("options")
+@pytest.mark.parametrize(
+    ("name", "told", "hint"),
+    [
+        ("virtio_blk", [], ""),
+        ("virtio-blk", [], ""),
+        ("no_such", [("unknown-module", 3, "options", False)], "modinfo"),
+        ("efi-pstore", [("module-built-in", 3, "options", False)], "efi_pstore.a=1 efi_pstore.b=2"),
+    ],
+)
+async def test_options_that_reach_no_module_are_a_warning_of_their_line(
+    tmp_path: Path, name: str, told: list[tuple[str, int, str, bool]], hint: str
+) -> None:
+    found = await looked("virtio", tmp_path, f"{TARGET}options ext4 x=1\noptions {name} a=1 b=2\n")
+    found.modules = replace(found.modules, builtin=found.modules.builtin | {"efi_pstore"})
+    resolution = found.resolve()
+    assert resolution.plan is not None, resolution.problems
+    assert [(each.code, each.line, each.key, each.is_error) for each in resolution.problems] == told
+    assert all(hint in each.hint for each in resolution.problems)
