@@ -118,7 +118,7 @@ watch_collector() {
         measure "$2"
         look_at_work "$1"
         watch_once "$work" || continue
-        end_program "$1"
+        end_program "$1" $$
         return
     done
 }

@@ -15,13 +15,21 @@ nap() {
     wait "$napping"
 }
 
-# end_program PID: asks, insists, and in the end lets go.
+# Sets `waiter` to this very process: $$ is PID 1 in each of its subshells as well. sh opens the file itself, so that
+# `self` is this shell and no program is needed.
+know_waiter() {
+    waiter=$$
+    [ ! -r "$root/proc/self/stat" ] || read -r waiter _ <"$root/proc/self/stat"
+}
+
+# end_program PID WAITER: asks, insists, and in the end frees the shell that waits for it. When the program is gone
+# nobody waits for it any more, and a signal would end the wait for another.
 end_program() {
-    kill -TERM "$1" 2>/dev/null
+    kill -TERM "$1" 2>/dev/null || return 0
     nap "$plan_grace_seconds"
-    kill -KILL "$1" 2>/dev/null
+    kill -KILL "$1" 2>/dev/null || return 0
     nap "$plan_grace_seconds"
-    kill -USR1 $$
+    ! kill -0 "$1" 2>/dev/null || kill -USR1 "$2" 2>/dev/null
 }
 
 # until_end PID GUARD: sets `status` to that of PID, 124 where it was left behind, and dismisses the guard.
@@ -44,13 +52,16 @@ bounded() {
         "$@"
         return
     fi
+    know_waiter
+    # A subshell has forgotten the trap, and would be ended by the signal.
+    trap 'left_behind=1' USR1
     "$@" &
     bounded_program=$!
     (
         napping=
         trap '[ -z "$napping" ] || kill "$napping" 2>/dev/null; exit 0' TERM
         nap "$bound"
-        end_program "$bounded_program"
+        end_program "$bounded_program" "$waiter"
     ) &
     until_end "$bounded_program" $!
     return "$status"
