@@ -121,21 +121,31 @@ def _refusal(to: Destination) -> str:
         *("-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-o", "ConnectTimeout=20"),
         *("-o", "PreferredAuthentications=publickey", to.target.destination),
     ]
-    for asked in ssh.trial(to.directory, f".kdumpd-{secrets.token_hex(6)}"):
-        try:
-            done = subprocess.run(
-                [*command, asked],
-                input=b"written by kdumpctl propagate\n",
-                capture_output=True,
-                timeout=VERIFY_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return f"no answer in {VERIFY_SECONDS} s"
-        if done.returncode:
-            said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-            return said[-1] if said else f"exit status {done.returncode}"
-    return ""
+    make, write, rename, remove = ssh.trial(to.directory, f".kdumpd-{secrets.token_hex(6)}")
+    why = _asked(command, make)
+    if why:
+        return why
+    try:
+        why = _asked(command, write) or _asked(command, rename)
+    finally:
+        stays = _asked(command, remove)
+    return why or stays
+
+
+def _asked(command: Sequence[str], what: str) -> str:
+    """Why the server did not do `what`, "" where it did."""
+    try:
+        done = subprocess.run(
+            [*command, what],
+            input=b"written by kdumpctl propagate\n",
+            capture_output=True,
+            timeout=VERIFY_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"no answer in {VERIFY_SECONDS} s"
+    said = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit status {done.returncode}"]
+    return said[-1] if done.returncode else ""
 
 
 def _complain(text: str) -> None:

@@ -209,14 +209,15 @@ def is_plain(path: str) -> bool:
 def trial(directory: str, name: str) -> tuple[str, ...]:
     """Commands for the shell of the server that write, rename and remove a small file as a dump would be.
 
-    The second reads the file's contents from its input. Each is harmless to repeat.
+    The second reads the file's contents from its input. The last removes it also where it was not renamed, so it is
+    to be run whatever became of the others. Each is harmless to repeat.
     """
     before, after = (shlex.quote(f"{directory.rstrip('/')}/{name}{end}") for end in ("-incomplete", ""))
     return (
         f"mkdir -p -- {shlex.quote(directory)}",
         f"cat > {before}",
         f"mv -- {before} {after}",
-        f"rm -f -- {after}",
+        f"rm -f -- {before} {after}",
     )
 
 

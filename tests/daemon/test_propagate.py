@@ -103,6 +103,22 @@ def test_a_server_on_which_nothing_can_be_written_is_a_failure(administrator: Ad
     assert "File exists" in said.errors
 
 
+@pytest.mark.parametrize("fails", ["cat", "mv"])
+def test_of_a_trial_that_fails_nothing_stays_on_the_server(administrator: Administrator, fails: str) -> None:
+    """ssh itself fails, after what it ran on the server was done: as a disk that is full at the very end."""
+    administrator.make_key()
+    administrator.program(
+        "ssh",
+        f'/usr/bin/ssh -F "{administrator.folder}/config" "$@" || exit\n'
+        f'for last; do :; done\ncase $last in {fails}*) echo "No space left" >&2; exit 1;; esac',
+    )
+    with administrator.server.running():
+        said = administrator.propagate()
+    assert said.status == 1
+    assert "No space left" in said.errors
+    assert list(administrator.kept.iterdir()) == []
+
+
 def test_a_key_that_could_not_be_given_is_a_failure(administrator: Administrator) -> None:
     administrator.make_key()
     administrator.program("ssh-copy-id", "exit 1")
