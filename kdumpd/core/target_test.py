@@ -9,7 +9,9 @@ from enum import StrEnum
 
 from kdumpd.core import ssh
 from kdumpd.core.forecast import Forecast
+from kdumpd.core.locate_disk import find
 from kdumpd.core.located import FILESYSTEMS
+from kdumpd.core.machine import Machine
 from kdumpd.core.plan import Plan, Written
 from kdumpd.core.problems import Problem, Severity, Trouble, errors
 
@@ -132,6 +134,21 @@ def required(target: Mapping[str, str], *, trial: SshTrial | None = None) -> Map
     if kind not in {"raw", "ssh"} and (not directory.startswith("/") or ".." in directory.split("/")):
         raise _bad("directory has to be an absolute path without `..`")
     return target
+
+
+def at_node(target: Mapping[str, str], machine: Machine) -> Mapping[str, str]:
+    """A raw target with the node that its tag means now; mount(8) finds that out for the others by itself.
+
+    Raises Trouble where it does not mean exactly one device.
+    """
+    source = target.get("node") or target.get("device", "")
+    if target["type"] != "raw" or source.startswith("/dev/"):
+        return target
+    found = find(machine, source) if source.partition("=")[2] else ()
+    if len(found) != 1:
+        names = ", ".join(f"/dev/{device.name}" for device in found)
+        raise Trouble(unreachable(source, f"it means {names}" if found else "there is no such device"))
+    return {**target, "node": f"/dev/{found[0].name.replace('!', '/')}"}
 
 
 def _bad(message: str) -> Trouble:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 from kdumpd.core import ssh
 from kdumpd.core.forecast import Pages, parse_mem_usage
+from kdumpd.core.inventory import Kind
 from kdumpd.core.mounts import TEST_POINT
 from kdumpd.core.problems import Trouble
 from kdumpd.core.target_test import Reached, SshTrial, free_of_df, unreachable
@@ -116,7 +117,12 @@ class TargetTests:
 
     async def _read(self, target: Mapping[str, str], say: Callable[[str], None]) -> Reached:
         """A device without a file system is opened and read: a test must not write where a dump may lie."""
-        node = self._files.real(target.get("node") or target["device"])
+        shown = _shown(target)
+        source = target.get("node") or target["device"]
+        node = self._files.real(source) if source.startswith("/dev/") else ""
+        # Opening alone makes a watchdog reset the machine and a tape wind back.
+        if not node or (await asyncio.to_thread(self._files.stat, node)).kind is not Kind.BLOCK:
+            raise Trouble(unreachable(shown, f"{node or source} is no block device"))
         say(f"reading the beginning of {node}")
         await self._run(
             "dd", f"if={self._files.outside(node)}", "of=/dev/null", "bs=4096", "count=1", "status=none"

@@ -10,7 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from kdumpd.core.forecast import Pages, forecast
 from kdumpd.core.problems import Problem, Trouble, errors
 from kdumpd.core.status import Activity, State, Status
-from kdumpd.core.target_test import NEVER, Reached, TargetTest, Verdict, judged, required, ssh_trial
+from kdumpd.core.target_test import (
+    NEVER,
+    Reached,
+    TargetTest,
+    Verdict,
+    at_node,
+    judged,
+    required,
+    ssh_trial,
+)
 from kdumpd.host.target_test import TargetTests
 from kdumpd.service.hands import Sight
 from kdumpd.service.jobs import Clock, Job, Jobs, Kind, Result, nap_until
@@ -19,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 HOUR = 3600.0
 NAP_SECONDS = 6 * HOUR  # a machine may sleep, and its interval may be changed
+BUSY_SECONDS = 60.0  # until a test is tried again for which there was no room
 
 
 class Proving:
@@ -66,12 +76,23 @@ class Proving:
             self._again.clear()
             while self._asked:
                 await self._work(*self._asked.pop(0), sight())
+            is_put_off = False
             if self._wanted and self._is_due(sight()):
-                job = self._jobs.ask(Kind.TARGET_TEST, reason="the target is tested from time to time")
-                self._begin(job)
-                await self._work(job, {}, sight())
+                is_put_off = not await self._work_by_itself(sight())
             if not self._again.is_set():
-                await self._nap(sight())
+                nap = BUSY_SECONDS if is_put_off else self._seconds_left(sight())
+                await nap_until(self._again, self._clock, seconds=nap)
+
+    async def _work_by_itself(self, sight: Sight) -> bool:
+        """A test that nobody asked for; False where there is no room for it now."""
+        try:
+            job = self._jobs.ask(Kind.TARGET_TEST, reason="the target is tested from time to time")
+        except Trouble as trouble:
+            logger.warning("the target is tested later: %s", trouble)
+            return False
+        self._begin(job)
+        await self._work(job, {}, sight)
+        return True
 
     def _is_due(self, sight: Sight) -> bool:
         if not sight.target_test_hours:
@@ -79,11 +100,10 @@ class Proving:
         since = (self._clock.now_us() - self.last.tested_us) / 1e6
         return self._wanted != self._tested or not 0 <= since < sight.target_test_hours * HOUR
 
-    async def _nap(self, sight: Sight) -> None:
+    def _seconds_left(self, sight: Sight) -> float:
         hours = sight.target_test_hours
         left = self.last.tested_us / 1e6 + hours * HOUR - self._clock.now_us() / 1e6
-        nap = min(max(left, 1.0), NAP_SECONDS) if hours and self._tested else NAP_SECONDS
-        await nap_until(self._again, self._clock, seconds=nap)
+        return min(max(left, 1.0), NAP_SECONDS) if hours and self._tested else NAP_SECONDS
 
     def _begin(self, job: Job) -> None:
         """Running from the start: what is queued is the reconciler's."""
@@ -137,7 +157,8 @@ class Proving:
         try:
             plan = sight.resolution.plan
             trial = ssh_trial(plan) if plan is not None and target == plan.target else None
-            return await self._tests.reach(required(target, trial=trial), say=say, trial=trial), ()
+            found = at_node(required(target, trial=trial), sight.machine)
+            return await self._tests.reach(found, say=say, trial=trial), ()
         except Trouble as trouble:
             return None, trouble.problems
 

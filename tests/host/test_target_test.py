@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from kdumpd.core.inventory import Kind
 from kdumpd.core.mounts import TEST_POINT
 from kdumpd.core.problems import Trouble
 from kdumpd.core.target_test import SshTrial
-from kdumpd.host.doors import Output, ProgramFailed
+from kdumpd.host.doors import Facts, Output, ProgramFailed
 from kdumpd.host.real import RealFiles, RealPrograms
 from kdumpd.host.target_test import TargetTests
 from tests.host.scripted import Asked, StandIns
@@ -90,6 +92,14 @@ async def test_a_link_that_leads_out_of_the_target_is_not_followed(tmp_path: Pat
     assert files_in(outside) == []
 
 
+class Disks(RealFiles):
+    """A plain file whose name begins with vd is a disk, which only root could make."""
+
+    def stat(self, path: str) -> Facts:
+        facts = super().stat(path)
+        return replace(facts, kind=Kind.BLOCK) if path.startswith("/dev/vd") else facts
+
+
 async def test_a_raw_device_is_read_and_never_written(tmp_path: Path) -> None:
     node, size = tmp_path / "dev/vdb", tmp_path / "sys/class/block/vdb/size"
     for path, text in ((node, "anything"), (size, "2048\n")):
@@ -97,10 +107,23 @@ async def test_a_raw_device_is_read_and_never_written(tmp_path: Path) -> None:
         path.write_text(text)
     programs = Mounting()
     raw = {"type": "raw", "device": "/dev/vdb"}
-    reached = await TargetTests(RealFiles(str(tmp_path)), programs).reach(raw, say=said)
+    reached = await TargetTests(Disks(str(tmp_path)), programs).reach(raw, say=said)
     assert reached.free_bytes == 1 << 20
     assert [argv[0] for argv in programs.ran] == ["dd"]
     assert node.read_text() == "anything"
+
+
+@pytest.mark.parametrize("device", ["/dev/watchdog", "/dev/link", "/dev/none", "/dev/../etc/f", "PARTUUID=a"])
+async def test_what_is_no_block_device_is_not_even_opened(tmp_path: Path, device: str) -> None:
+    for path in ("dev/watchdog", "etc/f"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).touch()
+    (tmp_path / "dev/link").symlink_to("watchdog")
+    programs = Mounting()
+    with pytest.raises(Trouble, match="is no block device") as trouble:
+        await TargetTests(Disks(str(tmp_path)), programs).reach({"type": "raw", "device": device}, say=said)
+    assert trouble.value.problems[0].code == "target-unreachable"
+    assert programs.ran == []
 
 
 async def test_ssh_writes_by_the_config_of_the_image_and_leaves_nothing(tmp_path: Path) -> None:
@@ -120,11 +143,23 @@ async def test_ssh_writes_by_the_config_of_the_image_and_leaves_nothing(tmp_path
         await tests.reach(target, say=said)
 
 
-class Connected(StandIns):
-    """ssh to a server whose first address is dead: its commands are run by sh."""
+@pytest.mark.parametrize("fails", ["cat >", "mv "])
+async def test_of_a_test_that_fails_on_the_server_nothing_stays(tmp_path: Path, fails: str) -> None:
+    programs, there = Connected(fails=fails), tmp_path / "there"
+    target = {"type": "ssh", "user": "kdump", "server": "far", "directory": str(there)}
+    trial = SshTrial(destinations=("kdump@kdump-2",), config="BatchMode yes\n", known_hosts="far key\n")
+    with pytest.raises(Trouble, match="No space left on device"):
+        await TargetTests(RealFiles(str(tmp_path)), programs).reach(target, say=said, trial=trial)
+    assert there.is_dir()
+    assert files_in(tmp_path) == []
 
-    def __init__(self) -> None:
+
+class Connected(StandIns):
+    """ssh to a server whose first address is dead: its commands are run by sh, and one may fail after all."""
+
+    def __init__(self, *, fails: str = "") -> None:
         super().__init__()
+        self.fails = fails
         self.asked: list[tuple[str, str]] = []
         self.modes: set[int] = set()
 
@@ -135,6 +170,8 @@ class Connected(StandIns):
         self.modes |= {os.stat(path).st_mode for path in (config, known_hosts.partition("=")[2])}
         if destination.endswith("-1"):
             raise ProgramFailed(Output(argv=("ssh",), status=255, stdout=b"", stderr=b""), "no connection")
+        if self.fails and command.startswith(self.fails):
+            command = f"{command}; echo 'No space left on device' >&2; exit 1"
         return await RealPrograms().run(
             ("sh", "-c", command), timeout=asked.timeout, stdin=asked.stdin, good=asked.good
         )

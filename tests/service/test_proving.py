@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from kdumpd.core.status import State
 from kdumpd.core.target_test import Reached, SshTrial, Verdict
 from kdumpd.host.target_test import TargetTests
-from kdumpd.service.jobs import Kind
-from kdumpd.service.proving import NAP_SECONDS, Proving
+from kdumpd.service.jobs import QUEUED_MOST, Kind, Result
+from kdumpd.service.proving import BUSY_SECONDS, NAP_SECONDS, Proving
 from tests.service.world import PATIENCE, World, world
 
 DAY = 86_400.0
@@ -63,6 +66,61 @@ async def test_it_is_tested_after_arming_after_a_change_and_once_a_day(tmp_path:
             w.clock.advance(DAY)
             await until_tested(3)
             assert [job.kind for job in w.jobs.known].count(Kind.TARGET_TEST) == 3
+        finally:
+            running.cancel()
+            await asyncio.wait({running})
+
+
+async def test_where_too_many_jobs_wait_it_is_tested_later(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with world(tmp_path) as w:
+        tests = Counted(w)
+        proving = Proving(tests=tests, jobs=w.jobs, clock=w.clock, saved=lambda: ())
+        await w.armed()
+        waiting = [w.jobs.ask(Kind.UNLOAD, reason=f"{number}") for number in range(QUEUED_MOST)]
+        proving.follow(w.reconciler.status, w.reconciler.sight)
+        running = asyncio.create_task(proving.run(lambda: w.reconciler.sight))
+        try:
+            await w.clock.until_asleep(BUSY_SECONDS)
+            assert tests.tested == []
+            assert caplog.text.count("the target is tested later") == 1
+            w.jobs.end(waiting[0], Result.CANCELLED)
+            w.clock.advance(BUSY_SECONDS)
+            await w.clock.until_asleep(NAP_SECONDS)
+            assert len(tests.tested) == 1
+        finally:
+            running.cancel()
+            await asyncio.wait({running})
+
+
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [
+        ("PARTUUID=4f0e1b2c-01", "there is no such device"),
+        ("PARTUUID=", "there is no such device"),
+        ("/dev/watchdog", "/dev/watchdog is no block device"),
+        ("LABEL=twice", "it means /dev/vd"),
+    ],
+)
+async def test_a_device_that_somebody_made_up_is_told_as_such(
+    tmp_path: Path, device: str, words: str
+) -> None:
+    async with world(tmp_path) as w:
+        proving = Proving(
+            tests=TargetTests(w.files, w.programs), jobs=w.jobs, clock=w.clock, saved=lambda: ()
+        )
+        await w.armed()
+        sight = w.reconciler.sight
+        disk = sight.machine.devices[0]
+        twins = tuple(replace(disk, name=name, label="twice", slaves=()) for name in ("vdx", "vdy"))
+        sight = replace(sight, machine=replace(sight.machine, devices=(*sight.machine.devices, *twins)))
+        running = asyncio.create_task(proving.run(lambda: sight))
+        try:
+            job = proving.ask({"type": "raw", "device": device})
+            assert await w.ended(job) == "failed"
+            assert words in job.message
+            assert not running.done()
         finally:
             running.cancel()
             await asyncio.wait({running})
