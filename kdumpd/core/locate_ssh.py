@@ -129,10 +129,11 @@ def _problems_of(server: SshServer, target: Ssh, line: Line) -> Iterable[Problem
             "name a host that this machine reaches by itself",
         )
     if not ssh.has_host_key(server):
+        unread = "".join(f"; {each}" for each in server.unread)
         yield line.problem(
             "ssh-host-unknown",
             f"no known_hosts file has a key of {server.looked_up[0]}: the capture kernel would not know whom it gives the "
-            "dump to",
+            f"dump to{unread}",
             PROPAGATE,
         )
 

@@ -63,6 +63,8 @@ class SshServer:
     plain: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     known_hosts: tuple[str, ...] = ()
     """Lines of known_hosts files that are about this host, as they stand there."""
+    unread: tuple[str, ...] = ()
+    """For each known_hosts file that could not be read, a clause that names it and says why."""
     keys: tuple[SshKey, ...] = ()
     read: tuple[str, ...] = ()
     """Files of ssh whose change may change any of this, whether they are there or not."""

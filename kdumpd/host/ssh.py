@@ -25,15 +25,24 @@ async def look(files: Files, programs: Programs, wish: SshWish) -> SshServer:
     read = (USER_CONFIG, SYSTEM_CONFIG, *wish.keys)
     try:
         plain = await _options(programs, wish, "-F", "none")
-        server = SshServer(options=await _options(programs, wish, *_where(files)), plain=plain)
-    except ProgramFailed as fault:
+        where = await asyncio.to_thread(_where, files)
+        server = SshServer(options=await _options(programs, wish, *where), plain=plain)
+    except (ProgramFailed, OSError) as fault:
         return SshServer(keys=keys, read=read, fault=str(fault))
     known: list[str] = []
+    unread: list[str] = []
     for path in server.known_hosts_files:
-        if files.stat(path).kind is Kind.FILE:
+        try:
             known += await _known(files, programs, path, server.looked_up)
+        except (ProgramFailed, OSError) as fault:
+            why = fault.reason if isinstance(fault, ProgramFailed) else fault.strerror
+            unread.append(f"{path} cannot be read: {why}")
     return replace(
-        server, keys=keys, known_hosts=tuple(dict.fromkeys(known)), read=(*read, *server.known_hosts_files)
+        server,
+        keys=keys,
+        known_hosts=tuple(dict.fromkeys(known)),
+        unread=tuple(unread),
+        read=(*read, *server.known_hosts_files),
     )
 
 
@@ -51,38 +60,42 @@ async def _options(programs: Programs, wish: SshWish, *where: str) -> Mapping[st
 
 
 async def _known(files: Files, programs: Programs, path: str, names: tuple[str, ...]) -> tuple[str, ...]:
-    """What one file has under the first of the names that it has anything under."""
-    for name in names:
-        try:
-            said = await programs.run(
-                ["ssh-keygen", "-F", name, "-f", files.outside(path)],
-                timeout=ASK_SECONDS,
-                good=_FOUND_NOTHING,
-            )
-        except ProgramFailed:
-            return ()  # a file that nobody can read knows no host: that is told where none does
+    """What one file has under the first of the names that it has anything under. Raises OSError and ProgramFailed."""
+    outside = await asyncio.to_thread(_outside, files, path)
+    for name in names if outside else ():
+        said = await programs.run(
+            ["ssh-keygen", "-F", name, "-f", outside], timeout=ASK_SECONDS, good=_FOUND_NOTHING
+        )
         found = ssh.parse_known_hosts(said.stdout.decode("utf-8", "replace"))
         if found:
             return found
     return ()
 
 
+def _outside(files: Files, path: str) -> str:
+    """What a program has to be told of a plain file; "" where there is none. Raises OSError."""
+    return files.outside(path) if files.stat(path).kind is Kind.FILE else ""
+
+
 async def _key(files: Files, programs: Programs, path: str) -> SshKey:
-    facts = files.stat(path)
-    if facts.kind is not Kind.FILE:
-        return SshKey(path=path, is_there=False)
-    found = SshKey(path=path, is_there=True, mode=facts.mode)
     try:
-        text = (await asyncio.to_thread(files.read_bytes, path, limit=LARGEST_KEY_BYTES)).decode(
-            "ascii", "replace"
-        )
+        outside = await asyncio.to_thread(_outside, files, path)
+        if not outside:
+            return SshKey(path=path, is_there=False)
+        found, text = await asyncio.to_thread(_read_key, files, path)
     except OSError as fault:
-        return replace(found, fault=f"cannot be read: {fault.strerror}")
+        return SshKey(path=path, is_there=True, fault=f"cannot be read: {fault.strerror}")
     wrong = ssh.key_fault(text)
     if wrong or found.is_too_open:
         return replace(found, fault=wrong)  # ssh-keygen looks into no key that others can read
     try:
-        await programs.run(["ssh-keygen", "-y", "-P", "", "-f", files.outside(path)], timeout=ASK_SECONDS)
+        await programs.run(["ssh-keygen", "-y", "-P", "", "-f", outside], timeout=ASK_SECONDS)
     except ProgramFailed:
         return replace(found, fault="is refused by ssh-keygen -y")
     return found
+
+
+def _read_key(files: Files, path: str) -> tuple[SshKey, str]:
+    mode = files.stat(path).mode
+    text = files.read_bytes(path, limit=LARGEST_KEY_BYTES).decode("ascii", "replace")
+    return SshKey(path=path, is_there=True, mode=mode), text

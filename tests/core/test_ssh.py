@@ -143,6 +143,17 @@ def test_a_way_through_another_host_is_refused(option: str) -> None:
     assert codes(server(**{option: "none"})) == set()
 
 
+def test_why_a_host_is_unknown_names_the_files_that_could_not_be_read() -> None:
+    told = "/root/.ssh/known_hosts cannot be read: Input/output error"
+    of = replace(server(), known_hosts=(), unread=(told,))
+    read = config.read(parse("ssh dump@vault\n"), file="/etc/kdump.conf")
+    assert read.config is not None
+    target = Ssh(user="dump", host="vault")
+    found = locate_ssh.target(read.config, replace(machine(), ssh=of), target, Line(number=1, key="ssh"))
+    (problem,) = (each for each in found.problems if each.code == "ssh-host-unknown")
+    assert problem.message.endswith(f"; {told}")
+
+
 def test_an_unknown_host_is_not_trusted() -> None:
     assert codes(replace(server(), known_hosts=())) == {"ssh-host-unknown"}
     revoked = f"@revoked * ssh-ed25519 {ED25519}"

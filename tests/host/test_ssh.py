@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 
 from kdumpd.core import ssh
 from kdumpd.core.ssh import SshServer, SshWish
+from kdumpd.host.doors import Facts
 from kdumpd.host.real import RealFiles, RealPrograms
 from kdumpd.host.ssh import look
 
@@ -30,9 +34,15 @@ def make_key(path: Path, *, passphrase: str = "") -> None:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-f", str(path)], check=True)
 
 
-async def seen(root: Path, *, destination: str = "dump@vault", key: str = "/root/.ssh/key") -> SshServer:
+async def seen(
+    root: Path,
+    *,
+    destination: str = "dump@vault",
+    key: str = "/root/.ssh/key",
+    files: RealFiles | None = None,
+) -> SshServer:
     wish = SshWish(destination=destination, keys=(key,))
-    return await look(RealFiles(str(root)), RealPrograms(str(root)), wish)
+    return await look(files or RealFiles(str(root)), RealPrograms(str(root)), wish)
 
 
 async def test_an_alias_of_ssh_config_is_followed(tmp_path: Path) -> None:
@@ -107,3 +117,42 @@ async def test_a_key_of_no_use_is_refused(tmp_path: Path) -> None:
     (open_key,) = (await seen(tmp_path)).keys
     assert open_key.is_too_open
     assert not open_key.fault
+
+
+async def test_a_name_that_no_file_can_have_is_a_key_that_cannot_be_read(tmp_path: Path) -> None:
+    write(tmp_path, "/root/.ssh/config", "")
+    (key,) = (await seen(tmp_path, key=f"/root/.ssh/{'k' * 300}")).keys
+    assert (key.is_there, key.fault) == (True, "cannot be read: File name too long")
+
+
+class BadDisk(RealFiles):
+    """Where files named in `bad` lie, the disk cannot be read; and who waits for it must not be the loop."""
+
+    bad: tuple[str, ...] = ()
+
+    def stat(self, path: str) -> Facts:
+        assert threading.current_thread() is not threading.main_thread()
+        if path.endswith(self.bad):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return super().stat(path)
+
+
+async def test_a_file_of_known_hosts_that_cannot_be_read_is_told_and_the_others_are_read(
+    tmp_path: Path,
+) -> None:
+    known = write(tmp_path, "/root/.ssh/known", f"vault {HOST_KEY}\n")
+    unread = write(tmp_path, "/root/.ssh/known2", f"vault {HOST_KEY}\n")
+    write(tmp_path, "/root/.ssh/config", f"UserKnownHostsFile {unread} {known}\n")
+    below(tmp_path, known)
+    files = BadDisk(str(tmp_path))
+    files.bad = ("/known2", "/key")
+    server = await seen(tmp_path, files=files)
+    assert ssh.known_hosts_text(server) == f"vault {HOST_KEY}\n"
+    assert server.unread == (f"{unread} cannot be read: Input/output error",)
+    assert [key.fault for key in server.keys] == ["cannot be read: Input/output error"]
+
+
+async def test_an_ssh_config_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    files = BadDisk(str(tmp_path))
+    files.bad = ("/config",)
+    assert "Input/output error" in (await seen(tmp_path, files=files)).fault
