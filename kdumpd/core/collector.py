@@ -41,6 +41,8 @@ SAVES_NOTHING = (
 )
 NEEDS_FILES = ("--split", "--reassemble", "--diskset")
 COMPRESSIONS = ("-c", "-l", "-p", "-z")
+READS_FILE = frozenset({"-i", "-x", "--config", "--eppic", "--extension", "--xen-syms", "--xen-vmcoreinfo"})
+"""Options whose argument is a file that makedumpfile reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +111,19 @@ def fitted(argv: tuple[str, ...], target: Target | None) -> Collector:
 def for_file(argv: tuple[str, ...]) -> tuple[str, ...]:
     """The command that writes a file where `argv` may be fitted to a stream: for dump_to_rootfs."""
     return _flattened(argv, wanted=False)[0] if is_makedumpfile(argv) else argv
+
+
+def files_read(argv: Sequence[str]) -> tuple[str, ...]:
+    """The files that a makedumpfile command names for reading, as they are written."""
+    if not is_makedumpfile(argv):
+        return ()
+    return tuple(
+        dict.fromkeys(
+            option.value
+            for option in options(argv)
+            if isinstance(option, Option) and option.name in READS_FILE and option.value
+        )
+    )
 
 
 def options(argv: Sequence[str]) -> Iterator[Option | str]:

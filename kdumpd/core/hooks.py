@@ -1,10 +1,11 @@
-"""The administrator's own programs in the image: kdump_pre, kdump_post, kdump_emergency, their folders, extra_bins."""
+"""The administrator's own files in the image: the hooks and their folders, extra_bins, what core_collector reads."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from kdumpd.core.collector import files_read
 from kdumpd.core.config import Config
 from kdumpd.core.inventory import Inventory, Kind
 from kdumpd.core.located import KDUMP_CONF
@@ -27,11 +28,11 @@ _NEEDS_MORE = ("python", "perl", "ruby", "node", "tclsh", "lua")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hook:
-    """One program, with the Problem to tell where it is missing."""
+    """One file, with the Problem to tell where it is missing."""
 
     path: str
     missing: Problem
-    is_run: bool = True  # by the agent; extra_bins are not
+    is_run: bool = True  # by the agent; extra_bins and what the collector reads are not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,15 @@ def named(config: Config) -> tuple[Hook, ...]:
         Hook(path=path, missing=_missing(config, "extra_bins", path, "extra-bin-missing"), is_run=False)
         for path in config.extra_bins
     ]
+    hooks += [
+        Hook(
+            path=path,
+            missing=_missing(config, "core_collector", path, "collector-file-missing"),
+            is_run=False,
+        )
+        for path in files_read(config.core_collector)
+        if path.startswith("/")
+    ]
     return tuple(hooks)
 
 
@@ -77,6 +87,7 @@ def gathered(config: Config, inventory: Inventory) -> Hooks:
         problems=(
             *(problem for hook in all_hooks for problem in _troubles(hook, inventory)),
             *(problem for folder in FOLDERS for problem in _idle(folder, inventory)),
+            *_nowhere(config),
         ),
     )
 
@@ -150,6 +161,16 @@ def _missing(config: Config, key: str, path: str, code: str) -> Problem:
         line=config.lines.get(key, 0),
         key=key,
     )
+
+
+def _nowhere(config: Config) -> Iterator[Problem]:
+    """Files of the collector that no directory is named for: nobody knows which one the capture kernel runs it in."""
+    for path in files_read(config.core_collector):
+        if not path.startswith("/"):
+            missing = _missing(config, "core_collector", path, "collector-file-missing")
+            yield replace(
+                missing, message=f"`{path}` is not an absolute path", hint="write the whole path of the file"
+            )
 
 
 def _vanished(path: str) -> Problem:

@@ -1,0 +1,59 @@
+"""What comes along beside the collector: the files that it reads, makedumpfile for the kernel log; and how it is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kdumpd.core.collector import files_read
+from kdumpd.core.plan import FromHost, Plan
+from tests.machines.expect import Looked, look
+from tests.machines.roots import unpack
+
+TARGET = "ext4 UUID=1c1e2ad6-2f35-4a2f-8b5b-70d1b9e7b1f4\n"
+
+
+async def looked(tmp_path: Path, conf: str, *files: str) -> Looked:
+    if not (tmp_path / "etc").exists():
+        unpack("virtio", tmp_path)
+    for path in files:
+        file = tmp_path / path.strip("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(path)
+        file.chmod(0o755)
+    return await look(tmp_path, conf=TARGET + conf)
+
+
+def planned(looked: Looked) -> Plan:
+    resolution = looked.resolve()
+    assert resolution.plan is not None, resolution.problems
+    return resolution.plan
+
+
+def test_the_files_that_makedumpfile_reads() -> None:
+    command = "makedumpfile -xa -i b --config c --eppic=d --work-dir /tmp --vtop 7 -d 31 -x a"
+    assert files_read(command.split()) == ("a", "b", "c", "d")
+    assert files_read(("cp", "-x", "/a")) == ()
+
+
+@pytest.mark.shows("core_collector makedumpfile")
+async def test_files_that_the_collector_reads_come_along_at_the_same_path(tmp_path: Path) -> None:
+    paths = ("/etc/kdump/filter.conf", "/usr/lib/debug/vmlinux", "/etc/kdump/macro.c")
+    conf = "core_collector makedumpfile -l -x {1} --config={0} --eppic {2} -d 31\n".format(*paths)
+    plan = planned(await looked(tmp_path, conf, *paths))
+    assert set(paths) <= {item.path for item in plan.overlay.items if isinstance(item, FromHost)}
+    assert plan.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("path", "words"), [("/etc/kdump/gone", "does not exist"), ("vmlinux", "not an absolute path")]
+)
+async def test_a_file_of_the_collector_that_is_not_there_is_an_error_of_its_line(
+    tmp_path: Path, path: str, words: str
+) -> None:
+    resolution = (await looked(tmp_path, f"core_collector makedumpfile -l -x {path}\n")).resolve()
+    assert resolution.plan is None
+    (problem,) = resolution.problems
+    assert (problem.code, problem.line, problem.key) == ("collector-file-missing", 2, "core_collector")
+    assert words in problem.message
