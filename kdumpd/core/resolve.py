@@ -9,10 +9,10 @@ from math import ceil
 from types import MappingProxyType
 
 from kdumpd import __version__, agent
-from kdumpd.core import capture_kernel, collector, dracut, fence, firmware, locate, makedumpfile, packages
+from kdumpd.core import capture_kernel, collector, dracut, fence, firmware, locate, makedumpfile, programs
 from kdumpd.core import hooks as own_programs
 from kdumpd.core.config import Config, FailureAction
-from kdumpd.core.contents import SKELETON, Contents, merged
+from kdumpd.core.contents import Contents
 from kdumpd.core.dumps import ON_ROOTFS
 from kdumpd.core.environment import AfterDump, AfterFailure, CaptureEnvironment, render
 from kdumpd.core.ground import (
@@ -28,7 +28,7 @@ from kdumpd.core.ground import (
 )
 from kdumpd.core.hooks import Hooks
 from kdumpd.core.inventory import Inventory, Kind, Wants
-from kdumpd.core.located import KDUMP_CONF, Located
+from kdumpd.core.located import Located
 from kdumpd.core.machine import Machine
 from kdumpd.core.modules import ModuleIndex
 from kdumpd.core.needs import Needs
@@ -36,7 +36,6 @@ from kdumpd.core.network import names_along
 from kdumpd.core.plan import (
     BasePlan,
     Engine,
-    Link,
     OverlayPlan,
     Plan,
     Resolution,
@@ -68,9 +67,6 @@ LAYER_WORKING_SET = 8 * MIB
 """lvm or mdadm while they run; not at the same time as the collector, but their slabs stay."""
 UDEV_WORKING_SET = 12 * MIB
 """systemd-udevd with its workers while dracut brings the devices up."""
-
-_HOST_PROGRAMS = MappingProxyType({"kexec": "it loads the crash kernel", "zstd": "it packs the image"})
-"""Needed outside the image, and why."""
 
 
 def wants(
@@ -106,15 +102,7 @@ def wants(
                 *(dracut.sources(ground) if ground and may_be_dracut else ()),
             }
         ),
-        programs=frozenset(
-            {
-                *("busybox", *agent.PROGRAMS, *agent.WELCOME_PROGRAMS, "grep", "env", *_HOST_PROGRAMS),
-                *needs.programs,
-                *needs.applets,
-                *([] if "/" in argv[0] else [argv[0]]),
-                *(["dracut"] if may_be_dracut else []),
-            }
-        ),
+        programs=programs.wanted(config, needs) | ({"dracut"} if may_be_dracut else set()),
         directories=frozenset(
             {
                 *own_programs.FOLDERS,
@@ -156,7 +144,7 @@ def resolve(
     problems = [
         *search.problems,
         *capture_kernel.problems(sysconfig, machine, inventory),
-        *_missing_programs(inventory),
+        *programs.missing_outside(inventory),
         *hooks.problems,
         *(at_line(config, "core_collector", problem) for problem in suited.problems),
         *fence.problems(config, inventory),
@@ -166,7 +154,7 @@ def resolve(
         problems.append(_no_modules(sysconfig, machine))
         ground = None
     choice = dracut.chosen(config, tuning, ground.target, inventory) if ground else dracut.NO_CHOICE
-    base_contents = _programs(config, inventory, ground.needs if ground else Needs(), choice.engine)
+    base_contents = programs.of_base(config, inventory, ground.needs if ground else Needs(), choice.engine)
     sender = fence.sender(config, inventory)
     if sender:
         base_contents.add(sender, said_by=fence.missing_sender(config))
@@ -233,12 +221,6 @@ def resolve(
     return Resolution(plan=plan, problems=told)
 
 
-def _missing_programs(inventory: Inventory) -> Iterable[Problem]:
-    for name, why in _HOST_PROGRAMS.items():
-        if name not in inventory.programs:
-            yield packages.missing(name, why=why)
-
-
 def _no_modules(sysconfig: Sysconfig, machine: Machine) -> Problem:
     return Problem(
         code="no-modules",
@@ -247,46 +229,6 @@ def _no_modules(sysconfig: Sysconfig, machine: Machine) -> Problem:
         hint="install the kernel's package, run depmod, or reboot into a kernel that is installed",
         key="KDUMP_KERNELVER" if "KDUMP_KERNELVER" in sysconfig.lines else "",
     )
-
-
-def _programs(config: Config, inventory: Inventory, needs: Needs, engine: Engine) -> Contents:
-    """The collector, what the layers need, and busybox for all else, or where there is none the host's own."""
-    base = Contents(inventory=inventory)
-    # dracut takes the machine's own configuration of the layers, and udev brings them up.
-    base.put(dracut.items(inventory) if engine is Engine.DRACUT else (*SKELETON, *needs.files))
-    _put_program(
-        base, config.core_collector[0], why="it is the core collector", config=config, key="core_collector"
-    )
-    for name in needs.programs:
-        _put_program(base, name, why="a layer below the target needs it", config=config)
-    if "busybox" in inventory.programs:
-        _put_program(base, "busybox", why="the agent runs on it", config=config)
-        if engine is Engine.DRACUT:
-            return base
-        busybox = merged(inventory.programs["busybox"])
-        base.put(
-            Link(path=f"/usr/{folder}/{name}", target=busybox)
-            for folder, names in packages.APPLETS.items()
-            for name in names
-            if not {f"/usr/bin/{name}", f"/usr/sbin/{name}"} & base.paths
-        )
-        return base
-    for name in (*agent.PROGRAMS, "grep", *needs.applets):
-        _put_program(base, name, why="the agent needs it; busybox would do as well", config=config)
-    for name in (*agent.WELCOME_PROGRAMS, "env"):
-        if name in inventory.programs:
-            _put_program(base, name, why="", config=config)
-    return base
-
-
-def _put_program(base: Contents, name: str, *, why: str, config: Config, key: str = "") -> None:
-    path = name if "/" in name else base.inventory.programs.get(name, "")
-    line = config.lines.get(key, 0)
-    problem = packages.missing(name, why=why, file=KDUMP_CONF, line=line, key=key)
-    if not path:
-        base.problems[problem.code, name] = problem
-        return
-    base.add(path, said_by=problem)
 
 
 def _put_hooks(overlay: Contents, hooks: Hooks) -> tuple[Problem, ...]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kdumpd.core.collector import files_read
-from kdumpd.core.plan import FromHost, Plan
+from kdumpd.core.plan import FromHost, Link, Plan
 from tests.machines.expect import Looked, look
 from tests.machines.roots import unpack
 
 TARGET = "ext4 UUID=1c1e2ad6-2f35-4a2f-8b5b-70d1b9e7b1f4\n"
+MAKEDUMPFILE = "/usr/bin/makedumpfile"
 
 
 async def looked(tmp_path: Path, conf: str, *files: str) -> Looked:
@@ -57,3 +59,29 @@ async def test_a_file_of_the_collector_that_is_not_there_is_an_error_of_its_line
     (problem,) = resolution.problems
     assert (problem.code, problem.line, problem.key) == ("collector-file-missing", 2, "core_collector")
     assert words in problem.message
+
+
+@pytest.mark.shows("core_collector cp")
+async def test_makedumpfile_comes_along_for_the_kernel_log_whatever_the_collector(tmp_path: Path) -> None:
+    usual = planned(await looked(tmp_path, ""))
+    copying = planned(await looked(tmp_path, "core_collector cp\n"))
+    assert MAKEDUMPFILE in {item.path for item in copying.base.items if isinstance(item, FromHost)}
+    assert usual.base.modules == copying.base.modules
+
+
+async def test_without_makedumpfile_cp_does(tmp_path: Path) -> None:
+    found = await looked(tmp_path, "core_collector cp\n")
+    programs = {name: path for name, path in found.inventory.programs.items() if name != "makedumpfile"}
+    found.inventory = replace(found.inventory, programs=programs)
+    assert MAKEDUMPFILE not in {item.path for item in planned(found).base.items}
+
+
+async def test_a_makedumpfile_outside_path_gets_a_name_on_it(tmp_path: Path) -> None:
+    own = "/opt/kdump/makedumpfile"
+    plan = planned(await looked(tmp_path, f"core_collector {own} -l\n", own))
+    assert own in {item.path for item in plan.base.items if isinstance(item, FromHost)}
+    assert {item for item in plan.base.items if item.path == MAKEDUMPFILE} == {
+        Link(path=MAKEDUMPFILE, target=own)
+    }
+    on_path = planned(await looked(tmp_path, f"core_collector {MAKEDUMPFILE} -l\n"))
+    assert MAKEDUMPFILE in {item.path for item in on_path.base.items if isinstance(item, FromHost)}

@@ -198,7 +198,6 @@ async def test_cp_as_collector_is_the_hosts_own_for_busybox_knows_no_sparse(look
     )
     base = {item.path: item for item in planned(looked).base.items}
     assert isinstance(base["/usr/bin/cp"], FromHost)
-    assert "/usr/bin/makedumpfile" not in base
 
 
 async def test_secure_boot_and_lockdown_ask_for_the_call_that_checks_signatures(looked: Looked) -> None:
