@@ -150,12 +150,12 @@ def read(document: Document, *, file: str) -> Reading:
     return Reading(config=config, problems=problems)
 
 
-def printable(text: str) -> str:
+def printable(text: str, *, most: int = LONGEST_SHOWN) -> str:
     """`text` fit for a terminal, the journal and D-Bus: what cannot be printed is escaped, and it is cut to a length."""
-    if text.isprintable() and len(text) <= LONGEST_SHOWN:
+    if text.isprintable() and len(text) <= most:
         return text
-    if len(text) > LONGEST_SHOWN:
-        text = f"{text[: LONGEST_SHOWN - 60]} ... {text[-50:]}"
+    if len(text) > most:
+        text = f"{text[: most - 60]} ... {text[-50:]}"
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from kdumpd import __version__, agent
 from kdumpd.core import capture_kernel, collector, dracut, fence, firmware, locate, makedumpfile, programs
 from kdumpd.core import hooks as own_programs
-from kdumpd.core.config import Config, FailureAction
+from kdumpd.core.config import Config, FailureAction, printable
 from kdumpd.core.contents import Contents
 from kdumpd.core.dumps import ON_ROOTFS
 from kdumpd.core.environment import AfterDump, AfterFailure, CaptureEnvironment, render
@@ -52,6 +52,9 @@ ROOTFS_DIRECTORY = "/var/crash"
 
 SSH_CONFIG_FOLDER = "/etc/ssh/ssh_config.d"
 """Read by ssh through the Include of its ssh_config."""
+
+LONGEST_TOLD = 1000
+"""Characters of a problem's sentence: many files may have been looked for in vain, and each is named."""
 
 BASE_RECIPE = 1
 OVERLAY_RECIPE = 1
@@ -328,5 +331,13 @@ def _working_set(ground: Ground, engine: Engine) -> int:
 
 
 def _once(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Errors first, in the order of lines; each told once."""
-    return tuple(sorted(dict.fromkeys(problems), key=lambda problem: (not problem.is_error, problem.line)))
+    """Errors first, in the order of lines; each told once, and fit for a terminal: a label may hold anything."""
+    told = (
+        replace(
+            problem,
+            message=printable(problem.message, most=LONGEST_TOLD),
+            hint=printable(problem.hint, most=LONGEST_TOLD),
+        )
+        for problem in problems
+    )
+    return tuple(sorted(dict.fromkeys(told), key=lambda problem: (not problem.is_error, problem.line)))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kdumpd.core.collector import files_read
-from kdumpd.core.plan import FromHost, Link, Plan
+from kdumpd.core.plan import FromHost, Link, Plan, describe
 from tests.machines.expect import Looked, look
 from tests.machines.roots import unpack
 
@@ -85,3 +86,15 @@ async def test_a_makedumpfile_outside_path_gets_a_name_on_it(tmp_path: Path) -> 
     }
     on_path = planned(await looked(tmp_path, f"core_collector {MAKEDUMPFILE} -l\n"))
     assert MAKEDUMPFILE in {item.path for item in on_path.base.items if isinstance(item, FromHost)}
+
+
+async def test_a_label_that_is_no_text_is_told_escaped(tmp_path: Path) -> None:
+    found = await looked(tmp_path, "")
+    odd = replace(found.machine.devices[0], name="vdz", number="254:90", label="a\x1b[2Jb\udc80")
+    found.machine = replace(found.machine, devices=(odd,))
+    found.config = (await look(tmp_path, conf="ext4 LABEL=none\n")).config
+    told = found.resolve().problems
+    (problem,) = (each for each in told if each.code == "target-not-found")
+    assert r"LABEL=a\x1b[2Jb\udc80" in problem.hint
+    assert str(problem).isprintable()
+    json.dumps(describe(problem), ensure_ascii=False).encode()
