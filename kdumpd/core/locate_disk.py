@@ -22,12 +22,31 @@ _TOP_OF_BTRFS = "subvolid=5"  # without it the default subvolume is mounted, whi
 def find(machine: Machine, spec: str) -> tuple[BlockDevice, ...]:
     """Every device that a node in /dev, `UUID=`, `LABEL=`, `PARTUUID=` or `PARTLABEL=` means.
 
-    A half of a mirror holds what the whole holds: where the whole is among those found, it alone is meant.
+    A half of a mirror and a path to a disk hold what the whole holds, and so do their partitions: where the whole is
+    among those found, it alone is meant.
     """
     fits = _fits(spec)
     found = tuple(device for device in machine.devices if fits(device))
-    below = {name for device in found for name in device.slaves}
-    return tuple(device for device in found if device.name not in below)
+    below = {device.name: _parts(machine, device) for device in found}
+    return tuple(
+        device
+        for device in found
+        if not any({device.name, device.disk} & parts for name, parts in below.items() if name != device.name)
+    )
+
+
+def _parts(machine: Machine, device: BlockDevice) -> frozenset[str]:
+    """The names of all that a device is made of, down to whole disks, but not of the disk that it is a partition of."""
+    whole = machine.device(device.disk) if device.disk else None
+    ahead = [*device.slaves, *(whole.slaves if whole else ())]
+    found: set[str] = set()
+    while ahead:
+        name = ahead.pop()
+        under = machine.device(name)
+        if name not in found and under is not None:
+            ahead += under.slaves
+        found.add(name)
+    return frozenset(found)
 
 
 def _fits(spec: str) -> Callable[[BlockDevice], bool]:
@@ -192,7 +211,9 @@ def _on_device(
         problems.append(not_yet(fstype, f"{fstype} on /dev/{device.name}", line))
     if device.read_only:
         problems.append(line.problem("target-read-only", f"/dev/{device.name} cannot be written to"))
-    if fstype == "btrfs" and len(_twins(machine, device)) > 0:
+    if fstype == "btrfs" and any(
+        not {twin.name, twin.disk} & _parts(machine, device) for twin in _twins(machine, device)
+    ):
         beyond.append(
             line.problem(
                 "layer-unknown",

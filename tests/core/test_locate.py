@@ -161,6 +161,43 @@ def test_a_half_of_a_mirror_is_not_the_mirror() -> None:
     assert found.located.device is mirror
 
 
+@pytest.mark.shows("multipath")
+@pytest.mark.parametrize("fstype", ["xfs", "btrfs"])
+def test_the_partitions_of_a_disks_paths_are_not_the_partition_of_their_multipath(fstype: str) -> None:
+    paths = [
+        disk(name, f"8:{16 * place}", contents="mpath_member") for place, name in enumerate(("sdb", "sdc"), 1)
+    ]
+    halves = [
+        replace(disk(f"{path.name}1", f"{path.number}1", contents=fstype, uuid="84c1"), disk=path.name)
+        for path in paths
+    ]
+    whole = replace(disk("dm-8", "253:8"), slaves=("sdb", "sdc"), dm_name="mpatha", dm_uuid="mpath-3600")
+    part = replace(
+        disk("dm-9", "253:9", contents=fstype, uuid="84c1"),
+        slaves=("dm-8",), dm_name="mpatha-part1", dm_uuid="part1-mpath-3600",
+    )  # fmt: skip
+    found = search(f"{fstype} UUID=84c1\n", replace(MACHINE, devices=(ROOT, *paths, *halves, whole, part)))
+    assert found.located is not None, found.problems
+    assert (found.located.device, found.located.name) == (part, "UUID=84c1")
+    assert [
+        problem.message for problem in found.located.beyond_direct if "several devices" in problem.message
+    ] == []
+
+
+def test_two_partitions_of_one_disk_with_the_same_uuid_stay_ambiguous() -> None:
+    """Also where one of them is a part of something: a disk is not below what lies on one of its partitions."""
+    one, two = (
+        replace(disk(name, number, contents="xfs", uuid="84c1"), disk="sdb")
+        for name, number in (("sdb1", "8:17"), ("sdb2", "8:18"))
+    )
+    devices = (ROOT, disk("sdb", "8:16"), one, two)
+    assert codes(search("xfs UUID=84c1\n", replace(MACHINE, devices=devices))) == ["target-ambiguous"]
+    above = replace(disk("dm-1", "253:1", contents="xfs", uuid="84c1"), slaves=("sdb1",))
+    found = search("xfs UUID=84c1\n", replace(MACHINE, devices=(*devices, above)))
+    assert codes(found) == ["target-ambiguous"]
+    assert "sdb2, /dev/dm-1" in found.problems[0].message
+
+
 def test_a_device_that_cannot_be_written_is_refused() -> None:
     assert codes(
         search("xfs /dev/vdb\n", replace(MACHINE, devices=(ROOT, replace(DUMPS, read_only=True))))
