@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import assert_never
 
 from kdumpd.core import locate_disk, locate_iscsi, locate_nfs, locate_raw, locate_ssh, locate_virtiofs
 from kdumpd.core.config import Config, FailureAction
 from kdumpd.core.located import Line, Search
 from kdumpd.core.machine import Machine
-from kdumpd.core.mounts import holding
+from kdumpd.core.mounts import holding, triggered
 from kdumpd.core.ssh import SshWish
 from kdumpd.core.targets import Filesystem, Nfs, Raw, Ssh, Virtiofs
 
@@ -19,7 +20,9 @@ def target(config: Config, machine: Machine) -> Search:
     line = Line(number=config.lines.get(directive, 0), key=directive)
     match config.target:
         case None:
-            return _holding(machine, config.path, Line(number=config.lines.get("path", 0), key="path"))
+            return _holding(
+                _settled(machine), config.path, Line(number=config.lines.get("path", 0), key="path")
+            )
         case Filesystem(fstype=fstype, device=device):
             options = config.dracut_mount.options if config.dracut_mount else ""
             return locate_disk.named(machine, fstype, device, config.path, options, line)
@@ -45,6 +48,10 @@ def _holding(machine: Machine, path: str, line: Line) -> Search:
     return locate_disk.holding_path(machine, path, line)
 
 
+def _settled(machine: Machine) -> Machine:
+    return replace(machine, mounts=triggered(machine.mounts, machine.fstab))
+
+
 def root(machine: Machine) -> Search:
     """The file system of `/`, for failure_action dump_to_rootfs and for the record of a failed capture."""
     return locate_disk.holding_path(machine, "/", Line(number=0, key=""))
@@ -61,6 +68,7 @@ def hosts(config: Config, machine: Machine) -> frozenset[str]:
 def _hosts_of_target(config: Config, machine: Machine) -> frozenset[str]:
     match config.target:
         case None:
+            machine = _settled(machine)
             place = holding(machine.mounts, config.path)
             if place is None or place.mount.fstype not in locate_nfs.FILESYSTEMS:
                 return locate_iscsi.hosts(machine, locate_disk.devices_holding(machine, config.path))

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from kdumpd.core import locate_iscsi
 from kdumpd.core.located import FILESYSTEMS, Line, Located, Search, not_yet, nothing
 from kdumpd.core.machine import BlockDevice, Machine, Mount
-from kdumpd.core.mounts import Place, declared, holding
+from kdumpd.core.mounts import Place, as_mounted, declared, holding
 from kdumpd.core.problems import Problem, errors
 from kdumpd.core.storage import Stack, stack_under
 from kdumpd.core.targets import TargetKind
@@ -95,7 +95,11 @@ def holding_path(machine: Machine, path: str, line: Line) -> Search:
             )
         )
     warned = _hidden_by_fstab(machine, path, place, line)
-    found = _on_device(machine, device, mount.fstype, place.directory, _options_at(mount), line)
+    fstype = (
+        device.contents if mount.fstype == "auto" else mount.fstype
+    )  # fstab leaves it to mount to find out
+    options = _TOP_OF_BTRFS if fstype == "btrfs" else ""
+    found = _on_device(machine, device, fstype, place.directory, options, line)
     return replace(found, problems=(*found.problems, *warned))
 
 
@@ -116,14 +120,7 @@ def _from_fstab(machine: Machine, path: str, line: Line) -> Search:
         return nothing(
             line.problem("target-unmounted", f"nothing is mounted that holds {path}", "name a target")
         )
-    subvolume = next((option for option in entry.options if option.startswith("subvol=")), "subvol=")
-    mount = Mount(
-        target=entry.target,
-        source=entry.source,
-        fstype=entry.fstype,
-        root="/" + subvolume.removeprefix("subvol=").strip("/"),
-    )
-    return holding_path(replace(machine, mounts=(mount,)), path, line)
+    return holding_path(replace(machine, mounts=(as_mounted(entry),)), path, line)
 
 
 def _device_of(machine: Machine, mount: Mount) -> BlockDevice | None:
@@ -133,10 +130,6 @@ def _device_of(machine: Machine, mount: Mount) -> BlockDevice | None:
         if numbered is not None:
             return numbered
     return next(iter(find(machine, mount.source)), None)
-
-
-def _options_at(mount: Mount) -> str:
-    return _TOP_OF_BTRFS if mount.fstype == "btrfs" else ""
 
 
 def _hidden_by_fstab(machine: Machine, path: str, place: Place, line: Line) -> tuple[Problem, ...]:

@@ -19,6 +19,9 @@ class Place:
     directory: str
 
 
+AUTOMOUNT = "autofs"
+"""The type of a mount that waits for somebody to look into it."""
+
 TEST_POINT = "/run/kdumpd/target-test"
 """Where a test of the target mounts it for a moment."""
 
@@ -110,6 +113,29 @@ def holding(mounts: Iterable[Mount], path: str) -> Place | None:
     if found is None:
         return None
     return Place(mount=found, directory=joined(found.root, _below(path, found.target)))
+
+
+def triggered(mounts: Iterable[Mount], entries: Iterable[FstabEntry]) -> tuple[Mount, ...]:
+    """With what an automount of systemd would mount at the first look into it, as fstab says, in its place."""
+    by_target = {_clean(entry.target): entry for entry in entries if entry.target.startswith("/")}
+    return tuple(
+        as_mounted(entry)
+        if mount.fstype == AUTOMOUNT and (entry := by_target.get(_clean(mount.target))) is not None
+        else mount
+        for mount in mounts
+    )
+
+
+def as_mounted(entry: FstabEntry) -> Mount:
+    """What mounting an entry of fstab makes, as far as the entry tells."""
+    subvolume = next((option for option in entry.options if option.startswith("subvol=")), "subvol=")
+    return Mount(
+        target=entry.target,
+        source=entry.source,
+        fstype=entry.fstype,
+        root="/" + subvolume.removeprefix("subvol=").strip("/"),
+        options=entry.options,
+    )
 
 
 def declared(entries: Iterable[FstabEntry], path: str) -> FstabEntry | None:

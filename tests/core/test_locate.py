@@ -241,6 +241,23 @@ def test_fstab_has_the_word_where_no_mount_is_known() -> None:
     assert (found.located.device, found.located.directory) == (DUMPS, "/crash")
 
 
+AUTOMOUNT = Mount(target="/data", source="systemd-1", fstype="autofs", number="0:40")
+
+
+@pytest.mark.parametrize("fstype", ["xfs", "auto"])
+def test_what_an_automount_would_mount_is_read_from_fstab(fstype: str) -> None:
+    fstab = (FstabEntry(source="UUID=84c1", target="/data", fstype=fstype, options=("noauto",)),)
+    machine = replace(MACHINE, mounts=(*MACHINE.mounts, AUTOMOUNT), fstab=fstab)
+    found = search("path /data/crash\n", machine)
+    assert found.located is not None, found.problems
+    assert (found.located.device, found.located.fstype, found.located.directory) == (DUMPS, "xfs", "/crash")
+    assert found.problems == ()
+    since = Mount(target="/data", source="/dev/vda", fstype="ext4", root="/sub", number="254:0")
+    mounted = search("path /data/crash\n", replace(machine, mounts=(*machine.mounts, since)))
+    assert mounted.located is not None
+    assert (mounted.located.device, mounted.located.directory) == (ROOT, "/sub/crash")
+
+
 @pytest.mark.shows("btrfs", "a btrfs subvolume")
 def test_btrfs_is_mounted_from_its_top_so_that_the_subvolume_is_a_directory() -> None:
     device = disk("vdb", "254:16", contents="btrfs", uuid="e2b0", uuid_sub="1")

@@ -10,7 +10,7 @@ from kdumpd.core import config, locate
 from kdumpd.core.document import parse
 from kdumpd.core.links import Link
 from kdumpd.core.located import Located, Search
-from kdumpd.core.machine import CrashKernel, Machine, Mount
+from kdumpd.core.machine import CrashKernel, FstabEntry, Machine, Mount
 from kdumpd.core.network import Hop, Host, Network, OwnAddress
 from kdumpd.core.targets import TargetKind
 
@@ -224,3 +224,14 @@ def test_options_that_cannot_be_kept_are_refused(mount: str, code: str) -> None:
     outcome = search(f'dracut_args --mount "{mount}"\n')
     assert outcome.located is None
     assert [problem.code for problem in outcome.problems] == [code]
+
+
+def test_an_export_that_an_automount_would_mount_is_read_from_fstab() -> None:
+    waiting = Mount(target="/net/dumps", source="systemd-1", fstype="autofs", number="0:40")
+    options = ("noauto", "x-systemd.automount", "vers=4.1")
+    entry = FstabEntry(source="nas:/srv/dumps", target="/net/dumps", fstype="nfs", options=options)
+    machine = replace(MACHINE, mounts=(waiting,), fstab=(entry,))
+    located = found("path /net/dumps/crash\n", machine)
+    assert (located.kind, located.name, located.directory) == (TargetKind.NFS, "nas:/srv/dumps", "/crash")
+    assert [each.words for each in located.mount_tries] == ["vers=4.1 at 192.0.2.1"]
+    assert hosts("path /net/dumps/crash\n", machine) == {"nas"}
