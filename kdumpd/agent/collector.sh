@@ -4,6 +4,8 @@
 collector_status=
 vmcore_bytes=0
 panic_line=
+# How many times as long as no progress at all a collector may compute without moving a byte.
+byte_patience=10
 
 save_kernel_log() {
     if ! command -v makedumpfile >/dev/null; then
@@ -60,10 +62,13 @@ collect() {
     eval "run_collector $plan_core_collector"
     collector_status=$status
     look_at_free_space "$dump_directory"
-    measure "$vmcore"
+    answers=1
+    measure "$vmcore" || answers=0
     vmcore_bytes=$bytes
     if was_ended; then
         return 1
+    elif [ "$answers" -eq 0 ]; then
+        fail "the core collector ended with $collector_status, and the target does not answer any more"
     elif [ "$collector_status" -ne 0 ]; then
         fail "the core collector ended with $collector_status; $free_mib MiB are free on the target"
     elif [ "$vmcore_bytes" -eq 0 ]; then
@@ -101,52 +106,80 @@ publish() {
     bounded "$plan_stall_seconds" sync "$dump_directory" || fail "writing the directory to the disk failed"
 }
 
-# Sets `bytes` to the size of a file, 0 where there is none.
+# Sets `bytes` to the size of a file, 0 where there is none. Fails where its file system does not answer.
 measure() {
     bytes=0
-    [ -e "$1" ] && stat -c %s "$1" >"$run/bytes" && read -r bytes <"$run/bytes"
-    return 0
+    if bounded 60 stat -c %s "$1" >"$run/bytes" 2>/dev/null; then
+        read -r bytes <"$run/bytes" || bytes=0
+    else
+        # 1 is stat's own; above 123 it was ended.
+        [ "$status" -lt 124 ]
+    fi
 }
 
-# watch_collector PID FILE: its own process. Progress is a growing file, bytes read or written, or processor time:
+# watch_collector PID FILE: its own process. Progress is bytes read or written, a growing file, or processor time:
 # makedumpfile reads through memory maps for minutes on a large machine before it writes the first page.
 watch_collector() {
     napping=
+    sizing=
+    size=0
+    bytes_before=
     trap '[ -z "$napping" ] || kill "$napping" 2>/dev/null; exit 0' TERM
     begin_watch
     while nap "$plan_watch_seconds"; do
-        measure "$2"
         look_at_work "$1"
-        watch_once "$work" || continue
+        # What a collector writes itself is counted. A script lets others write: only the file tells.
+        if [ -z "$written" ] || [ "$written" = "$bytes_before" ]; then look_at_size "$2"; fi
+        bytes_before=$written
+        bytes=${written:-$size}
+        [ "$bytes" -ge "$size" ] || bytes=$size
+        watch_once "$size$moved" "$worked" || continue
         end_program "$1" $$
         return
     done
 }
 
+# Sets `size` to what the file had at the look before. stat is not waited for: where a server is dead it never ends.
+look_at_size() {
+    if [ -n "$sizing" ]; then
+        ! kill -0 "$sizing" 2>/dev/null || return 0
+        [ ! -s "$run/size" ] || read -r size <"$run/size"
+    fi
+    stat -c %s "$1" >"$run/size" 2>/dev/null &
+    sizing=$!
+}
+
 begin_watch() {
     look_at_clock
     began=$now
+    active_at=$now
     moved_at=$now
     told_at=$now
     bytes=0
-    progress=
+    moved_before=
+    worked_before=
 }
 
-# watch_once WORK: one look, with `bytes` written so far. Succeeds when it is over, with the reason in a file.
+# watch_once MOVED WORKED: one look, with `bytes` written so far. Succeeds when it is over, with the reason in a file.
+# Two clocks: one starts anew with whatever changes, the other, which has ten times as long, with bytes alone. Threads
+# of makedumpfile that wait for each other spin for ever. Where nobody counts bytes MOVED is empty.
 watch_once() {
     look_at_clock
     look_at_memory
     printf '%s\n' "$memory_least" >"$run/memory"
-    if [ "$progress" != "$bytes $1" ]; then
-        progress="$bytes $1"
-        moved_at=$now
-    fi
+    if [ "$moved_before $worked_before" != "$1 $2" ]; then active_at=$now; fi
+    if [ "$moved_before" != "$1" ] || [ -z "$1" ]; then moved_at=$now; fi
+    moved_before=$1
+    worked_before=$2
     if [ $((now - told_at)) -ge 1000 ]; then
         told_at=$now
         say "$((bytes / 1048576)) MiB written, $memory_least KiB of memory were left at the least"
     fi
-    if [ "$plan_stall_seconds" -gt 0 ] && [ $((now - moved_at)) -ge $((plan_stall_seconds * 100)) ]; then
+    byte_seconds=$((plan_stall_seconds * byte_patience))
+    if [ "$plan_stall_seconds" -gt 0 ] && [ $((now - active_at)) -ge $((plan_stall_seconds * 100)) ]; then
         printf '%s\n' "no progress for $plan_stall_seconds s" >"$run/ended"
+    elif [ "$plan_stall_seconds" -gt 0 ] && [ $((now - moved_at)) -ge $((byte_seconds * 100)) ]; then
+        printf '%s\n' "it used the processor, but read and wrote nothing for $byte_seconds s" >"$run/ended"
     elif [ "$plan_collector_timeout" -gt 0 ] && [ $((now - began)) -ge $((plan_collector_timeout * 100)) ]; then
         printf '%s\n' "not done after $plan_collector_timeout s" >"$run/ended"
     else
@@ -154,27 +187,28 @@ watch_once() {
     fi
 }
 
-# Sets `work` to a text that changes while a process reads, writes or computes, and `written` to the bytes that it
-# wrote, empty where nobody counts them.
+# Sets `moved` to a text that changes while a process reads or writes, `worked` to one that changes while it computes,
+# and `written` to the bytes that it wrote; each empty where nobody counts.
 look_at_work() {
-    work=
+    moved=
+    worked=
     written=
     if [ -r "$root/proc/$1/io" ]; then
         while read -r name count; do
             case $name in
-            rchar:) work="$work $count" ;;
+            rchar:) moved="$moved $count" ;;
             wchar:)
-                work="$work $count"
+                moved="$moved $count"
                 written=$count
                 ;;
             esac
         done <"$root/proc/$1/io"
-    fi
+    fi 2>/dev/null
     if [ -r "$root/proc/$1/stat" ]; then
         read -r process <"$root/proc/$1/stat"
         # After the name in parentheses, which may hold blanks: state and ten more fields, then user and system time.
         # shellcheck disable=SC2086
         set -- ${process##*) }
-        [ $# -lt 13 ] || work="$work ${12} ${13}"
+        [ $# -lt 13 ] || worked="${12} ${13}"
     fi 2>/dev/null
 }

@@ -66,14 +66,82 @@ def test_a_collector_that_computes_without_writing_is_not_ended(kernel: CaptureK
     kernel.without("makedumpfile")
     kernel.program(
         "cp",
-        """ln -s /proc/$$ "$KDUMPD_ROOT/proc/$$"
-        read -r now _ </proc/uptime; end=$((${now%.*} + 3))
+        """read -r now _ </proc/uptime; end=$((${now%.*} + 3))
         while [ "${now%.*}" -lt $end ]; do read -r now _ </proc/uptime; done
         echo dump >"$2" """,
     )
-    kernel.link("ln")
+    kernel.counted("cp")
     kernel.capture(core_collector=("cp",), stall_seconds=1)
     assert kernel.summary().result is CaptureResult.SAVED
+
+
+def test_a_collector_that_computes_for_ever_is_ended(kernel: CaptureKernel) -> None:
+    """Threads of makedumpfile that wait for each other do."""
+    kernel.program("cp", 'echo half >"$2"; ulimit -t 20; while :; do :; done')
+    kernel.counted("cp")
+    kernel.run_parts(
+        "step=collect threads=0 byte_patience=2 vmcore=$run/vmcore",
+        "run_collector cp",
+        'was_ended || say "it ended by itself"',
+        stall_seconds=1,
+    )
+    assert (
+        "the core collector was ended: it used the processor, but read and wrote nothing for 2 s"
+        in kernel.console
+    )
+
+
+def test_without_stall_seconds_a_collector_is_waited_for(kernel: CaptureKernel) -> None:
+    kernel.program("cp", 'sleep 1; echo dump >"$2"')
+    kernel.counted("cp")
+    kernel.run_parts(
+        "step=collect threads=0 vmcore=$run/vmcore",
+        "run_collector cp",
+        'was_ended || say "it ended by itself: $status"',
+        stall_seconds=0,
+    )
+    assert "it ended by itself: 0" in kernel.console
+
+
+def test_a_script_that_lets_others_write_is_seen_to_go_on(kernel: CaptureKernel) -> None:
+    """What its children write is not counted as its own: the file has to be looked at."""
+    kernel.without("makedumpfile")
+    kernel.program(
+        "cp",
+        f"""for _ in {"x " * 15}; do
+            sleep 0.2; head -c 1000 /dev/zero | dd of="$2" oflag=append conv=notrunc 2>/dev/null
+        done""",
+    )
+    kernel.counted("cp")
+    kernel.capture(core_collector=("cp",), stall_seconds=2)
+    assert kernel.summary().vmcore_bytes == 15000
+
+
+def _without_an_answer_about_the_dump(kernel: CaptureKernel) -> None:
+    """A file system whose server is dead; and a minute of the agent is a second."""
+    kernel.link("stat", "stat.real")
+    kernel.program(
+        "stat",
+        f'case "$*" in *vmcore-incomplete*) exec sleep 15 ;; esac; exec {kernel.applet("stat")} "$@"',
+    )
+    kernel.link("sleep", "sleep.real")
+    kernel.program("sleep", f'[ "$1" != 60 ] || set -- 1; exec {kernel.applet("sleep")} "$1"')
+
+
+def test_a_target_that_does_not_answer_keeps_no_stalled_collector_alive(kernel: CaptureKernel) -> None:
+    _without_an_answer_about_the_dump(kernel)
+    kernel.without("makedumpfile")
+    kernel.program("cp", 'echo half >"$2"; exec sleep 12')
+    kernel.capture(core_collector=("cp",), stall_seconds=1)
+    assert kernel.summary().reason == "the core collector was ended: no progress for 1 s"
+
+
+def test_a_target_that_does_not_answer_about_the_dump_is_told(kernel: CaptureKernel) -> None:
+    _without_an_answer_about_the_dump(kernel)
+    kernel.capture()
+    assert kernel.summary().reason == (
+        "the core collector ended with 0, and the target does not answer any more"
+    )
 
 
 def test_a_collector_that_takes_too_long_is_ended(kernel: CaptureKernel) -> None:

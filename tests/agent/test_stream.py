@@ -9,6 +9,7 @@ from tests.agent.capture_kernel import CaptureKernel
 STREAM = ("makedumpfile", "-F", "-d", "31")
 COLLECTOR = """called "$@"; for input; do :; done; exec cat "$input" """
 BIG = 1 << 20
+SMALL_TALK = f'for _ in {"x " * 150}; do echo alive; sleep 0.1; done >"$KDUMPD_ROOT/talk"'
 
 
 @pytest.fixture
@@ -116,16 +117,39 @@ def test_a_stream_that_takes_too_long_is_ended(streaming: CaptureKernel) -> None
 
 
 def test_who_takes_slowly_is_not_ended(streaming: CaptureKernel) -> None:
-    """The collector waits for room in the pipe; what the consumer does is progress of the whole."""
+    """The collector waits for room in the pipe most of the time, and moves a little each time there is some."""
+    streaming.program(
+        "taker", f"for _ in {'x ' * 16}; do sleep 0.2; head -c 65536 >/dev/null; done; exec cat"
+    )
+    streaming.counted("makedumpfile")
+    assert "end: 0 collector 0 consumer 0" in _stream(streaming, "taker", stall_seconds=2)
+
+
+def test_a_consumer_that_talks_but_takes_nothing_is_ended(streaming: CaptureKernel) -> None:
+    """ssh keeps talking to a server whose disk hangs."""
+    streaming.program("taker", SMALL_TALK)
+    streaming.counted("makedumpfile", "taker")
+    console = _stream(streaming, "taker", stall_seconds=1)
+    assert "failed at collect: the core collector was ended: no progress for 1 s" in console
+
+
+def test_a_consumer_that_talks_but_sends_no_more_of_the_rest_is_ended(streaming: CaptureKernel) -> None:
+    streaming.program("taker", f"cat >/dev/null; {SMALL_TALK}")
+    streaming.counted("makedumpfile", "taker")
+    console = _stream(streaming, "taker", stall_seconds=1)
+    assert "failed at collect: the core collector was ended: no progress for 1 s" in console
+    assert "collector 0" in console
+
+
+def test_a_consumer_that_still_sends_the_rest_is_not_ended(streaming: CaptureKernel) -> None:
     streaming.program(
         "taker",
-        """ln -s /proc/$$ "$KDUMPD_ROOT/proc/$$"
-        read -r now _ </proc/uptime; end=$((${now%.*} + 3))
-        while [ "${now%.*}" -lt $end ]; do read -r now _ </proc/uptime; done
-        exec cat >/dev/null""",
+        f"""cat >/dev/null
+        rest=xxxxxxxxxx; for _ in x x x x; do rest=$rest$rest$rest$rest$rest$rest$rest$rest$rest$rest; done
+        for _ in {"x " * 14}; do echo "$rest"; sleep 0.25; done >"$KDUMPD_ROOT/sent" """,
     )
-    streaming.link("ln")
-    assert "end: 0 collector 0 consumer 0" in _stream(streaming, "taker", stall_seconds=1)
+    streaming.counted("makedumpfile", "taker")
+    assert "end: 0 collector 0 consumer 0" in _stream(streaming, "taker", stall_seconds=2)
 
 
 @pytest.mark.shows("core_collector makedumpfile --num-threads")
