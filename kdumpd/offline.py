@@ -7,8 +7,7 @@ import json
 from typing import NamedTuple
 
 from kdumpd.core import explain
-from kdumpd.core.armed import Armed
-from kdumpd.core.decide import is_what_was_loaded
+from kdumpd.core.armed import Armed, is_what_was_loaded
 from kdumpd.core.plan import FromHost, Json, Plan, Resolution, describe
 from kdumpd.core.status import where_to
 from kdumpd.host.image import Store

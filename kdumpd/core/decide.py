@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from kdumpd.core.armed import Armed
+from kdumpd.core.armed import Armed, is_what_was_loaded
 from kdumpd.core.faults import LONGEST_DELAY_US, NO_FAULTS, Fault, Faults
 from kdumpd.core.machine import CrashKernel, Lockdown
 from kdumpd.core.plan import Plan, Resolution
@@ -36,6 +36,7 @@ class Observed:
     faults: Faults = NO_FAULTS
     anew: Anew | None = None
     keeps_image: bool = False  # force_no_rebuild: an image that exists for this kernel is not built again
+    layout: str = ""  # Machine.layout
 
     @property
     def wants_armed(self) -> bool:
@@ -58,13 +59,6 @@ class Observed:
             and not self.intent_left
             and is_what_was_loaded(plan, self.armed, self.crash)
         )
-
-
-def is_what_was_loaded(plan: Plan, armed: Armed, crash: CrashKernel) -> bool:
-    """Whether loading `plan` now would change nothing."""
-    if crash.keeps_layout and armed.load_but_layout == plan.load_fingerprint_but_layout:
-        return True
-    return armed.load == plan.load_fingerprint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +103,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restore:
-    """Load the last good image again, so that the machine is protected while today's is not to be had."""
+    """Load again what was loaded before: nothing is loaded by now, or what is describes the machine as it was."""
 
     last_good: Armed
     why: str
@@ -167,8 +161,11 @@ def load_of(step: Step) -> str:
 def possible_steps(resolution: Resolution, observed: Observed) -> tuple[Step, ...]:
     """Every step that `decide` could still ask for: a fault of any other step is of no interest any more."""
     steps: list[Step] = [] if observed.wants_armed else [Unload(why="")]
-    if observed.last_good is not None:
-        steps.append(Restore(last_good=observed.last_good, why=""))
+    steps += [
+        Restore(last_good=record, why="")
+        for record in (observed.last_good, observed.armed)
+        if record is not None
+    ]
     plan = resolution.plan
     if plan is not None:
         steps += [BuildBase(plan=plan, why=""), BuildImage(plan=plan, why=""), Load(plan=plan, why="")]
@@ -256,16 +253,28 @@ def decide(resolution: Resolution, observed: Observed) -> Action:
     """The one next action. A rest means: nothing more to do until something changes, or until its time."""
     if not observed.wants_armed:
         return _disarm(observed)
+    action = _arm(resolution, observed)
+    if isinstance(action, Nothing | Wait | Blocked):
+        return _reload(observed) or action
+    return action
+
+
+def _arm(resolution: Resolution, observed: Observed) -> Action:
     plan = resolution.plan
     if plan is not None and observed.matches(plan) and observed.anew is None:
         return Nothing(why="armed with what the configuration says now")
-    if plan is not None and observed.anew is None and _is_kept(plan, observed, observed.armed):
+    if (
+        plan is not None
+        and observed.anew is None
+        and _is_kept(plan, observed, observed.armed)
+        and (not _is_outdated(observed) or _reload(observed) is not None)
+    ):
         return Nothing(why=KEPT)
     in_the_way = obstacles(observed.crash, plan)
     if in_the_way:
         return Blocked(problems=in_the_way, why=in_the_way[0].message)
     if plan is not None and observed.last_good is not None and _is_kept(plan, observed, observed.last_good):
-        keep = Restore(last_good=observed.last_good, why=KEPT)
+        keep = _restored(observed.last_good, observed, why=KEPT)
         # An image that cannot be loaded protects nobody: then there is one to be built after all.
         if _fault_in_force(keep, observed) is None:
             return keep
@@ -338,7 +347,36 @@ def _restore(wanted: Step | None, observed: Observed) -> Restore | None:
     last_good = observed.last_good
     if last_good is None or (isinstance(wanted, Load) and last_good.load == wanted.plan.load_fingerprint):
         return None
-    restore = Restore(last_good=last_good, why="nothing is loaded and today's image is not ready")
+    restore = _restored(last_good, observed, why="nothing is loaded and today's image is not ready")
+    return restore if _fault_in_force(restore, observed) is None else None
+
+
+def _restored(record: Armed, observed: Observed, *, why: str) -> Restore:
+    """What will be loaded describes the machine as it is now, whatever it was when the record was written."""
+    return Restore(last_good=record.under(observed.layout) if observed.layout else record, why=why)
+
+
+def _is_outdated(observed: Observed) -> bool:
+    """What is loaded by us describes processors or memory as they were, and this kernel leaves it so."""
+    described = observed.armed.described_layout if observed.armed is not None else None
+    return (
+        observed.crash.loaded
+        and not observed.intent_left
+        and not observed.crash.keeps_layout
+        and described is not None
+        and observed.layout not in {"", described}
+    )
+
+
+def _reload(observed: Observed) -> Restore | None:
+    """What makes the image that stays loaded describe this machine again; None where nothing does, or not now."""
+    if observed.armed is None or not _is_outdated(observed) or obstacles(observed.crash):
+        return None
+    restore = _restored(
+        observed.armed,
+        observed,
+        why="processors or memory changed, and what stays loaded describes the old ones",
+    )
     return restore if _fault_in_force(restore, observed) is None else None
 
 

@@ -10,8 +10,7 @@ from typing import TypeVar, cast
 from pydantic import JsonValue
 
 from kdumpd.core import explain, facts
-from kdumpd.core.armed import Armed
-from kdumpd.core.decide import is_what_was_loaded
+from kdumpd.core.armed import Armed, is_what_was_loaded
 from kdumpd.core.plan import Engine, Plan, describe
 from kdumpd.core.problems import Problem, Trouble, errors
 from kdumpd.core.tuning import Tuning
@@ -225,6 +224,7 @@ class Machinery:
             image=plan.image_fingerprint,
             load=plan.load_fingerprint,
             load_but_layout=plan.load_fingerprint_but_layout,
+            layout=plan.load.layout,
             description=_json(describe(plan)),
         )
 

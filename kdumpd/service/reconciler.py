@@ -197,6 +197,7 @@ class Reconciler:
             faults=self._faults,
             anew=self._anew,
             keeps_image=sight.keeps_image,
+            layout=sight.machine.layout,
         )
 
     def _publish(self, sight: Sight, action: Action) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import product
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import JsonValue
 
+from kdumpd.core import explain
 from kdumpd.core.armed import Armed
 from kdumpd.core.decide import (
     Action,
@@ -30,7 +33,7 @@ from kdumpd.core.decide import (
 )
 from kdumpd.core.faults import NO_FAULTS
 from kdumpd.core.machine import CrashKernel, Lockdown
-from kdumpd.core.plan import BasePlan, Engine, LoadPlan, OverlayPlan, Plan, Resolution
+from kdumpd.core.plan import BasePlan, Engine, LoadPlan, OverlayPlan, Plan, Resolution, describe
 from kdumpd.core.problems import Problem
 
 NOW = 1_000_000_000
@@ -71,7 +74,8 @@ def record(plan: Plan) -> Armed:
         image=plan.image_fingerprint,
         load=plan.load_fingerprint,
         load_but_layout=plan.load_fingerprint_but_layout,
-        description=None,
+        layout=plan.load.layout,
+        description=cast("JsonValue", describe(plan)),
     )
 
 
@@ -389,6 +393,71 @@ def test_force_no_rebuild_keeps_an_image_of_this_kernel(seen: Observed, steps: l
     assert [type(action) for action in actions] == [*steps, Nothing]
     assert end.crash.loaded
     assert end.anew is None
+
+
+def under(plan: Plan, layout: str) -> Plan:
+    return replace(plan, load=replace(plan.load, layout=layout))
+
+
+FOUR, EIGHT = "cpus 0-3", "cpus 0-7"
+KEEPING = replace(LOADED, cpu_hotplug=True, memory_hotplug=True)
+MORE = Observed(crash=LOADED, now_us=NOW, armed=record(under(BEFORE, FOUR)), layout=EIGHT, keeps_image=True)
+OLD_RECORD = Armed.model_validate(record(under(BEFORE, FOUR)).model_dump(exclude={"layout"}))
+
+
+@pytest.mark.parametrize(
+    ("seen", "steps"),
+    [
+        pytest.param(MORE, [Restore], id="it is kept and described fewer processors"),
+        pytest.param(replace(MORE, armed=OLD_RECORD), [Restore], id="an older kdumpd loaded it"),
+        pytest.param(replace(MORE, layout=FOUR), [], id="nothing changed"),
+        pytest.param(
+            replace(MORE, layout=FOUR, armed=OLD_RECORD), [], id="nothing changed since an older one"
+        ),
+        pytest.param(replace(MORE, crash=KEEPING), [], id="the kernel keeps its headers"),
+        pytest.param(
+            replace(MORE, crash=replace(LOADED, load_disabled=True)), [], id="nothing can be loaded any more"
+        ),
+        pytest.param(
+            replace(MORE, crash=READY, armed=None, last_good=OLD_RECORD), [Restore], id="nothing is loaded"
+        ),
+    ],
+)
+def test_an_image_that_is_kept_describes_the_processors_that_there_are(
+    seen: Observed, steps: list[type[Action]]
+) -> None:
+    actions, end = run(Resolution(plan=under(TODAY, EIGHT)), seen)
+    assert [type(action) for action in actions[:-1]] == steps
+    assert end.crash.loaded
+    assert end.armed is not None
+    assert end.armed.image == BEFORE.image_fingerprint
+    if steps:
+        assert end.armed.described_layout == EIGHT
+        assert explain.reasons(end.armed.description, describe(under(BEFORE, EIGHT))) == ()
+
+
+def test_under_a_broken_configuration_as_well() -> None:
+    actions, end = run(BAD, replace(MORE, keeps_image=False))
+    assert [type(action) for action in actions] == [Restore, Blocked]
+    assert end.armed is not None
+    assert end.armed.layout == EIGHT
+
+
+def test_what_was_loaded_again_is_what_the_plan_says_under_that_layout_and_no_other() -> None:
+    armed = record(under(TODAY, FOUR)).under(EIGHT)
+    seen = Observed(crash=LOADED, now_us=NOW, armed=armed)
+    assert seen.matches(under(TODAY, EIGHT))
+    assert not seen.matches(under(TODAY, FOUR))
+    assert replace(seen, crash=KEEPING).matches(under(TODAY, FOUR))
+
+
+def test_one_that_cannot_be_loaded_again_is_built_after_all() -> None:
+    def goes_well(step: Step) -> bool:
+        return not isinstance(step, Restore)
+
+    actions, end = run(Resolution(plan=under(TODAY, EIGHT)), MORE, goes_well=goes_well)
+    assert [type(action) for action in actions] == [Restore, BuildBase, BuildImage, Load, Nothing]
+    assert end.matches(under(TODAY, EIGHT))
 
 
 def test_an_image_that_is_kept_but_cannot_be_loaded_is_built_anew_after_all() -> None:

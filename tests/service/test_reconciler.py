@@ -317,6 +317,30 @@ async def test_force_no_rebuild_keeps_what_is_loaded_and_says_that_it_is_stale(t
         assert (await w.armed()).protected
 
 
+async def test_an_image_that_is_kept_is_loaded_again_for_each_change_of_processors(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.armed()
+        w.make_folder("/var/other")
+        await w.edit("force_no_rebuild 1\npath /var/other\n")
+        await w.until(lambda now: now.state == "stale" and now.activity == "idle")
+        kept, loads, zstd = w.kexec.armed(), w.programs.ran["kexec"], w.programs.ran["zstd"]
+        assert kept is not None
+        present = w.root / "sys/devices/system/cpu/present"
+        present.parent.mkdir(parents=True, exist_ok=True)
+        present.write_text("0-63\n")
+        w.reconciler.poke("a processor came", urgent=True)
+        await w.until(lambda _now: w.programs.ran["kexec"] > loads)
+        status = await w.until(lambda now: now.state == "stale" and now.activity == "idle")
+        await w.clock.until_idle()
+        armed = w.kexec.armed()
+        assert armed is not None
+        assert (armed.image, armed.initramfs) == (kept.image, kept.initramfs)
+        assert armed.layout != kept.layout
+        assert str(armed.layout).startswith("cpus 0-63;")
+        assert "cpu-memory-changed" not in status.stale
+        assert (w.programs.ran["kexec"], w.programs.ran["zstd"]) == (loads + 1, zstd)
+
+
 async def test_progress_is_measured_by_the_build_before(tmp_path: Path) -> None:
     async with world(tmp_path, before=lambda w: w.programs.hold("zstd")) as w:
         await w.programs.reached("zstd")
