@@ -7,7 +7,7 @@ from typing import assert_never
 
 from kdumpd.core import locate_disk, locate_iscsi, locate_nfs, locate_raw, locate_ssh, locate_virtiofs
 from kdumpd.core.config import Config, FailureAction
-from kdumpd.core.located import Line, Search
+from kdumpd.core.located import Line, Search, path_line
 from kdumpd.core.machine import Machine
 from kdumpd.core.mounts import holding, triggered
 from kdumpd.core.ssh import SshWish
@@ -25,7 +25,9 @@ def target(config: Config, machine: Machine) -> Search:
             )
         case Filesystem(fstype=fstype, device=device):
             options = config.dracut_mount.options if config.dracut_mount else ""
-            return locate_disk.named(machine, fstype, device, config.path, options, line)
+            return locate_disk.named(
+                machine, fstype, device, config.path, options, line, path_line(config, line)
+            )
         case Raw():
             return locate_raw.target(config, machine, config.target, line)
         case Nfs():

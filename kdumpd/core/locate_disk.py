@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
-from kdumpd.core import locate_iscsi
+from kdumpd.core import locate_iscsi, locate_path
 from kdumpd.core.located import FILESYSTEMS, Line, Located, Search, not_yet, nothing
 from kdumpd.core.machine import BlockDevice, Machine, Mount
 from kdumpd.core.mounts import Place, as_mounted, declared, holding
@@ -140,14 +140,17 @@ def _hidden_by_fstab(machine: Machine, path: str, place: Place, line: Line) -> t
     return (line.warning("target-not-mounted", message, f"mount {entry.target}"),)
 
 
-def named(machine: Machine, fstype: str, spec: str, path: str, options: str, line: Line) -> Search:
+def named(
+    machine: Machine, fstype: str, spec: str, path: str, options: str, line: Line, path_line: Line
+) -> Search:
+    """The device that kdump.conf names, with `options` of a mount of it if there are any."""
     if fstype not in FILESYSTEMS:
         return nothing(not_yet(fstype, f"{fstype} {spec}", line))
-    found = find(machine, spec)
-    if not found:
+    candidates = find(machine, spec)
+    if not candidates:
         return nothing(line.problem("target-not-found", f"there is no device {spec}", _hint(machine, spec)))
-    if len(found) > 1:
-        names = ", ".join(f"/dev/{device.name}" for device in found)
+    if len(candidates) > 1:
+        names = ", ".join(f"/dev/{device.name}" for device in candidates)
         return nothing(
             line.problem(
                 "target-ambiguous",
@@ -155,7 +158,7 @@ def named(machine: Machine, fstype: str, spec: str, path: str, options: str, lin
                 "write UUID= or PARTUUID= of the one that is meant",
             )
         )
-    device = found[0]
+    device = candidates[0]
     told = f"{spec} (/dev/{device.name})" if spec != f"/dev/{device.name}" else spec
     if not device.contents:
         return nothing(
@@ -172,7 +175,15 @@ def named(machine: Machine, fstype: str, spec: str, path: str, options: str, lin
             )
         )
     given = ",".join(option for option in options.split(",") if option not in {"defaults", "rw", ""})
-    return _on_device(machine, device, fstype, path, given, line)
+    mounts = [mount for mount in machine.mounts if _device_of(machine, mount) == device]
+    declared_mounts = [as_mounted(entry) for entry in machine.fstab if device in find(machine, entry.source)]
+    place = locate_path.below_mount(mounts or declared_mounts, path)
+    if place is None:
+        return _on_device(machine, device, fstype, path, given, line)
+    if fstype == "btrfs" and "subvol" not in given:
+        given = ",".join(filter(None, (given, _TOP_OF_BTRFS)))
+    found = _on_device(machine, device, fstype, place.directory, given, line)
+    return replace(found, problems=(*found.problems, locate_path.shortened(place, path, path_line)))
 
 
 def unknown_layers(device: BlockDevice, stack: Stack, line: Line) -> list[Problem]:

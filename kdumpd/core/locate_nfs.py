@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from types import MappingProxyType
 
+from kdumpd.core import locate_path
 from kdumpd.core.config import Config
 from kdumpd.core.environment import MountTry
-from kdumpd.core.located import Line, Located, Search
+from kdumpd.core.located import Line, Located, Search, path_line
 from kdumpd.core.machine import Machine, Mount
 from kdumpd.core.mounts import Place
 from kdumpd.core.network import Way, way_to
@@ -48,7 +49,15 @@ def hosts(machine: Machine, target: Nfs) -> frozenset[str]:
 
 def target(config: Config, machine: Machine, target: Nfs, line: Line) -> Search:
     given = config.dracut_mount.options if config.dracut_mount else ""
-    return _located(machine, target, _mounted(machine, target), config.path, given, line)
+    live = _mounts_of(machine, target)
+    # A mount of an export has the whole of it: what mountinfo gives as its root lies above the export.
+    place = locate_path.below_mount([replace(mount, root="/") for mount in live], config.path)
+    directory = place.directory if place is not None else config.path
+    found = _located(machine, target, live[-1] if live else None, directory, given, line)
+    if place is None:
+        return found
+    warning = locate_path.shortened(place, config.path, path_line(config, line))
+    return replace(found, problems=(*found.problems, warning))
 
 
 def exported(place: Place) -> Nfs | Problem:
@@ -211,16 +220,22 @@ def _joined(options: dict[str, str]) -> str:
 
 def _mounted(machine: Machine, target: Nfs) -> Mount | None:
     """The export as it is mounted now; of several mounts the last, which is the newest."""
-    for mount in reversed(machine.mounts):
-        if mount.fstype in FILESYSTEMS:
-            of_mount = parse_nfs(mount.source)
-            if (
-                isinstance(of_mount, Nfs)
-                and of_mount.export.rstrip("/") == target.export.rstrip("/")
-                and target.host in {of_mount.host, *_address(mount)}
-            ):
-                return mount
-    return None
+    return next(reversed(_mounts_of(machine, target)), None)
+
+
+def _mounts_of(machine: Machine, target: Nfs) -> list[Mount]:
+    return [mount for mount in machine.mounts if _is_mount_of(target, mount)]
+
+
+def _is_mount_of(target: Nfs, mount: Mount) -> bool:
+    if mount.fstype not in FILESYSTEMS:
+        return False
+    of_mount = parse_nfs(mount.source)
+    return (
+        isinstance(of_mount, Nfs)
+        and of_mount.export.rstrip("/") == target.export.rstrip("/")
+        and target.host in {of_mount.host, *_address(mount)}
+    )
 
 
 def _address(mount: Mount | None) -> tuple[str, ...]:

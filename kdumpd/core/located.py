@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from kdumpd.core.config import Config
 from kdumpd.core.environment import MountTry
 from kdumpd.core.machine import BlockDevice
 from kdumpd.core.needs import Needs, together
@@ -99,6 +100,11 @@ class Line:
         """A problem of something that knows no kdump.conf, told of this line of it."""
         found = self.problem(problem.code, problem.message, problem.hint)
         return replace(found, severity=problem.severity)
+
+
+def path_line(config: Config, target: Line) -> Line:
+    """The line of `path`, or of the target where `path` has its default."""
+    return Line(number=config.lines["path"], key="path") if "path" in config.lines else target
 
 
 def nothing(problem: Problem) -> Search:

@@ -1,0 +1,79 @@
+"""How `path` is read below a target that kdump.conf names."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from kdumpd.core.located import Search
+from kdumpd.core.machine import FstabEntry, Mount
+from tests.core import test_locate_nfs as nfs
+from tests.core.test_locate import DUMPS, MACHINE, ROOT, disk, search
+
+MOUNTED = Mount(target="/data", source="/dev/vdb", fstype="xfs", number="254:16")
+WITH_DATA = replace(MACHINE, mounts=(*MACHINE.mounts, MOUNTED))
+
+
+def where(found: Search) -> tuple[str, list[tuple[str, int, str, bool]]]:
+    assert found.located is not None, found.problems
+    told = [(each.code, each.line, each.key, each.is_error) for each in found.problems]
+    return found.located.directory, told
+
+
+@pytest.mark.shows("path")
+@pytest.mark.parametrize(
+    ("path", "directory"), [("/data/crash", "/crash"), ("/data", "/"), ("/data/a/b/", "/a/b")]
+)
+def test_the_mount_point_of_the_target_is_no_part_of_the_directory(path: str, directory: str) -> None:
+    found = search(f"xfs UUID=84c1\npath {path}\n", WITH_DATA)
+    assert where(found) == (directory, [("path-shortened", 2, "path", False)])
+    assert directory in found.problems[0].message
+    assert found.problems[0].hint == f"write path {directory}"
+
+
+@pytest.mark.parametrize("path", ["/crash", "/database", "/srv/data"])
+def test_any_other_path_is_below_the_target_as_it_stands(path: str) -> None:
+    assert where(search(f"xfs UUID=84c1\npath {path}\n", WITH_DATA)) == (path, [])
+
+
+def test_the_default_path_is_shortened_as_well_at_the_line_of_the_target() -> None:
+    machine = replace(MACHINE, mounts=(*MACHINE.mounts, replace(MOUNTED, target="/var")))
+    assert where(search("xfs UUID=84c1\n", machine)) == ("/crash", [("path-shortened", 1, "xfs", False)])
+
+
+def test_the_root_file_system_has_no_mount_point_to_leave_out() -> None:
+    assert where(search("ext4 UUID=1c1e-AB\npath /srv\n", WITH_DATA)) == ("/srv", [])
+
+
+def test_a_target_that_is_not_mounted_is_read_as_fstab_would_mount_it() -> None:
+    fstab = (FstabEntry(source="LABEL=crash dumps", target="/data", fstype="xfs", options=("noauto",)),)
+    machine = replace(MACHINE, fstab=fstab)
+    found = search("xfs UUID=84c1\npath /data/crash\n", machine)
+    assert where(found) == ("/crash", [("path-shortened", 2, "path", False)])
+
+
+def test_a_subvolume_or_a_bind_mount_is_a_directory_of_its_file_system() -> None:
+    bound = replace(WITH_DATA, mounts=(*WITH_DATA.mounts, replace(MOUNTED, root="/x", target="/bound")))
+    assert where(search("xfs UUID=84c1\npath /bound/crash\n", bound))[0] == "/x/crash"
+    device = disk("vdb", "254:16", contents="btrfs", uuid="e2b0")
+    subvolume = Mount(target="/data", source="/dev/vdb", fstype="btrfs", root="/@data", number="0:23")
+    machine = replace(MACHINE, devices=(ROOT, device), mounts=(*MACHINE.mounts, subvolume))
+    found = search("btrfs UUID=e2b0\npath /data/crash\n", machine)
+    assert where(found)[0] == "/@data/crash"
+    assert found.located is not None
+    assert found.located.mount_options == "subvolid=5"
+
+
+@pytest.mark.shows("path", "nfs")
+def test_the_mount_point_of_an_export_is_left_out_as_well() -> None:
+    machine = nfs.mounted(at="/net/dumps")
+    found = nfs.search("nfs nas:/srv\npath /net/dumps/crash\n", machine)
+    assert where(found) == ("/crash", [("path-shortened", 2, "path", False)])
+    assert where(nfs.search("nfs nas:/srv\npath /crash\n", machine)) == ("/crash", [])
+
+
+def test_the_device_of_another_mount_leaves_the_path_alone() -> None:
+    other = replace(MOUNTED, source="/dev/vdc", number="254:32")
+    machine = replace(MACHINE, mounts=(*MACHINE.mounts, other), devices=(ROOT, DUMPS, *MACHINE.devices[2:]))
+    assert where(search("xfs UUID=84c1\npath /data/crash\n", machine)) == ("/data/crash", [])
