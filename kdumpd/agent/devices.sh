@@ -14,6 +14,9 @@ modules_missing=
 node=
 seen_names=
 seen_at=-1000
+# A blkid that has read all devices in time is the quickest; these are the devices that one did not hear from.
+blkid_seconds=5
+silent_names=
 
 # A driver that looks for its hardware may never come back: it is left behind in the end.
 load_modules() {
@@ -119,12 +122,68 @@ devices_are_worth_a_look() {
 find_by_content() {
     command -v blkid >/dev/null || return 1
     wanted=" ${1%%=*}=\"${1#*=}\""
+    # shellcheck disable=SC2086
+    find_among $silent_names && return 0
     set --
+    asked=
     for name in $names; do
-        [ -e "$root/dev/$name" ] && set -- "$@" "$root/dev/$name"
+        [ -e "$root/dev/$name" ] || continue
+        case "$silent_names " in *" $name "*) continue ;; esac
+        set -- "$@" "$root/dev/$name"
+        asked="$asked $name"
     done
     [ $# -gt 0 ] || return 1
-    bounded 30 blkid "$@" >"$run/blkid" 2>/dev/null
+    bounded "$blkid_seconds" blkid "$@" >"$run/blkid" 2>/dev/null
+    if [ "$status" -lt 124 ]; then
+        find_in_answer "$run/blkid"
+    else
+        ask_each_device
+    fi
+}
+
+# One blkid reads all devices and tells what it found when it ends: a disk that does not answer silences them all. So
+# each has a blkid of its own then. Those are not waited for; a disk that is late is read when it has answered, and
+# never asked again.
+ask_each_device() {
+    say "a device does not answer: each of$asked is asked on its own"
+    for name in $asked; do
+        answer_of "$name"
+        rm -f "$answer.whole"
+        (
+            blkid "$root/dev/$name" >"$answer" 2>/dev/null
+            : >"$answer.whole"
+        ) &
+    done
+    # What is well answers at once.
+    nap 1
+    heard=
+    for name in $asked; do
+        answer_of "$name"
+        if [ -e "$answer.whole" ]; then heard="$heard $name"; else silent_names="$silent_names $name"; fi
+    done
+    # shellcheck disable=SC2086
+    find_among $heard
+}
+
+# find_among NAME...: in what each has answered on its own by now.
+find_among() {
+    for name; do
+        answer_of "$name"
+        [ ! -e "$answer.whole" ] || ! find_in_answer "$answer" || return 0
+    done
+    return 1
+}
+
+# answer_of NAME: sets `answer`.
+answer_of() {
+    case $1 in
+    */*) answer=$run/blkid-${1%%/*}!${1#*/} ;;
+    *) answer=$run/blkid-$1 ;;
+    esac
+}
+
+# Sets `node`.
+find_in_answer() {
     while read -r found; do
         case "$found " in
         *"$wanted "*)
@@ -133,7 +192,7 @@ find_by_content() {
             is_held "${node#/dev/}" || return 0
             ;;
         esac
-    done <"$run/blkid"
+    done <"$1"
     return 1
 }
 

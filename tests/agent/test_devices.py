@@ -27,6 +27,58 @@ def test_a_device_is_found_by_what_is_written_on_it(kernel: CaptureKernel, name:
     assert kernel.summary().target == name
 
 
+HUNG_DISK = """called "$@"
+case " $* " in *"/vdb "*) exec sleep 15 ;; esac"""
+
+
+def _beside_a_hung_disk(kernel: CaptureKernel) -> None:
+    kernel.program("blkid", HUNG_DISK + BLKID)
+    kernel.write("dev/vdb", b"")
+    kernel.write("dev/cciss/c0d0", b"")
+    kernel.write(
+        "proc/partitions",
+        b"major minor  #blocks  name\n\n 254 16 8 vdb\n 104 0 8 cciss!c0d0\n 254 0 8 vda\n 254 1 8 vda1\n",
+    )
+
+
+@pytest.mark.shows("disk_timeout")
+def test_a_disk_that_does_not_answer_hides_no_other(kernel: CaptureKernel) -> None:
+    _beside_a_hung_disk(kernel)
+    kernel.run_parts(
+        "blkid_seconds=1",
+        'wait_for_device UUID=1b2c-3d 9; say "found $node"',
+        "seen_at=-1000",
+        'wait_for_device "LABEL=my crash" 9; say "found $node again"',
+        grace_seconds=0.1,
+    )
+    assert "found /dev/vda1" in kernel.console
+    assert "found /dev/vda1 again" in kernel.console
+    # What did not answer costs nothing any more.
+    assert sorted(kernel.calls[1:]) == [
+        "blkid /dev/cciss/c0d0",
+        "blkid /dev/cciss/c0d0 /dev/vda /dev/vda1",
+        "blkid /dev/vda",
+        "blkid /dev/vda1",
+        "blkid /dev/vdb",
+    ]
+    assert kernel.calls[0] == "blkid /dev/vdb /dev/cciss/c0d0 /dev/vda /dev/vda1"
+
+
+def test_a_disk_that_answers_late_is_found_when_it_does(kernel: CaptureKernel) -> None:
+    _beside_a_hung_disk(kernel)
+    kernel.program(
+        "blkid",
+        """called "$@"
+        case "$*" in
+        */vdb) sleep 4; echo "$1: UUID=\\"late\\"" ;;
+        */vdb*) exec sleep 15 ;;
+        esac""",
+    )
+    kernel.run_parts("blkid_seconds=1", 'wait_for_device UUID=late 15; say "found $node"', grace_seconds=0.1)
+    assert "found /dev/vdb" in kernel.console
+    assert kernel.calls.count("blkid /dev/vdb") == 1
+
+
 @pytest.mark.parametrize(
     "name", ["UUID=1b2c", "UUID=1", "LABEL=my", "LABEL=*", "PARTUUID=1b2c-3d", "by-path/x"]
 )
