@@ -6,7 +6,8 @@ reach_virtiofs() {
     node=$plan_target_device
     begin_step mount "mounting the shared directory $node"
     mkdir -p "$run/target"
-    if bounded "$plan_disk_timeout" mount -t virtiofs -o "rw${plan_target_mount_options:+,$plan_target_mount_options}" \
+    # Nothing has to come first, so that disk_timeout may be 0; a dead virtiofsd must not be waited for without a bound.
+    if bounded "$((plan_disk_timeout + 30))" mount -t virtiofs -o "rw${plan_target_mount_options:+,$plan_target_mount_options}" \
         "$node" "$run/target" 2>"$run/refusal"; then
         mounted=$run/target
         say "mounted $node (virtiofs) at /kdumpd/target"

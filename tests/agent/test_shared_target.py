@@ -159,6 +159,23 @@ def test_a_tag_that_nobody_shares_is_a_failure_with_its_reason(kernel: CaptureKe
     assert record.reason == "the shared directory dumps could not be mounted: Invalid argument"
 
 
+def test_a_shared_directory_that_does_not_answer_is_given_up_though_nothing_is_awaited(
+    kernel: CaptureKernel,
+) -> None:
+    kernel.link("sleep", "sleep.real")
+    kernel.program("sleep", f'[ "$1" != 30 ] || exit 0; exec {kernel.applet("sleep")} "$1"')
+    kernel.program("mount", 'called "$@"; case "$*" in *virtiofs*) exec sleep 25 ;; esac')
+    kernel.capture(
+        ON_NFS,
+        target_kind=TargetKind.VIRTIOFS,
+        target_device="dumps",
+        mount_tries=(),
+        target_fstype="virtiofs",
+        disk_timeout=0,
+    )
+    assert _recorded(kernel, "failures").failing_step == "mount"
+
+
 def test_a_dump_at_the_top_of_the_export_has_one_slash_before_it(kernel: CaptureKernel) -> None:
     kernel.capture(ON_NFS, target_directory="/")
     record = _recorded(kernel, "remote")
