@@ -70,7 +70,7 @@ collect() {
     elif [ "$answers" -eq 0 ]; then
         fail "the core collector ended with $collector_status, and the target does not answer any more"
     elif [ "$collector_status" -ne 0 ]; then
-        fail "the core collector ended with $collector_status; $free_mib MiB are free on the target"
+        fail "the core collector ended with $collector_status; ${free_mib:-an unknown number of} MiB are free on the target"
     elif [ "$vmcore_bytes" -eq 0 ]; then
         fail "the core collector said it was done but wrote nothing"
     fi

@@ -129,9 +129,7 @@ save_ssh() {
     [ -z "$kernel_log" ] || send_file "$kernel_log" vmcore-dmesg.txt || say "the kernel log could not be sent"
     begin_step collect "saving the crashed kernel's memory"
     look_at_remote_space
-    say "${free_mib:-an unknown number of} MiB are free"
-    [ "${free_mib:-$plan_least_free_mib}" -ge "$plan_least_free_mib" ] ||
-        fail "no space: $free_mib MiB are free on the target, $plan_least_free_mib are the least" || return
+    require_space || return
     write_first_record
     if eval "is_scp $plan_core_collector"; then copy_by_scp; else stream_by_ssh; fi || return
     begin_step publish "asking the server to write it to its disk"

@@ -9,7 +9,7 @@ mounted=
 dump_directory=
 dump_path=
 reserve=
-free_mib=0
+free_mib=
 
 fail() {
     # The first reason is the cause; what follows from it is only said.
@@ -51,10 +51,28 @@ mount_rw() {
     fi
 }
 
+# Whether another machine keeps what is saved now.
+target_is_far() {
+    case $plan_target_kind:$fallback in nfs: | ssh: | virtiofs:) ;; *) return 1 ;; esac
+}
+
+# Sets `free_mib`; empty where nobody knows. Of a disk's file system root may also use the blocks that are kept for it;
+# what a server keeps for its own root is not ours.
 look_at_free_space() {
-    free_mib=0
-    bounded 60 stat -f -c '%a %S' "$1" >"$run/free" && read -r free_blocks block_bytes <"$run/free" || return 0
-    free_mib=$((free_blocks * block_bytes / 1048576))
+    free_mib=
+    if target_is_far; then free_format='%a %S'; else free_format='%f %S'; fi
+    bounded 60 stat -f -c "$free_format" "$1" >"$run/free" && read -r free_blocks block_bytes <"$run/free" || return 0
+    case $free_blocks$block_bytes in
+    '' | *[!0-9]*) ;;
+    *) free_mib=$((free_blocks * block_bytes / 1048576)) ;;
+    esac
+}
+
+# Where nobody knows how much is free the collector is tried.
+require_space() {
+    say "${free_mib:-an unknown number of} MiB are free"
+    [ "${free_mib:-$plan_least_free_mib}" -ge "$plan_least_free_mib" ] ||
+        fail "no space: $free_mib MiB are free on the target, $plan_least_free_mib are the least"
 }
 
 # make_dump_directory BELOW: sets `dump_directory` to a new directory named after this moment.
