@@ -85,9 +85,9 @@ NO_CRASH_NEEDED: Mapping[str, str] = MappingProxyType(
     {
         **{name: _BEFORE_THE_CRASH for name, row in SETTINGS.items() if row.affects is Affects.RUNTIME},
         **{
-            name: "planned as ext4 is" if name in FILESYSTEMS else "refused with its line, for now"
+            name: "planned as ext4 is" if name in FILESYSTEMS else "refused with its line, and the reason"
             for name in BLOCK_FILESYSTEMS
-            if name not in {"ext4", "xfs", "btrfs"}
+            if name not in {"ext4", "xfs", "btrfs", "minix"}
         },
         **dict.fromkeys((*VARIABLES, *LOG_LEVELS), _BEFORE_THE_CRASH),
         "default": "another name of failure_action",

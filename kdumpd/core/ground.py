@@ -43,7 +43,7 @@ class Ground:
         return together(
             [
                 *(one.needs for one in located),
-                *(_looking_for(one.name) for one in located),
+                *(_looking_for(one) for one in located),
                 *(way.needs for way in self.fence.ways),
             ]
         )
@@ -218,9 +218,14 @@ def _idle_options(modules: ModuleIndex, name: str, text: str, *, of: str) -> Pro
     )
 
 
-def _looking_for(name: str) -> Needs:
-    """The blkid of busybox knows no PARTUUID=, nor does every kernel's uevent: util-linux's comes along."""
-    return Needs(programs=("blkid",)) if name.startswith("PARTUUID=") else Needs()
+def _looking_for(located: Located) -> Needs:
+    """The blkid of busybox knows no PARTUUID=, nor does every kernel's uevent: util-linux's comes along.
+
+    It also has no UUID of udf and bcachefs, and another one of hfsplus.
+    """
+    is_well_known = located.fstype in {"", "ext2", "ext3", "ext4", "xfs", "btrfs"}
+    by_content = located.name.startswith("UUID=") and not is_well_known
+    return Needs(programs=("blkid",)) if by_content or located.name.startswith("PARTUUID=") else Needs()
 
 
 def _filesystem_module(modules: ModuleIndex, fstype: str) -> str:

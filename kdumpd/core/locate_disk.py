@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
 from kdumpd.core import locate_iscsi, locate_path
-from kdumpd.core.located import FILESYSTEMS, Line, Located, Search, not_yet, nothing
+from kdumpd.core.located import FILESYSTEMS, Line, Located, Search, not_yet, nothing, unfit
 from kdumpd.core.machine import BlockDevice, Machine, Mount
 from kdumpd.core.mounts import Place, as_mounted, declared, holding
 from kdumpd.core.problems import Problem, errors
@@ -16,6 +16,8 @@ from kdumpd.core.targets import TargetKind
 
 _NETWORK = frozenset({"nfs", "nfs3", "nfs4", "cifs", "smb3", "9p", "virtiofs", "ceph", "glusterfs", "afs"})
 _MEMORY = frozenset({"tmpfs", "ramfs", "devtmpfs"})
+_NOT_WHILE_DIRTY = {"hfsplus": "fsck.hfsplus", "jfs": "fsck.jfs"}
+"""File systems that the kernel does not let anybody write to after a crash, and what would have to mend them first."""
 _TOP_OF_BTRFS = "subvolid=5"  # without it the default subvolume is mounted, which need not be the top
 
 
@@ -145,7 +147,7 @@ def named(
 ) -> Search:
     """The device that kdump.conf names, with `options` of a mount of it if there are any."""
     if fstype not in FILESYSTEMS:
-        return nothing(not_yet(fstype, f"{fstype} {spec}", line))
+        return nothing(unfit(fstype, f"{fstype} {spec}", line))
     candidates = find(machine, spec)
     if not candidates:
         return nothing(line.problem("target-not-found", f"there is no device {spec}", _hint(machine, spec)))
@@ -212,9 +214,10 @@ def _on_device(
     beyond = unknown_layers(device, stack, line)
     problems = []
     if fstype not in FILESYSTEMS:
-        problems.append(not_yet(fstype, f"{fstype} on /dev/{device.name}", line))
+        problems.append(unfit(fstype, f"{fstype} on /dev/{device.name}", line))
     if device.read_only:
         problems.append(line.problem("target-read-only", f"/dev/{device.name} cannot be written to"))
+    problems += _dirty_at_a_crash(machine, device, fstype, line)
     if fstype == "btrfs" and any(
         not {twin.name, twin.disk} & _parts(machine, device) for twin in _twins(machine, device)
     ):
@@ -228,7 +231,16 @@ def _on_device(
         )
     # The members of a btrfs share its UUID; what brings all of them up knows them as one.
     name = f"UUID={device.uuid}" if beyond and device.uuid else _lasting_name(machine, device)
-    if not name and not stack.unknown:
+    if not name and not device.uuid and not stack.unknown:
+        name = f"/dev/{device.name.replace('!', '/')}"
+        problems.append(
+            line.warning(
+                "target-by-node",
+                f"{name} has neither a UUID nor an entry in a GPT: it may be the name of another disk after a crash",
+                "make a GPT partition of it; the file system is then found by that",
+            )
+        )
+    elif not name and not stack.unknown:
         problems.append(
             line.problem(
                 "target-without-name",
@@ -264,6 +276,21 @@ def _on_device(
         reach.ways,
     )
     return Search(located=located, problems=tuple(problems))
+
+
+def _dirty_at_a_crash(machine: Machine, device: BlockDevice, fstype: str, line: Line) -> Iterator[Problem]:
+    mounted = [
+        mount
+        for mount in machine.mounts
+        if _device_of(machine, mount) == device and "ro" not in mount.options
+    ]
+    if mounted and fstype in _NOT_WHILE_DIRTY:
+        yield line.problem(
+            "target-unfit",
+            f"{fstype} that is mounted when the machine crashes takes no dump before {_NOT_WHILE_DIRTY[fstype]} has "
+            f"mended it, and /dev/{device.name} is mounted at {mounted[0].target}",
+            "keep it unmounted or mounted read-only, or use ext4, xfs or btrfs",
+        )
 
 
 def _lasting_name(machine: Machine, device: BlockDevice) -> str:

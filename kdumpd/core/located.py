@@ -14,15 +14,14 @@ from kdumpd.core.network import Way
 from kdumpd.core.plan import Written
 from kdumpd.core.problems import Problem, Severity
 from kdumpd.core.storage import Stack
-from kdumpd.core.targets import TargetKind
+from kdumpd.core.targets import FITTING_FILESYSTEMS, UNFIT_FILESYSTEMS, TargetKind
 
 KDUMP_CONF = "/etc/kdump.conf"
 
 NO_LAYERS = Stack(layers=())
 
-FILESYSTEMS = ("ext2", "ext3", "ext4", "xfs", "btrfs")
-"""What this release saves to. Not yet: those that cannot hold the name of a dump directory (vfat, minix: no `:`,
-short names), and those that nobody has tried."""
+FILESYSTEMS = FITTING_FILESYSTEMS
+"""What a dump is saved to on a disk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,5 +114,14 @@ def not_yet(kind: str, told: str, line: Line) -> Problem:
     return line.problem(
         "target-not-yet",
         f"the target {told} is understood, but this release cannot capture to {kind} yet",
-        f"until then use one of {', '.join(FILESYSTEMS)} on a local disk",
+        "until then use ext4, xfs or btrfs on a local disk",
     )
+
+
+def unfit(fstype: str, told: str, line: Line) -> Problem:
+    """Why no dump can go to a file system of that type."""
+    why = UNFIT_FILESYSTEMS.get(fstype)
+    if why is None:
+        return not_yet(fstype, told, line)
+    hint = "use ext4, xfs or btrfs, or a raw partition"
+    return line.problem("target-unfit", f"no dump can go to {told}: {why}", hint)

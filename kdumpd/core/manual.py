@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from kdumpd.core.settings import SETTINGS, Affects, Setting
-from kdumpd.core.targets import BLOCK_FILESYSTEMS
+from kdumpd.core.targets import BLOCK_FILESYSTEMS, FITTING_FILESYSTEMS, UNFIT_FILESYSTEMS
 from kdumpd.core.tuning import Tuning
 
 BEGINNING = "<!-- begin: made from the table -->"
 END = "<!-- end: made from the table -->"
 
-COMMON_FILESYSTEMS = BLOCK_FILESYSTEMS[:6]
+COMMON_FILESYSTEMS = FITTING_FILESYSTEMS[:6]
 """Described together; the others are listed after them."""
 
 EFFECTS: Mapping[Affects, str] = MappingProxyType(
@@ -56,7 +56,8 @@ def _directive(row: Setting) -> str:
     argument = f" *{row.argument}*" if row.argument else ""
     sentences = [row.meaning.replace(f"the {row.name} file system", "the file system of that type")]
     if is_filesystem:
-        sentences.append(f"Likewise {', '.join(BLOCK_FILESYSTEMS[len(COMMON_FILESYSTEMS) :])}.")
+        sentences.append(f"Likewise {', '.join(FITTING_FILESYSTEMS[len(COMMON_FILESYSTEMS) :])}.")
+        sentences.append(f"Refused, each with its reason: {', '.join(UNFIT_FILESYSTEMS)}.")
     if row.default:
         sentences.append(f"Default: `{row.default}`.")
     if row.repeats and row.needs_value:

@@ -68,12 +68,21 @@ def _target(name: str, argument: str, meaning: str, parse: Parse, *, deprecated:
     )
 
 
+def _of_filesystem(fstype: str) -> str:
+    why = targets.UNFIT_FILESYSTEMS.get(fstype)
+    if why is not None:
+        return f"Refused: {why}."
+    return (
+        f"Mount the {fstype} file system on the device and save to `[path]/127.0.0.1-DATE/`. "
+        "The device is a node, `LABEL=`, `UUID=`, `PARTUUID=` or `PARTLABEL=`."
+    )
+
+
 _FILESYSTEM_ROWS = tuple(
     _target(
         fstype,
         "DEVICE",
-        f"Mount the {fstype} file system on the device and save to `[path]/127.0.0.1-DATE/`. "
-        "The device is a node, `LABEL=`, `UUID=`, `PARTUUID=` or `PARTLABEL=`.",
+        _of_filesystem(fstype),
         partial(_filesystem, fstype),
     )
     for fstype in targets.BLOCK_FILESYSTEMS

@@ -19,6 +19,28 @@ BLOCK_FILESYSTEMS = (
 )
 """File systems of the kernel that live on a block device and can be written to."""
 
+_NO_COLON = "no name on it can hold a `:`, and that of each dump's directory holds two"
+_NO_STREAM = (
+    "on NTFS a `:` in a name begins the name of a stream, and the name of each dump's directory holds two"
+)
+_NO_CLUSTER = "it wants the locks of its cluster, which does not run in the capture kernel"
+UNFIT_FILESYSTEMS: Mapping[str, str] = MappingProxyType(
+    {
+        "exfat": _NO_COLON,
+        "gfs2": _NO_CLUSTER,
+        "hfs": "its names have 31 characters at most and its files 2 GiB",
+        "msdos": "its names have eight characters and an ending of three",
+        "ntfs": _NO_STREAM,
+        "ntfs3": _NO_STREAM,
+        "ocfs2": _NO_CLUSTER,
+        "ufs": "there are many kinds of it, which mount has to be told, and most kernels cannot write to any",
+        "vfat": _NO_COLON,
+    }
+)
+"""Those of them that no dump can go to, and why."""
+
+FITTING_FILESYSTEMS = tuple(fstype for fstype in BLOCK_FILESYSTEMS if fstype not in UNFIT_FILESYSTEMS)
+
 READ_ONLY_FILESYSTEMS = ("cramfs", "efs", "erofs", "iso9660", "qnx4", "romfs", "squashfs")
 """File systems of the kernel that no dump can be written to."""
 

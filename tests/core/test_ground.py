@@ -7,10 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from kdumpd.core import locate_disk
+from kdumpd.core.ground import on
+from kdumpd.core.located import Line
 from tests.machines.expect import Looked, look
 from tests.machines.roots import unpack
 
-TARGET = "ext4 UUID=1c1e2ad6-2f35-4a2f-8b5b-70d1b9e7b1f4\n"
+UUID = "1c1e2ad6-2f35-4a2f-8b5b-70d1b9e7b1f4"
+TARGET = f"ext4 UUID={UUID}\n"
+LINE = Line(number=1, key="ext4")
 
 
 async def looked(case: str, tmp_path: Path, conf: str | None = None) -> Looked:
@@ -52,3 +57,18 @@ async def test_options_that_reach_no_module_are_a_warning_of_their_line(
     assert resolution.plan is not None, resolution.problems
     assert [(each.code, each.line, each.key, each.is_error) for each in resolution.problems] == told
     assert all(hint in each.hint for each in resolution.problems)
+
+
+async def test_a_uuid_that_busybox_does_not_know_brings_the_program_that_does(tmp_path: Path) -> None:
+    found = await looked("virtio", tmp_path, TARGET)
+    wanted = {}
+    for fstype in ("ext4", "hfsplus", "udf"):
+        of_type = (
+            replace(each, contents=fstype) if each.contents == "ext4" else each
+            for each in found.machine.devices
+        )
+        machine = replace(found.machine, devices=tuple(of_type), mounts=())
+        search = locate_disk.named(machine, fstype, f"UUID={UUID}", "/", "", LINE, LINE)
+        ground = on(found.config, found.sysconfig, found.tuning, machine, found.modules, search.located)
+        wanted[fstype] = ground is not None and "blkid" in ground.needs.programs
+    assert wanted == {"ext4": False, "hfsplus": True, "udf": True}

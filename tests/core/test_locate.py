@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from kdumpd.core import config, locate
+from kdumpd.core import config, locate, targets
 from kdumpd.core.document import parse
 from kdumpd.core.driver import Driver
 from kdumpd.core.located import FILESYSTEMS, Search
@@ -103,7 +103,8 @@ def test_a_device_that_is_not_there_is_told_with_its_line_and_those_that_are() -
     [
         ("ext4 /dev/vdb", "target-type-differs"),
         ("ext4 /dev/vdc", "target-not-formatted"),
-        ("minix /dev/vdb", "target-not-yet"),
+        ("minix /dev/vdb", "target-type-differs"),
+        ("vfat /dev/vdb", "target-unfit"),
         ("raw /dev/vda", "raw-in-use"),
         ("raw PARTLABEL=gone", "target-not-found"),
     ],
@@ -295,7 +296,8 @@ def test_a_file_system_is_served_or_refused_with_its_line(fstype: str) -> None:
         assert (found.located.fstype, found.located.name) == (fstype, "UUID=84c1")
         return
     assert found.located is None
-    assert [(problem.code, problem.line) for problem in found.problems] == [("target-not-yet", 2)]
+    assert [(problem.code, problem.line) for problem in found.problems] == [("target-unfit", 2)]
+    assert targets.UNFIT_FILESYSTEMS[fstype] in found.problems[0].message
 
 
 RAW_PARTITION = replace(
