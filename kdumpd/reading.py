@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from dataclasses import dataclass, replace
 
-from kdumpd.core import config, document, sysconfig, tuning
+from kdumpd.core import config, document, locate, sysconfig, tuning
 from kdumpd.core.config import Config
 from kdumpd.core.inventory import Wants
 from kdumpd.core.machine import Machine
@@ -68,6 +68,10 @@ async def read(files: Files, programs: Programs) -> Reading:
     watched = {KDUMP_CONF, TUNING_FILE, *SYSCONFIG_FILES, *ALWAYS_WATCHED}
     if texts.tuning is not None and texts.tuning.sysconfig_file:
         watched.add(texts.tuning.sysconfig_file)
+    if texts.config.config is not None:
+        paths = locate.paths(texts.config.config, machine)
+        machine = await asyncio.to_thread(observe.followed, files, machine, paths)
+        watched |= {link for each in machine.whereabouts for link in each.watched}
     if texts.config.config is not None and texts.sysconfig is not None and texts.tuning is not None:
         found, wanted = await _resolved(
             texts.config.config, texts.sysconfig, texts.tuning, machine, files, programs

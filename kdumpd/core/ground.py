@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from kdumpd.core import capture_kernel, fence, locate
+from kdumpd.core import capture_kernel, fence, locate, locate_path
 from kdumpd.core.config import Config, FailureAction
 from kdumpd.core.contents import merged
 from kdumpd.core.environment import Module
 from kdumpd.core.fence import NO_NODES, Nodes
 from kdumpd.core.inventory import Inventory
-from kdumpd.core.located import KDUMP_CONF, Located
+from kdumpd.core.located import KDUMP_CONF, Line, Located
 from kdumpd.core.machine import Machine
 from kdumpd.core.modules import ModuleIndex, normalised
 from kdumpd.core.needs import Needs, together
@@ -168,11 +168,15 @@ def module_problems(ground: Ground) -> Iterable[Problem]:
 
 def root_problems(ground: Ground) -> Iterable[Problem]:
     """Why failure_action dump_to_rootfs could not do what it says."""
-    if ground.config.failure_action is not FailureAction.DUMP_TO_ROOTFS or ground.root is not None:
+    if ground.config.failure_action is not FailureAction.DUMP_TO_ROOTFS:
         return
     key = next(
         (name for name in ("failure_action", "default") if name in ground.config.lines), "failure_action"
     )
+    if ground.root is not None:
+        line = Line(number=ground.config.lines.get(key, 0), key=key)
+        yield from locate_path.doubts(ground.machine, locate.ROOTFS_DIRECTORY, "/", line)
+        return
     search = locate.root(ground.machine)
     for problem in (*search.problems, *(search.located.beyond_direct if search.located else ())):
         why = problem.message.replace("the target", "the root file system", 1)

@@ -5,13 +5,24 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from kdumpd.core import locate_disk, locate_iscsi, locate_nfs, locate_raw, locate_ssh, locate_virtiofs
+from kdumpd.core import (
+    locate_disk,
+    locate_iscsi,
+    locate_nfs,
+    locate_path,
+    locate_raw,
+    locate_ssh,
+    locate_virtiofs,
+)
 from kdumpd.core.config import Config, FailureAction
 from kdumpd.core.located import Line, Search, path_line
 from kdumpd.core.machine import Machine
 from kdumpd.core.mounts import holding, triggered
 from kdumpd.core.ssh import SshWish
 from kdumpd.core.targets import Filesystem, Nfs, Raw, Ssh, Virtiofs
+
+ROOTFS_DIRECTORY = "/var/crash"
+"""Where the agent saves when failure_action is dump_to_rootfs; seen from `/` of the crashed system."""
 
 
 def target(config: Config, machine: Machine) -> Search:
@@ -20,9 +31,7 @@ def target(config: Config, machine: Machine) -> Search:
     line = Line(number=config.lines.get(directive, 0), key=directive)
     match config.target:
         case None:
-            return _holding(
-                _settled(machine), config.path, Line(number=config.lines.get("path", 0), key="path")
-            )
+            return _default(machine, config.path, Line(number=config.lines.get("path", 0), key="path"))
         case Filesystem(fstype=fstype, device=device):
             options = config.dracut_mount.options if config.dracut_mount else ""
             return locate_disk.named(
@@ -38,6 +47,30 @@ def target(config: Config, machine: Machine) -> Search:
             return locate_virtiofs.target(config, machine, config.target, line)
         case _:
             assert_never(config.target)
+
+
+def paths(config: Config, machine: Machine) -> tuple[str, ...]:
+    """The paths of the running system that decide where a dump goes: their links are followed beforehand."""
+    found: list[str] = []
+    match config.target:
+        case None:
+            found.append(config.path)
+        case Filesystem(device=device):
+            found.append(locate_disk.seen_at(machine, device, config.path))
+        case Raw() | Nfs() | Ssh() | Virtiofs():
+            pass
+        case _:
+            assert_never(config.target)
+    if config.failure_action is FailureAction.DUMP_TO_ROOTFS:
+        found.append(ROOTFS_DIRECTORY)
+    return tuple(dict.fromkeys(path for path in found if path))
+
+
+def _default(machine: Machine, path: str, line: Line) -> Search:
+    followed = machine.followed(path)
+    if followed.is_endless:
+        return locate_path.endless(followed, line)
+    return _holding(_settled(machine), followed.real, line)
 
 
 def _holding(machine: Machine, path: str, line: Line) -> Search:
@@ -71,9 +104,10 @@ def _hosts_of_target(config: Config, machine: Machine) -> frozenset[str]:
     match config.target:
         case None:
             machine = _settled(machine)
-            place = holding(machine.mounts, config.path)
+            path = machine.followed(config.path).real
+            place = holding(machine.mounts, path)
             if place is None or place.mount.fstype not in locate_nfs.FILESYSTEMS:
-                return locate_iscsi.hosts(machine, locate_disk.devices_holding(machine, config.path))
+                return locate_iscsi.hosts(machine, locate_disk.devices_holding(machine, path))
             exported = locate_nfs.exported(place)
             return locate_nfs.hosts(machine, exported) if isinstance(exported, Nfs) else frozenset()
         case Filesystem(device=device) | Raw(device=device):

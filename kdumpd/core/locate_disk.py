@@ -9,12 +9,11 @@ from types import MappingProxyType
 from kdumpd.core import locate_iscsi, locate_path
 from kdumpd.core.located import FILESYSTEMS, Line, Located, Search, not_yet, nothing, unfit
 from kdumpd.core.machine import BlockDevice, Machine, Mount
-from kdumpd.core.mounts import Place, as_mounted, declared, holding
+from kdumpd.core.mounts import NETWORK_FILESYSTEMS, Place, as_mounted, declared, holding, joined
 from kdumpd.core.problems import Problem, errors
 from kdumpd.core.storage import Stack, stack_under
 from kdumpd.core.targets import TargetKind
 
-_NETWORK = frozenset({"nfs", "nfs3", "nfs4", "cifs", "smb3", "9p", "virtiofs", "ceph", "glusterfs", "afs"})
 _MEMORY = frozenset({"tmpfs", "ramfs", "devtmpfs"})
 _NOT_WHILE_DIRTY = {"hfsplus": "fsck.hfsplus", "jfs": "fsck.jfs"}
 """File systems that the kernel does not let anybody write to after a crash, and what would have to mend them first."""
@@ -77,7 +76,7 @@ def holding_path(machine: Machine, path: str, line: Line) -> Search:
     if place is None:
         return _from_fstab(machine, path, line)
     mount = place.mount
-    if mount.fstype in _NETWORK:
+    if mount.fstype in NETWORK_FILESYSTEMS:
         return nothing(not_yet(mount.fstype, f"{mount.source} under {path}", line))
     if mount.fstype in _MEMORY:
         return nothing(
@@ -177,15 +176,31 @@ def named(
             )
         )
     given = ",".join(option for option in options.split(",") if option not in {"defaults", "rw", ""})
-    mounts = [mount for mount in machine.mounts if _device_of(machine, mount) == device]
+    mounts = _mounts_of(machine, device)
     declared_mounts = [as_mounted(entry) for entry in machine.fstab if device in find(machine, entry.source)]
     place = locate_path.below_mount(mounts or declared_mounts, path)
-    if place is None:
-        return _on_device(machine, device, fstype, path, given, line)
-    if fstype == "btrfs" and "subvol" not in given:
+    warned = [] if place is None else [locate_path.shortened(place, path, path_line)]
+    if place is not None and fstype == "btrfs" and "subvol" not in given:
         given = ",".join(filter(None, (given, _TOP_OF_BTRFS)))
-    found = _on_device(machine, device, fstype, place.directory, given, line)
-    return replace(found, problems=(*found.problems, locate_path.shortened(place, path, path_line)))
+    seen = seen_at(machine, spec, path)
+    held = holding(mounts, seen) if seen else None
+    if held is not None:
+        warned += locate_path.doubts(machine, seen, held.mount.target, path_line)
+    found = _on_device(machine, device, fstype, path if place is None else place.directory, given, line)
+    return replace(found, problems=(*found.problems, *warned))
+
+
+def seen_at(machine: Machine, spec: str, path: str) -> str:
+    """Where the directory `path` of the device that kdump.conf names is seen now; "" where it is not mounted."""
+    found = find(machine, spec)
+    mounts = _mounts_of(machine, found[0]) if len(found) == 1 else []
+    if locate_path.below_mount(mounts, path) is not None:
+        return path
+    return next((joined(mount.target, path) for mount in mounts if mount.root == "/"), "")
+
+
+def _mounts_of(machine: Machine, device: BlockDevice) -> list[Mount]:
+    return [mount for mount in machine.mounts if _device_of(machine, mount) == device]
 
 
 def unknown_layers(device: BlockDevice, stack: Stack, line: Line) -> list[Problem]:
@@ -279,11 +294,7 @@ def _on_device(
 
 
 def _dirty_at_a_crash(machine: Machine, device: BlockDevice, fstype: str, line: Line) -> Iterator[Problem]:
-    mounted = [
-        mount
-        for mount in machine.mounts
-        if _device_of(machine, mount) == device and "ro" not in mount.options
-    ]
+    mounted = [mount for mount in _mounts_of(machine, device) if "ro" not in mount.options]
     if mounted and fstype in _NOT_WHILE_DIRTY:
         yield line.problem(
             "target-unfit",

@@ -1,11 +1,11 @@
-"""How `path` is read below a target that kdump.conf names: without the target's mount point, as RHEL 6 reads it."""
+"""How `path` is read: without the mount point of a target that is named, as RHEL 6 reads it; and what links do to it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from kdumpd.core.located import Line
-from kdumpd.core.machine import Mount
+from kdumpd.core.located import Line, Search, nothing
+from kdumpd.core.machine import Machine, Mount, Whereabouts
 from kdumpd.core.mounts import Place, holding
 from kdumpd.core.problems import Problem
 
@@ -25,4 +25,32 @@ def shortened(place: Place, path: str, line: Line) -> Problem:
         "path-shortened",
         f"{path} begins with {place.mount.target}, where the target is mounted: dumps go to {place.directory} on it",
         hint,
+    )
+
+
+def endless(followed: Whereabouts, line: Line) -> Search:
+    return nothing(
+        line.problem(
+            "path-is-link",
+            f"{followed.path} leads through symbolic links without an end, among them {followed.links[0]}",
+            "name the directory itself",
+        )
+    )
+
+
+def doubts(machine: Machine, path: str, mounted_at: str, line: Line) -> Iterator[Problem]:
+    """Of a directory on a file system that is mounted at `mounted_at` now, and elsewhere in the capture kernel."""
+    followed = machine.followed(path)
+    place = holding(machine.mounts, followed.links[0]) if followed.links else None
+    if place is None or place.mount.target != mounted_at:
+        return  # there is no link, or one of another file system that hides the directory now
+    top = mounted_at.rstrip("/")
+    stays = followed.real.startswith(f"{top}/") and not followed.is_endless
+    yield line.warning(
+        "path-is-link",
+        f"{followed.links[0]} is a symbolic link: in the capture kernel, where its file system is mounted elsewhere, it "
+        "may lead to nowhere and the dump be lost",
+        f"let the dump go to {followed.real[len(top) :]} of that file system"
+        if stays
+        else "make it a directory",
     )

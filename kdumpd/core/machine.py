@@ -30,6 +30,24 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Whereabouts:
+    """Where a path of the running system really lies, its symbolic links followed."""
+
+    path: str
+    real: str  # as far as it could be looked at; `path` itself where the links have no end
+    links: tuple[str, ...] = ()  # those that were crossed, with no link above any of them
+    is_endless: bool = False
+    is_beyond: bool = False  # the rest lies where a look might wait for ever, such as on a dead server
+
+    @property
+    def watched(self) -> frozenset[str]:
+        """What tells of a change of the links; their folders, where to watch a link would be to look beyond it."""
+        if self.is_beyond:
+            return frozenset(link.rpartition("/")[0] or "/" for link in self.links)
+        return frozenset(self.links)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FstabEntry:
     source: str
     target: str
@@ -141,6 +159,12 @@ class Machine:
     network: Network = NO_NETWORK  # looked at only where a host has to be reached
     crypttab: tuple[CrypttabEntry, ...] = ()
     ssh: SshServer | None = None  # looked at only where the target is ssh
+    whereabouts: tuple[Whereabouts, ...] = ()  # of the paths that kdump.conf is about
+
+    def followed(self, path: str) -> Whereabouts:
+        """Where `path` lies; where nobody looked, there."""
+        known = (each for each in self.whereabouts if each.path == path)
+        return next(known, Whereabouts(path=path, real=path))
 
     def device(self, name: str) -> BlockDevice | None:
         return next((device for device in self.devices if device.name == name), None)

@@ -19,6 +19,9 @@ class Place:
     directory: str
 
 
+NETWORK_FILESYSTEMS = frozenset(
+    {"nfs", "nfs3", "nfs4", "cifs", "smb3", "9p", "virtiofs", "ceph", "glusterfs", "afs"}
+)
 AUTOMOUNT = "autofs"
 """The type of a mount that waits for somebody to look into it."""
 
@@ -113,6 +116,16 @@ def holding(mounts: Iterable[Mount], path: str) -> Place | None:
     if found is None:
         return None
     return Place(mount=found, directory=joined(found.root, _below(path, found.target)))
+
+
+def may_wait(mounts: Iterable[Mount], path: str) -> bool:
+    """Whether looking at `path` may wait for a server, for a program, or for what an automount brings."""
+    place = holding(mounts, path)
+    if place is None:
+        return False
+    fstype = place.mount.fstype
+    # A directory shared by the hypervisor is there as long as the machine is.
+    return fstype in (NETWORK_FILESYSTEMS - {"virtiofs"}) | {AUTOMOUNT} or fstype.partition(".")[0] == "fuse"
 
 
 def triggered(mounts: Iterable[Mount], entries: Iterable[FstabEntry]) -> tuple[Mount, ...]:

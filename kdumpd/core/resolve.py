@@ -47,9 +47,6 @@ from kdumpd.core.sysconfig import Sysconfig
 from kdumpd.core.targets import TargetKind
 from kdumpd.core.tuning import Tuning
 
-ROOTFS_DIRECTORY = "/var/crash"
-"""Where the agent saves when failure_action is dump_to_rootfs; seen from `/` of the crashed system."""
-
 SSH_CONFIG_FOLDER = "/etc/ssh/ssh_config.d"
 """Read by ssh through the Include of its ssh_config."""
 
@@ -320,7 +317,7 @@ def _engine_reason(ground: Ground, choice: dracut.Choice) -> str:
 
 def _told(ground: Ground) -> MappingProxyType[str, str]:
     saves_to_rootfs = ground.config.failure_action is FailureAction.DUMP_TO_ROOTFS and ground.root is not None
-    rootfs = {ON_ROOTFS: ROOTFS_DIRECTORY} if saves_to_rootfs else {}
+    rootfs = {ON_ROOTFS: locate.ROOTFS_DIRECTORY} if saves_to_rootfs else {}
     return MappingProxyType({**ground.target.told, **rootfs})
 
 

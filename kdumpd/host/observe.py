@@ -11,7 +11,7 @@ from types import MappingProxyType
 from kdumpd.core import facts, mounts
 from kdumpd.core.facts import Libraries
 from kdumpd.core.inventory import FileFacts, Inventory, Kind, Wants
-from kdumpd.core.machine import BlockDevice, CrashKernel, KernelFiles, Machine
+from kdumpd.core.machine import BlockDevice, CrashKernel, KernelFiles, Machine, Whereabouts
 from kdumpd.core.modules import ModuleIndex, parse_index
 from kdumpd.host import abilities, firmware
 from kdumpd.host.blocks import block_devices, shared_directories, with_contents
@@ -23,6 +23,8 @@ MODPROBE_FOLDERS = ("/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modpro
 ASK_SECONDS = 30.0
 BEGINNING_BYTES = 256  # BINPRM_BUF_SIZE: what the kernel reads of a program to find its interpreter
 REMEMBERED_AT_MOST = 500
+LINKS_AT_MOST = 40
+"""As the kernel's MAXSYMLINKS."""
 _FOUND_NOTHING = frozenset({0, 2})  # of blkid(8)
 _NOT_DYNAMIC = frozenset({0, 1})  # of ldd, when any of its arguments is no dynamic program
 
@@ -85,6 +87,11 @@ def look(files: Files) -> Machine:
     )
 
 
+def followed(files: Files, machine: Machine, paths: Iterable[str]) -> Machine:
+    """The machine with where each of `paths` really lies."""
+    return replace(machine, whereabouts=tuple(_whereabouts(files, machine, path) for path in paths))
+
+
 def kernel_modules(files: Files, directory: str) -> ModuleIndex:
     """What depmod wrote in `directory`; the parsed index is kept as long as the texts stay the same."""
     return parse_index(
@@ -125,6 +132,39 @@ async def inventory(files: Files, programs: Programs, wants: Wants) -> Inventory
         firmware=MappingProxyType(dict(fed)),
         makedumpfile=able,
     )
+
+
+def _whereabouts(files: Files, machine: Machine, path: str) -> Whereabouts:
+    """Component by component, so that nothing beyond a mount that may wait for ever is touched."""
+    ahead = [part for part in reversed(path.split("/")) if part]
+    at, links = "", list[str]()
+    while ahead:
+        part = ahead.pop()
+        if part == "..":
+            at = at.rpartition("/")[0]
+            continue
+        here = f"{at}/{part}"
+        if mounts.may_wait(machine.mounts, here):
+            rest = os.path.normpath("/".join((here, *reversed(ahead))))
+            return Whereabouts(path=path, real=rest, links=tuple(links), is_beyond=True)
+        said = _link(files, here)
+        if not said:
+            at = here
+            continue
+        links.append(here)
+        if len(links) > LINKS_AT_MOST:
+            return Whereabouts(path=path, real=path, links=tuple(dict.fromkeys(links)), is_endless=True)
+        if said.startswith("/"):
+            at = ""
+        ahead += [part for part in reversed(said.split("/")) if part not in {"", "."}]
+    return Whereabouts(path=path, real=at or "/", links=tuple(links))
+
+
+def _link(files: Files, path: str) -> str:
+    try:
+        return files.link(path)
+    except OSError:
+        return ""  # whoever saves there will be told
 
 
 async def _closed(

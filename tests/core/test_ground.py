@@ -72,3 +72,12 @@ async def test_a_uuid_that_busybox_does_not_know_brings_the_program_that_does(tm
         ground = on(found.config, found.sysconfig, found.tuning, machine, found.modules, search.located)
         wanted[fstype] = ground is not None and "blkid" in ground.needs.programs
     assert wanted == {"ext4": False, "hfsplus": True, "udf": True}
+
+
+async def test_dump_to_rootfs_through_a_link_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var/crash").symlink_to("/data/crash")
+    resolution = (await looked("virtio", tmp_path, f"{TARGET}failure_action dump_to_rootfs\n")).resolve()
+    assert resolution.plan is not None, resolution.problems
+    told = [(each.code, each.line, each.key) for each in resolution.problems if each.key == "failure_action"]
+    assert told == [("path-is-link", 2, "failure_action")]

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from kdumpd.core import config, locate, targets
+from kdumpd.core.config import Config
 from kdumpd.core.document import parse
 from kdumpd.core.driver import Driver
 from kdumpd.core.located import FILESYSTEMS, Search
@@ -59,10 +60,14 @@ MACHINE = Machine(
 )
 
 
-def search(text: str, machine: Machine = MACHINE) -> Search:
+def configured(text: str) -> Config:
     reading = config.read(parse(text), file="/etc/kdump.conf")
     assert reading.config is not None, reading.problems
-    return locate.target(reading.config, machine)
+    return reading.config
+
+
+def search(text: str, machine: Machine = MACHINE) -> Search:
+    return locate.target(configured(text), machine)
 
 
 def codes(found: Search) -> list[str]:

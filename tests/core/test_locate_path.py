@@ -1,4 +1,4 @@
-"""How `path` is read below a target that kdump.conf names."""
+"""How `path` is read: below a target that kdump.conf names, and through symbolic links."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from kdumpd.core import locate
 from kdumpd.core.located import Search
-from kdumpd.core.machine import FstabEntry, Mount
+from kdumpd.core.machine import FstabEntry, Machine, Mount, Whereabouts
 from tests.core import test_locate_nfs as nfs
-from tests.core.test_locate import DUMPS, MACHINE, ROOT, disk, search
+from tests.core.test_locate import DUMPS, MACHINE, ROOT, codes, configured, disk, search
 
 MOUNTED = Mount(target="/data", source="/dev/vdb", fstype="xfs", number="254:16")
 WITH_DATA = replace(MACHINE, mounts=(*MACHINE.mounts, MOUNTED))
@@ -77,3 +78,57 @@ def test_the_device_of_another_mount_leaves_the_path_alone() -> None:
     other = replace(MOUNTED, source="/dev/vdc", number="254:32")
     machine = replace(MACHINE, mounts=(*MACHINE.mounts, other), devices=(ROOT, DUMPS, *MACHINE.devices[2:]))
     assert where(search("xfs UUID=84c1\npath /data/crash\n", machine)) == ("/data/crash", [])
+
+
+def leading(machine: Machine, path: str, real: str, *links: str, is_endless: bool = False) -> Machine:
+    found = Whereabouts(path=path, real=real, links=links, is_endless=is_endless)
+    return replace(machine, whereabouts=(found,))
+
+
+@pytest.mark.shows("path", "no target: the device that holds path")
+def test_a_path_that_is_a_link_lies_where_the_link_leads() -> None:
+    found = search("", leading(WITH_DATA, "/var/crash", "/data/crash", "/var/crash"))
+    assert where(found) == ("/crash", [])
+    assert found.located is not None
+    assert found.located.device == DUMPS
+    same_disk = search("", leading(MACHINE, "/var/crash", "/data/crash", "/var/crash"))
+    assert where(same_disk) == ("/data/crash", [])
+
+
+def test_a_link_to_an_export_is_the_export_and_its_server_is_looked_at() -> None:
+    machine = leading(nfs.mounted(at="/net/dumps"), "/var/crash", "/net/dumps/crash", "/var/crash")
+    found = nfs.found("", machine)
+    assert (found.name, found.directory) == ("nas:/srv", "/crash")
+    assert nfs.hosts("", machine) == {"nas"}
+
+
+def test_links_without_an_end_are_an_error() -> None:
+    machine = leading(MACHINE, "/a/b", "/a/b", "/a/b", is_endless=True)
+    assert codes(search("path /a/b\n", machine)) == ["path-is-link"]
+
+
+def test_a_link_below_the_mount_of_a_named_target_is_a_warning() -> None:
+    text = "xfs UUID=84c1\npath /crash\n"
+    config = configured(text)
+    assert locate.paths(config, WITH_DATA) == ("/data/crash",)
+    found = search(text, leading(WITH_DATA, "/data/crash", "/data/dumps", "/data/crash"))
+    assert where(found) == ("/crash", [("path-is-link", 2, "path", False)])
+    assert "/data/crash is a symbolic link" in found.problems[0].message
+    assert "/dumps of that file system" in found.problems[0].hint
+    outside = search(text, leading(WITH_DATA, "/data/crash", "/var/crash", "/data/crash"))
+    assert outside.problems[0].hint == "make it a directory"
+    assert where(search(text, WITH_DATA)) == ("/crash", [])
+
+
+def test_a_link_on_another_file_system_that_hides_the_directory_is_none_of_the_targets() -> None:
+    text = "ext4 UUID=1c1e-AB\npath /data/crash\n"
+    assert where(search(text, leading(WITH_DATA, "/data/crash", "/x", "/data/crash"))) == ("/data/crash", [])
+    assert locate.paths(configured(text), WITH_DATA) == ("/data/crash",)
+
+
+def test_a_target_that_is_not_mounted_has_no_links_to_follow() -> None:
+    assert locate.paths(configured("xfs UUID=84c1\n"), MACHINE) == ()
+    assert locate.paths(configured("xfs UUID=84c1\nfailure_action dump_to_rootfs\n"), MACHINE) == (
+        "/var/crash",
+    )
+    assert locate.paths(configured("path /srv\n"), MACHINE) == ("/srv",)

@@ -18,6 +18,7 @@ SHOWS = {
     "hooks-and-label": ("LABEL=", "extra_bins"),
     "md-raid1": ("MD raid 1",),
     "nvme": ("a partition or disk",),
+    "path-link": ("path", "no target: the device that holds path"),
     "sata-lvm": ("LVM",),
 }
 
@@ -47,7 +48,10 @@ def test_a_captured_root_survives_being_written_again(case: str) -> None:
 
 @pytest.mark.parametrize(
     "case",
-    ["virtio", "nvme", "sata-lvm", "md-raid1", "btrfs-subvolumes", "bind-mount", "luks", "secure-boot"],
+    [
+        *("virtio", "nvme", "sata-lvm", "md-raid1", "btrfs-subvolumes", "bind-mount", "luks", "secure-boot"),
+        "path-link",
+    ],
 )
 async def test_a_capture_holds_all_that_the_plan_comes_from(case: str, tmp_path: Path) -> None:
     unpack(case, tmp_path / "one")

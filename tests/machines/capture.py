@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kdumpd.core import config, locate
+from kdumpd.core.config import Config
 from kdumpd.core.document import parse
 from kdumpd.core.inventory import Kind
 from kdumpd.core.iproute import parse_ahosts
@@ -25,7 +26,7 @@ from kdumpd.core.modules import ModuleIndex, normalised
 from kdumpd.host.blocks import BLOCK
 from kdumpd.host.drivers import drivers_from
 from kdumpd.host.network import CAPTURED, LINKS
-from kdumpd.host.observe import SECURE_BOOT, kernel_modules, look
+from kdumpd.host.observe import SECURE_BOOT, followed, kernel_modules, look
 from kdumpd.host.real import RealFiles, RealPrograms
 from tests.machines.roots import HERE, Item, render
 
@@ -86,6 +87,8 @@ def captured(files: RealFiles) -> Iterator[Item]:
     for parent in sorted(parents):
         yield from _parent(files, parent)
     yield from _network(files)
+    for link in _links(files):
+        yield Item(path=link, link=files.link(link))
     release = look(files).kernel_release
     yield from _modules(kernel_modules(files, f"/lib/modules/{release}"), files)
     found = RealPrograms(files.root)
@@ -162,11 +165,24 @@ def _network(files: RealFiles) -> Iterator[Item]:
             yield _printed(f"route-{address}", "ip", "-j", "route", "get", address)
 
 
+def _links(files: RealFiles) -> Iterator[str]:
+    """Those that are crossed on the way to where dumps go."""
+    conf, machine = _config(files), look(files)
+    if conf is not None:
+        for each in followed(files, machine, locate.paths(conf, machine)).whereabouts:
+            yield from each.links
+
+
 def _hosts(files: RealFiles) -> Iterator[str]:
+    conf, machine = _config(files), look(files)
+    if conf is not None:
+        machine = followed(files, machine, locate.paths(conf, machine))
+        yield from sorted(locate.hosts(conf, machine))
+
+
+def _config(files: RealFiles) -> Config | None:
     text = files.read_text("/etc/kdump.conf") if files.exists("/etc/kdump.conf") else ""
-    target = config.read(parse(text), file="/etc/kdump.conf").config
-    if target is not None:
-        yield from sorted(locate.hosts(target, look(files)))
+    return config.read(parse(text), file="/etc/kdump.conf").config
 
 
 def _printed(name: str, *argv: str) -> Item:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from kdumpd.core import config, environment, sysconfig
+from kdumpd.core import config, environment, locate, sysconfig
 from kdumpd.core.config import Config
 from kdumpd.core.document import parse
 from kdumpd.core.inventory import Inventory
@@ -74,6 +74,7 @@ async def look(root: Path, *, conf: str | None = None) -> Looked:
     if reading.config is None or settings.sysconfig is None:
         raise ValueError(f"the configuration itself is wrong: {reading.problems} {settings.problems}")
     machine = await observe.machine(files, programs)
+    machine = observe.followed(files, machine, locate.paths(reading.config, machine))
     tuning = Tuning()
     first = wants(reading.config, settings.sysconfig, tuning, machine)
     if first.hosts:
