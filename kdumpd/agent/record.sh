@@ -121,22 +121,17 @@ write_first_record() {
     reason=$reason_before
 }
 
-# A failed capture is not silent: beside what there is of the dump, else on the root file system, else in pstore,
-# which the next kernel shows as a file.
+# A failed capture is not silent: it is recorded beside what there is of the dump, else on the root file system, else
+# in pstore, which the next kernel shows as a file. Where a server has the record there is another one at home: after
+# the reboot nobody asks the server.
 write_failure_record() {
-    if [ -n "$outgoing" ] && [ "$dump_directory" = "$outgoing" ]; then
-        write_dump_record && return
+    recorded=
+    if record_beside_dump; then
+        target_is_far || return 0
+        recorded="on $plan_target_device"
+        say "the failure is recorded $recorded"
     fi
-    if [ -n "$raw_node" ] && [ -z "$fallback" ] && write_raw_record 0; then
-        say "the failure is recorded on $raw_node"
-        return 0
-    fi
-    if [ -n "$mounted" ]; then
-        if [ -n "$dump_directory" ] || make_dump_directory "$mounted$plan_target_directory"; then
-            write_dump_record && return
-        fi
-        leave_target
-    fi
+    leave_target
     if record_on_rootfs failures; then
         say "the failure is recorded on the root file system"
         return 0
@@ -146,14 +141,26 @@ write_failure_record() {
         say "the failure is recorded in pstore"
         return 0
     fi
-    say "the failure could not be recorded anywhere"
-    return 1
+    say "the failure could not be recorded anywhere${recorded:+ but $recorded}"
+    [ -n "$recorded" ]
+}
+
+# On the target itself, in a directory of its own where the dump has none yet.
+record_beside_dump() {
+    if [ -n "$raw_node" ] && [ -z "$fallback" ] && write_raw_record 0; then
+        say "the failure is recorded on $raw_node"
+        return 0
+    fi
+    if [ -z "$dump_directory" ]; then
+        [ -n "$mounted" ] && make_dump_directory "$mounted$plan_target_directory" || return
+    fi
+    write_dump_record
 }
 
 # A dump that this machine does not keep is told of on its root file system: after the reboot nobody has to ask a
 # server, which may be far or dead.
 write_remote_record() {
-    case $plan_target_kind in nfs | ssh | virtiofs) ;; *) return 0 ;; esac
+    target_is_far || return 0
     leave_target
     if record_on_rootfs remote; then
         say "the dump is recorded on the root file system"

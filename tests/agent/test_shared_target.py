@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from kdumpd.core.environment import MountTry
+from kdumpd.core.environment import CaptureEnvironment, MountTry
 from kdumpd.core.summary import CaptureResult, Summary, read_summary
 from kdumpd.core.targets import TargetKind
 from tests.agent.capture_kernel import ENVIRONMENT, CaptureKernel
@@ -157,6 +157,37 @@ def test_a_tag_that_nobody_shares_is_a_failure_with_its_reason(kernel: CaptureKe
     )
     record = _recorded(kernel, "failures")
     assert record.reason == "the shared directory dumps could not be mounted: Invalid argument"
+
+
+@pytest.mark.parametrize(
+    "on",
+    [
+        ON_NFS,
+        replace(ON_NFS, target_kind=TargetKind.VIRTIOFS, target_fstype="virtiofs", mount_tries=()),
+    ],
+    ids=["nfs", "virtiofs"],
+)
+def test_a_failure_that_the_server_knows_of_is_known_at_home_too(
+    kernel: CaptureKernel, on: CaptureEnvironment
+) -> None:
+    kernel.program("makedumpfile", "exit 1")
+    kernel.capture(on)
+    assert kernel.summary().reason.startswith("the core collector ended with 1")
+    record = _recorded(kernel, "failures")
+    assert record.reason == kernel.summary().reason
+    assert (record.target, record.directory) == ("nas:/srv", f"/var/crash/{kernel.dump().name}")
+    assert [call for call in kernel.calls if "mount " in call][1:] == [
+        "umount /kdumpd/target",
+        "mount -t ext4 -o rw /dev/vda /kdumpd/rootfs",
+        "umount /kdumpd/rootfs",
+    ]
+
+
+def test_without_a_root_file_system_the_server_alone_knows_of_the_failure(kernel: CaptureKernel) -> None:
+    kernel.program("makedumpfile", "exit 1")
+    kernel.capture(ON_NFS, root_device="")
+    assert kernel.summary().result is CaptureResult.FAILED
+    assert "the failure could not be recorded anywhere but on nas:/srv" in kernel.console
 
 
 def test_a_shared_directory_that_does_not_answer_is_given_up_though_nothing_is_awaited(
