@@ -266,6 +266,27 @@ def test_the_root_file_system_gets_the_dump_that_the_target_refused(kernel: Capt
     assert kernel.calls[-1] == "poweroff -n -f"
 
 
+def test_a_target_that_is_left_for_the_root_file_system_keeps_the_true_record(kernel: CaptureKernel) -> None:
+    kernel.program(
+        "makedumpfile",
+        """for output; do :; done
+        [ "$1" != --dump-dmesg ] || exit 1
+        case $output in */target/*) echo half >"$output"; exit 1 ;; esac
+        echo dump >"$output" """,
+    )
+    kernel.capture(failure_action=AfterFailure.DUMP_TO_ROOTFS, root_device="/dev/vda", root_fstype="ext4")
+    left = kernel.summary()
+    assert (left.result, left.fallback) == (CaptureResult.FAILED, "")
+    assert left.reason.startswith("the core collector ended with 1")
+    assert {file.name for file in kernel.dump().iterdir()} == {
+        "vmcore-incomplete",
+        "summary.json",
+        "kexec-dmesg.log",
+    }
+    saved = kernel.summary(below=kernel.rootfs / "var/crash")
+    assert (saved.result, saved.fallback) == (CaptureResult.SAVED, "dump_to_rootfs")
+
+
 def test_a_root_file_system_that_fails_too_still_ends_in_a_record(kernel: CaptureKernel) -> None:
     kernel.program("makedumpfile", BROKEN_COLLECTOR)
     kernel.capture(failure_action=AfterFailure.DUMP_TO_ROOTFS, root_device="/dev/vda", root_fstype="ext4")
