@@ -163,16 +163,19 @@ copy_by_scp() {
     fi
 }
 
-# On the server's disk before the rename: the name means that all of it is there.
+# On the server's disk before the rename: the name means that all of it is there. What comes after the rename changes
+# nothing of that, and is no failure: a sync of the whole server may wait for other disks than ours.
 publish_remote() {
     part=$remote_directory/$remote_part
     over_ssh "$plan_stall_seconds" "sync $part || sync" || say "the server did not say that it wrote the dump to its disk"
     vmcore_bytes=0
-    over_ssh "$plan_stall_seconds" "wc -c < $part && mv -- $part $remote_directory/$remote_name && sync" ||
+    over_ssh "$plan_stall_seconds" "wc -c < $part && mv -- $part $remote_directory/$remote_name" ||
         fail "the finished dump could not be renamed: $ssh_words" || return
     read -r vmcore_bytes <"$run/ssh.out"
     case $vmcore_bytes in
     '' | *[!0-9]*) vmcore_bytes=0 ;;
-    0) fail "the core collector said it was done but the server has nothing" ;;
+    0) fail "the core collector said it was done but the server has nothing" || return ;;
     esac
+    over_ssh "$plan_stall_seconds" "sync $remote_directory || sync" ||
+        say "the server did not say that it wrote the dump's name to its disk"
 }

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from kdumpd.core import ssh
-from kdumpd.core.environment import CaptureEnvironment
-from kdumpd.core.summary import CaptureResult
+from kdumpd.core.environment import AfterFailure, CaptureEnvironment
+from kdumpd.core.summary import CaptureResult, read_summary
 from kdumpd.core.targets import TargetKind
 from tests.agent.capture_kernel import ENVIRONMENT, CaptureKernel
 from tests.agent.ssh_server import ADDRESSES, USER, SshServer
@@ -176,6 +176,32 @@ def test_a_collector_that_fails_leaves_its_part_and_the_reason(
     summary = sending.summary(below=tmp_path / "kept")
     assert (summary.result, summary.failing_step) == (CaptureResult.FAILED, "collect")
     assert "ended with 3" in summary.reason
+    (record,) = (sending.rootfs / "var/lib/kdumpd/failures").iterdir()
+    assert read_summary(record.read_bytes()).reason == summary.reason
+
+
+def test_a_server_that_is_left_for_the_root_file_system_has_the_true_record(
+    sending: CaptureKernel, server: SshServer, tmp_path: Path
+) -> None:
+    sending.program("makedumpfile", 'echo half; [ "$1" = --dump-dmesg ] || exit 3')
+    with server.running():
+        sending.capture(replace(to(tmp_path / "kept"), failure_action=AfterFailure.DUMP_TO_ROOTFS))
+    assert "ended with 3" in sending.summary(below=tmp_path / "kept").reason
+
+
+def test_a_dump_that_is_whole_and_has_its_name_is_saved_whatever_sync_waits_for(
+    sending: CaptureKernel, server: SshServer, tmp_path: Path
+) -> None:
+    """A sync without a file waits for each disk of the server."""
+    sync = tmp_path / "server/sync"
+    sync.parent.mkdir()
+    sync.write_text('#!/bin/sh\ncase "$*" in *incomplete*) exit 0 ;; esac\nexec sleep 9\n')
+    sync.chmod(0o755)
+    with server.running(f'ForceCommand PATH={sync.parent}:$PATH; eval "$SSH_ORIGINAL_COMMAND"'):
+        sending.capture(replace(to(tmp_path / "kept"), stall_seconds=4))
+    summary = sending.summary(below=tmp_path / "kept")
+    assert (summary.result, summary.vmcore_bytes) == (CaptureResult.SAVED, 32)
+    assert "did not say that it wrote the dump's name to its disk" in sending.console
 
 
 def test_too_little_room_on_the_server_is_told_before_the_dump(
