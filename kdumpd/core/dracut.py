@@ -43,6 +43,20 @@ Not rootfs-block, though there is no root file system: lvm, crypt, multipath and
 _KMOD = frozenset({"insmod", "lsmod", "modprobe", "rmmod"})
 """kmod's own come with dracut, and know compressed modules."""
 
+PROGRAMS = (
+    "btrfs",
+    "cryptsetup",
+    "dmsetup",
+    "kmod",
+    "lvm",
+    "mdadm",
+    "multipath",
+    "multipathd",
+    "thin_check",
+    "udevadm",
+)
+"""What dracut's own scripts bring the layers up with; another version of one, or of its libraries, is another image."""
+
 _ON_ANOTHER_DEVICE = re.compile(r":(?:/dev/|(?:UUID|LABEL|PARTUUID|PARTLABEL)=)")
 """crypttab(5): `/key:UUID=...` is a file of that device's file system, not of this root."""
 
@@ -64,7 +78,10 @@ _DECIDING = (
     "/etc/nvme/hostnqn",
     "/etc/nvme/hostid",
 )
-FOLDERS = ("/usr/lib/dracut/dracut.conf.d", "/usr/lib/dracut/modules.d", "/etc/multipath/conf.d")
+FOLDERS = (
+    *("/usr/lib/dracut/dracut.conf.d", "/usr/lib/dracut/modules.d", "/etc/multipath/conf.d"),
+    *("/etc/udev/rules.d", "/usr/lib/udev/rules.d"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,11 +170,26 @@ def sources(ground: Ground) -> frozenset[str]:
 
 def counted(ground: Ground, inventory: Inventory) -> tuple[Source, ...]:
     """The identity of what dracut will make, as far as it is known beforehand; a file that comes or goes counts."""
-    beside = (f"{folder}/{name}" for folder in FOLDERS for name in inventory.facts(folder).entries)
-    facts = [inventory.facts(path) for path in sorted({*sources(ground), *beside})]
+    beside = {f"{folder}/{name}" for folder in FOLDERS for name in inventory.facts(folder).entries}
+    modules = {ground.modules.path(name) for name in image_modules(ground)}
+    facts = [
+        inventory.facts(path)
+        for path in sorted(sources(ground) | beside | modules | _programs_with_libraries(inventory))
+    ]
     return tuple(
         Source(path=each.path, digest=each.digest) for each in facts if each.kind is not Kind.MISSING
     )
+
+
+def _programs_with_libraries(inventory: Inventory) -> frozenset[str]:
+    ahead = [inventory.programs[name] for name in PROGRAMS if name in inventory.programs]
+    found: set[str] = set()
+    while ahead:
+        path = ahead.pop()
+        if path not in found:
+            found.add(path)
+            ahead += inventory.facts(path).libraries
+    return frozenset(found)
 
 
 def arguments(ground: Ground) -> tuple[str, ...]:
@@ -173,12 +205,16 @@ def arguments(ground: Ground) -> tuple[str, ...]:
     )
 
 
-def items(inventory: Inventory) -> tuple[ImageItem, ...]:
-    """Beside dracut's own programs: the applets in a folder of their own, so that they are nobody's but the agent's."""
+def items(inventory: Inventory, *, asked_for: Iterable[str]) -> tuple[ImageItem, ...]:
+    """Beside dracut's own programs: the applets in a folder of their own, so that they are nobody's but the agent's.
+
+    None for the programs that are asked for: the folder comes first on the agent's PATH, and an applet may lack what
+    the host's own program can (cp --sparse=, ip of a vlan, blkid of a PARTUUID=).
+    """
     if "busybox" not in inventory.programs:
         return (Folder(path="/kdump"), Folder(path="/kdumpd"))
     busybox = merged(inventory.programs["busybox"])
-    names = {name for each in APPLETS.values() for name in each} - _KMOD
+    names = {name for each in APPLETS.values() for name in each} - _KMOD - {*asked_for}
     links = (Link(path=f"{APPLET_FOLDER}/{name}", target=busybox) for name in sorted(names))
     return (Folder(path="/kdump"), Folder(path="/kdumpd"), *links)
 

@@ -11,6 +11,7 @@ _PACKAGES = MappingProxyType(
         "busybox": ("busybox", "busybox"),
         "cpio": ("cpio", "cpio"),
         "insmod": ("kmod", "kmod"),
+        "iscsistart": ("open-iscsi", "iscsi-initiator-utils"),
         "kexec": ("kexec-tools", "kexec-tools"),
         "lvm": ("lvm2", "lvm2"),
         "makedumpfile": ("makedumpfile", "makedumpfile"),

@@ -49,7 +49,10 @@ def of_base(config: Config, inventory: Inventory, needs: Needs, engine: Engine) 
     """The collector, what the layers need, and busybox for all else, or where there is none the host's own."""
     base = Contents(inventory=inventory)
     # dracut takes the machine's own configuration of the layers, and udev brings them up.
-    base.put(dracut.items(inventory) if engine is Engine.DRACUT else (*SKELETON, *needs.files))
+    asked_for = (*needs.programs, config.core_collector[0])
+    base.put(
+        dracut.items(inventory, asked_for=asked_for) if engine is Engine.DRACUT else (*SKELETON, *needs.files)
+    )
     _put(base, config.core_collector[0], why="it is the core collector", config=config, key="core_collector")
     _put_makedumpfile(base, config)
     for name in needs.programs:

@@ -102,7 +102,8 @@ def wants(
                 *(dracut.sources(ground) if ground and may_be_dracut else ()),
             }
         ),
-        programs=programs.wanted(config, needs) | ({"dracut"} if may_be_dracut else set()),
+        programs=programs.wanted(config, needs)
+        | ({"dracut", *dracut.PROGRAMS} if may_be_dracut else frozenset()),
         directories=frozenset(
             {
                 *own_programs.FOLDERS,

@@ -94,6 +94,37 @@ async def test_another_dracut_module_of_ours_is_another_base(tmp_path: Path) -> 
     assert planned(machine).base_fingerprint != before.base_fingerprint
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/lib/modules/6.1.0-56-amd64/kernel/fs/ext4/ext4.ko",
+        "/usr/sbin/lvm",
+        "/usr/lib/udev/rules.d/11-dm.rules",
+    ],
+)
+async def test_what_dracut_copies_is_part_of_the_bases_identity(tmp_path: Path, path: str) -> None:
+    unpack("lvm-thin-dracut", tmp_path)
+    file = tmp_path / path.lstrip("/")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
+    file.chmod(0o755)
+    before = planned(await look(tmp_path, conf=""))
+    file.write_bytes(file.read_bytes() + b"\nof another version")
+    after = planned(await look(tmp_path, conf=""))
+    assert after.base_fingerprint != before.base_fingerprint
+
+
+async def test_no_applet_stands_before_a_program_that_is_asked_for(tmp_path: Path) -> None:
+    unpack("lvm-thin-dracut", tmp_path)
+    (tmp_path / "usr/bin/cp").write_text("cp of coreutils\n")
+    (tmp_path / "usr/bin/cp").chmod(0o755)
+    plan = planned(await look(tmp_path, conf="core_collector cp --sparse=always\n"))
+    paths = {item.path for item in plan.base.items}
+    assert "/usr/bin/cp" in paths
+    assert "/kdump/bin/mv" in paths
+    assert "/kdump/bin/cp" not in paths
+
+
 async def test_where_dracut_is_not_installed_its_package_is_named(tmp_path: Path) -> None:
     told = problems(without_dracut(await looked("lvm-thin-dracut", tmp_path)))
     assert [problem.code for problem in told] == ["dracut-missing"]
