@@ -3,7 +3,7 @@
 #
 # The first block of the device says what is on it. While the dump is written that is a record of a capture that
 # failed; the stream's own first block takes its place when all the rest is on the disk. Behind the stream, from the
-# next block on, stands the summary, which the next system recovers together with the dump.
+# next block on, stand the summary and this kernel's own log, which the next system recovers together with the dump.
 
 raw_node=
 raw_block=4096
@@ -51,7 +51,7 @@ save_raw() {
     begin_step publish "making the $vmcore_bytes bytes on $raw_node a dump"
     ends_whole || fail "the stream on $raw_node does not end with its end mark" || return
     result=saved
-    write_raw_record "$blocks" || say "there is no room for the summary behind the dump"
+    write_raw_record "$blocks" || say "there is no room for the whole record behind the dump"
     if ! write_raw_block "$run/head" 0; then
         result=failed
         fail "the dump's first block could not be written"
@@ -108,7 +108,16 @@ write_raw_record() {
     [ "$1" -gt 0 ] || [ "$bytes" -le $((raw_block - 64)) ] || bytes=0
     printf 'kdumpd-record 1 %s\n' "$bytes" >"$run/record"
     [ "$bytes" -eq 0 ] || cat "$run/record.json" >>"$run/record"
+    [ "$1" -eq 0 ] || add_raw_log
     write_raw_block "$run/record" "$1"
+}
+
+# The end of the log, which tells what the capture did.
+add_raw_log() {
+    own_log | tail -c 131072 >"$run/own-log"
+    measure "$run/own-log"
+    printf 'kdumpd-log %s\n' "$bytes" >>"$run/record"
+    cat "$run/own-log" >>"$run/record"
 }
 
 # The root file system has the word from here on.

@@ -86,8 +86,13 @@ write_summary() {
 }
 
 # The capture kernel's log, and after it what the agent said.
+own_log() {
+    dmesg
+    cat "$run/log"
+}
+
 save_own_log() {
-    { dmesg; cat "$run/log"; } >"$dump_directory/kexec-dmesg.log" 2>/dev/null ||
+    own_log >"$dump_directory/kexec-dmesg.log" 2>/dev/null ||
         say "the capture kernel's log could not be saved"
 }
 

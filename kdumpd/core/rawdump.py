@@ -1,4 +1,4 @@
-"""What the agent leaves on a raw device beside a dump: a summary in its first block, or in a block behind the stream."""
+"""What the agent leaves on a raw device beside a dump: a summary in its first block, or one with a log behind the stream."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from enum import Enum, auto
 from kdumpd.core.flattened import BLOCK_BYTES, is_beginning
 
 RECORD_AT_MOST = 1 << 18
+_LOG_LINE = re.compile(rb"kdumpd-log ([0-9]{1,6})\n")
 _LINE = re.compile(rb"kdumpd-record 1 ([0-9]{1,6})\n")
 
 
@@ -32,6 +33,16 @@ def record_in(data: bytes) -> bytes:
         return b""
     said = data[found.end() :][: int(found[1])]
     return said if len(said) == int(found[1]) else b""
+
+
+def log_in(data: bytes) -> bytes:
+    """The capture kernel's log that stands behind the summary; empty where there is none, or not all of it."""
+    found = _LINE.match(data)
+    begun = _LOG_LINE.match(data, found.end() + int(found[1])) if found else None
+    if begun is None:
+        return b""
+    said = data[begun.end() :][: int(begun[1])]
+    return said if len(said) == int(begun[1]) else b""
 
 
 def behind(stream_bytes: int) -> int:

@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 from kdumpd.core.dumps import FAILURES
 from kdumpd.core.flattened import HEADER_BYTES, Reader
 from kdumpd.core.inventory import Kind
 from kdumpd.core.problems import Problem, Severity, Trouble
-from kdumpd.core.rawdump import RECORD_AT_MOST, FirstBlock, behind, first_block, record_in
+from kdumpd.core.rawdump import RECORD_AT_MOST, FirstBlock, behind, first_block, log_in, record_in
 from kdumpd.core.summary import Summary, read_summary
 from kdumpd.host.doors import Files, ProgramFailed, Programs
 
@@ -138,10 +138,14 @@ class Recovery:
             core.truncate(reader.size_bytes)
             core.flush()
             os.fsync(core.fileno())
-            said = _said_behind(device, reader.stream_bytes)
+            device.seek(behind(reader.stream_bytes))
+            record = device.read(RECORD_AT_MOST)
+        said, log = record_in(record), log_in(record)
         summary = _summary(said, of_bytes=reader.stream_bytes)
         if summary is not None:
             self._files.write(f"{half}/summary.json", said)
+            if log:
+                self._files.write(f"{half}/kexec-dmesg.log", log)
         return reader.stream_bytes, summary
 
     def _require_room(self, folder: str, reserve: int) -> None:
@@ -209,11 +213,6 @@ class Recovery:
                 device.write(bytes(HEADER_BYTES))
             device.flush()
             os.fsync(device.fileno())
-
-
-def _said_behind(device: BinaryIO, stream_bytes: int) -> bytes:
-    device.seek(behind(stream_bytes))
-    return record_in(device.read(RECORD_AT_MOST))
 
 
 def _summary(said: bytes, *, of_bytes: int | None = None) -> Summary | None:

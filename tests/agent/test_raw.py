@@ -9,6 +9,7 @@ import pytest
 
 from kdumpd.core.environment import AfterFailure
 from kdumpd.core.flattened import HEADER_BYTES, Reader
+from kdumpd.core.rawdump import log_in
 from kdumpd.core.summary import CaptureResult, Summary, read_summary
 from kdumpd.core.targets import TargetKind
 from tests.agent.capture_kernel import ENVIRONMENT, CaptureKernel
@@ -63,7 +64,11 @@ def test_the_stream_and_behind_it_the_summary_are_on_the_device(raw: CaptureKern
     reader = Reader()
     assert b"".join(piece.data for piece in reader.feed(device)) == CORE
     reader.finish()
-    summary = _record(device[-(-len(STREAM) // 4096) * 4096 :])
+    behind = device[-(-len(STREAM) // 4096) * 4096 :]
+    summary = _record(behind)
+    log = log_in(behind).decode()
+    assert log.startswith("[    0.000000] the capture kernel\n")
+    assert "making the" in log
     assert summary.result is CaptureResult.SAVED
     assert summary.vmcore_bytes == len(STREAM)
     assert summary.panic == "Kernel panic - not syncing: sysrq triggered crash"

@@ -124,6 +124,17 @@ async def test_anything_else_on_the_device_is_left_alone(tmp_path: Path, what: b
     assert not (tmp_path / "srv").exists()
 
 
+@pytest.mark.parametrize("cut", [0, 3])
+async def test_the_capture_kernels_own_log_is_recovered_where_all_of_it_is_there(
+    tmp_path: Path, cut: int
+) -> None:
+    log = b"[ 0.0] the capture kernel\n\xff"
+    _device(tmp_path, record=RECORD + b"kdumpd-log %d\n" % (len(log) + cut * 100_000) + log)
+    found = await _recovery(tmp_path).look("/dev/vdb", path="/srv/crash")
+    saved = tmp_path / found.folder.lstrip("/") / "kexec-dmesg.log"
+    assert (saved.read_bytes() == log) if not cut else not saved.exists()
+
+
 async def test_a_failed_capture_becomes_a_record_of_a_failure(tmp_path: Path) -> None:
     device = tmp_path / "dev/vdb"
     device.parent.mkdir()
