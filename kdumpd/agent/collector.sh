@@ -4,8 +4,9 @@
 collector_status=
 vmcore_bytes=0
 panic_line=
-# How many times as long as no progress at all a collector may compute without moving a byte.
-byte_patience=10
+# How many times stall_seconds a collector may compute without a byte: makedumpfile was seen to look through 32 TiB for
+# two hours before its first page, silent where no progress is asked for.
+byte_patience=120
 
 save_kernel_log() {
     if ! command -v makedumpfile >/dev/null; then
@@ -161,7 +162,7 @@ begin_watch() {
 }
 
 # watch_once MOVED WORKED: one look, with `bytes` written so far. Succeeds when it is over, with the reason in a file.
-# Two clocks: one starts anew with whatever changes, the other, which has ten times as long, with bytes alone. Threads
+# Two clocks: one starts anew with whatever changes, the other, byte_patience times as long, with bytes alone. Threads
 # of makedumpfile that wait for each other spin for ever. Where nobody counts bytes MOVED is empty.
 watch_once() {
     look_at_clock

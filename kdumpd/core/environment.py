@@ -138,7 +138,7 @@ class CaptureEnvironment:
     disk_timeout: int = 180
     stall_seconds: int = 600
     """A collector that neither reads, writes nor uses the processor for so long is ended, and one that does no more
-    than use the processor for ten times as long. 0: never."""
+    than use the processor for 120 times as long. 0: never."""
     collector_timeout: int = 0
     """A collector that is not done after so long is ended. 0: never."""
     hook_timeout: int = 1800

@@ -79,7 +79,8 @@ class Tuning(BaseModel, frozen=True, extra="forbid", strict=True):
     stall_seconds: Seconds = Field(
         default=120.0,
         ge=10,
-        description="In the capture kernel, a collector that has written nothing for this long is ended.",
+        description="In the capture kernel, a collector that has neither written nor computed for this long is ended, "
+        "and so is one that has only computed for 120 times as long.",
     )
     hook_timeout_seconds: Seconds = Field(
         default=1800.0,
