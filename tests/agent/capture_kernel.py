@@ -6,8 +6,10 @@ would touch the machine are small scripts that write down how they were called.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -148,14 +150,21 @@ class CaptureKernel:
         self._run("parts")
 
     def _run(self, script: str) -> None:
-        subprocess.run(
+        running = subprocess.Popen(
             [*self._shell, str(self.root / script)],
             env={"KDUMPD_ROOT": str(self.root), "PATH": str(self.root / "bin")},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=50,
-            check=False,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
+        try:
+            running.wait(timeout=50)
+        finally:
+            # A kernel ends with its PID 1: nothing that the agent started may go on.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)
+            running.wait()
 
     @property
     def console(self) -> str:
