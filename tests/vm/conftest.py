@@ -25,6 +25,8 @@ _SECONDS_FOR_A_TEST = 1800  # the first one builds and boots everything
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Nobody is to wait alone for the longest at the end.
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
     for item in items:
         if item.path.is_relative_to(_HERE):
             item.add_marker(pytest.mark.vm)

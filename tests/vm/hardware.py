@@ -69,7 +69,7 @@ class Disk:
     serial: str
     bus: Literal["virtio", "nvme", "sata"] = "virtio"
     size: str = "2G"
-    filesystem: Literal["ext4", "xfs", "none"] = "none"
+    filesystem: Literal["ext4", "xfs", "minix", "none"] = "none"
     label: str = ""
     made: Path | None = None  # a qcow2 to begin with, instead of an empty disk
 
@@ -82,6 +82,8 @@ class Disk:
         label = ("-L", self.label) if self.label else ()
         if self.filesystem == "xfs":
             on_host("mkfs.xfs", "-q", *label, str(raw))
+        elif self.filesystem == "minix":
+            on_host("mkfs.minix", "-3", str(raw))
         elif self.filesystem == "ext4":
             on_host("mke2fs", "-q", "-t", "ext4", *label, str(raw))
         return overlay_on(raw, directory / f"{self.serial}.qcow2", backing_format="raw")

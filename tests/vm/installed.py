@@ -67,14 +67,14 @@ class Installed:
         self.machine.put(f"{CONF}.new", "".join(f"{line}\n" for line in lines))
         self.machine.sh(f"mv {CONF}.new {CONF}")
 
-    def configure_and_arm(self, *lines: str, saying: str = '"armed: ') -> None:
+    def configure_and_arm(self, *lines: str, saying: str = '"armed: ', timeout: float = 180) -> None:
         """Puts a kdump.conf in place and waits until exactly that is loaded."""
         before = str(self.value("Etag", interface=CONFIG))
         self.configure(*lines)
         self.machine.wait_until(
             f"! busctl get-property {NAME} {ROOT} {CONFIG} Etag | grep -qF {before}", timeout=60
         )
-        self.wait_until_armed(saying=saying)
+        self.wait_until_armed(saying=saying, timeout=timeout)
         self.wait_for("Activity", "idle")
 
     # protection

@@ -284,13 +284,24 @@ class Machine:
         """Plugs a virtio or NVMe disk in; its device node, once udev knows it."""
         if disk.bus == "sata":
             raise Cannot("a SATA disk must be there from the start: Machine.boot(disks=...)")
-        path = disk.make(self.directory)
-        storage = {"driver": "file", "filename": str(path), "cache": {"direct": False, "no-flush": True}}
-        self.qmp.ask("blockdev-add", {"node-name": disk.serial, "driver": "qcow2", "file": storage})
+        self._add_block_node(disk)
         self._add_device(disk.serial, disk.device())
         find = f"lsblk -dnpo NAME,SERIAL | grep -w {disk.serial}"
         self.wait_until(f"udevadm settle && {find}", timeout=60)
         return self.sh(find).split()[0]
+
+    def plug_paths(self, disk: Disk, *, wwn: int, count: int = 2) -> None:
+        """Plugs one SCSI disk in that is seen `count` times, through as many controllers."""
+        self._add_block_node(disk)
+        for path in range(count):
+            controller = f"{disk.serial}-path{path}"
+            self._add_device(controller, {"driver": "virtio-scsi-pci"})
+            device = {"driver": "scsi-hd", "drive": disk.serial, "serial": disk.serial, "wwn": wwn}
+            bus = f"dev-{controller}.0"
+            self.qmp.ask("device_add", {**device, "id": f"{controller}-disk", "bus": bus, "share-rw": True})
+        self.wait_until(
+            f"test $(lsblk -dno SERIAL | grep -cw {disk.serial}) -eq {count} && udevadm settle", timeout=60
+        )
 
     def plug_card(self, name: str, netdev: dict[str, object] | None = None, *, mac: str = "") -> str:
         """Plugs a virtio network card in; its interface.  By default the user network (the host is 10.0.2.2)."""
@@ -315,6 +326,11 @@ class Machine:
         """Takes a plugged disk away, as a cable would; waits until the guest has let go."""
         self.qmp.ask("device_del", {"id": f"dev-{serial}"})
         self.qmp.wait_for("DEVICE_DELETED", timeout=60)
+
+    def _add_block_node(self, disk: Disk) -> None:
+        path = disk.make(self.directory)
+        storage = {"driver": "file", "filename": str(path), "cache": {"direct": False, "no-flush": True}}
+        self.qmp.ask("blockdev-add", {"node-name": disk.serial, "driver": "qcow2", "file": storage})
 
     def _add_device(self, name: str, device: dict[str, object]) -> None:
         slot = next(self._slots, None)

@@ -13,6 +13,7 @@ PROGRAMS: dict[str, str] = {
     "mke2fs": "e2fsprogs",
     "debugfs": "e2fsprogs",
     "mkfs.xfs": "xfsprogs",
+    "mkfs.minix": "util-linux",
     "qemu-system-x86_64": "qemu-system-x86",
     "qemu-img": "qemu-utils",
     "setpriv": "util-linux",

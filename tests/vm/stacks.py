@@ -1,4 +1,4 @@
-"""Disks with LVM, thin LVM, RAID 1, btrfs and LUKS on them, made once and lent to any number of machines."""
+"""Disks with LVM, RAID 1, btrfs, and LUKS on thin LVM on them, made once and lent to any number of machines."""
 
 from __future__ import annotations
 
@@ -16,11 +16,9 @@ if TYPE_CHECKING:
 # stack -> its disks' serial numbers
 STACKS = {
     "linear": ("linear",),  # /dev/linear/dumps, ext4
-    "thin": ("thin",),  # /dev/thin/dumps, ext4
+    "thin": ("thin",),  # thin volume /dev/thin/sealed, LUKS 2, ext4 LABEL=sealed within
     "mirror": ("mirror-a", "mirror-b"),  # an MD raid 1, ext4 LABEL=mirror
     "subvolumes": ("subvolumes",),  # btrfs LABEL=subvolumes with @dumps and @other
-    "pair": ("pair-a", "pair-b"),  # btrfs LABEL=pair over two devices
-    "sealed": ("sealed",),  # LUKS 2, ext4 LABEL=sealed within
 }
 PASSPHRASE = "correct horse"
 _RECIPE = Path(__file__).parent / "guest" / "stack.sh"

@@ -1,4 +1,4 @@
-"""What one crash can show of many directives: every core collector on the same memory, hooks, modules, their options."""
+"""Every core collector on the memory of one crash."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ def test_every_collector_on_one_crash(kdumpd: Installed, say: Callable[[str], No
         saying="/var/crash",
     )
     crashed = machine.crash()
-    machine.console.wait_for(r"tried log: status \d+", timeout=900, since=crashed.number)
+    # The whole line: what it ends with may come in another piece.
+    machine.console.wait_for(r"tried log: status 0 panics 1\b", timeout=900, since=crashed.number)
     lines = machine.console.lines[crashed.number :]
     found = {match["name"]: match for line in lines if (match := _TRIED.search(line.text))}
     say("; ".join(f"{name} {int(match['bytes']) / 1e6:.0f} MB" for name, match in found.items()))
@@ -62,70 +63,3 @@ def test_every_collector_on_one_crash(kdumpd: Installed, say: Callable[[str], No
     assert too_large["status"] != "0"
     assert size["list"] < size["eleven"]
     assert size["read-back"] == size["list"]
-    assert any("tried log: status 0 panics 1" in line.text for line in lines)
-
-
-@pytest.mark.shows(
-    "kdump_pre",
-    "/etc/kdump/pre.d",
-    "/etc/kdump/post.d",
-    "extra_modules",
-    "options",
-    "blacklist",
-    "debug_mem_level",
-    "final_action halt",
-)
-def test_hooks_modules_and_their_options(kdumpd: Installed) -> None:
-    machine = kdumpd.machine
-    machine.sh("mkdir -p /etc/kdump/pre.d /etc/kdump/post.d")
-    look = (
-        '#!/bin/sh\necho "looks: $(cut -d" " -f1 /proc/modules | grep -xE "dummy|ifb" | tr "\\n" " ")'
-        'links $(cd /sys/class/net && echo dummy*)"\n'
-    )
-    for name in ("pre.d/10", "pre.d/20", "post.d/10"):
-        machine.put(f"/etc/kdump/{name}", f'#!/bin/sh\necho "hook {name} ran with ($*)"\n', mode=0o755)
-    machine.put("/etc/kdump/post.d/20", "#!/bin/sh\nwhile :; do sleep 1; done\n", mode=0o755)
-    machine.put("/etc/kdump-pre", look, mode=0o755)
-    machine.put("/etc/kdumpd.toml", "hook_timeout_seconds = 5\n")
-    kdumpd.configure_and_arm(
-        "path /var/crash/many",
-        "kdump_pre /etc/kdump-pre",
-        "extra_modules dummy ifb",
-        "options dummy numdummies=3",
-        "blacklist ifb",
-        "debug_mem_level 3",
-        "final_action halt",
-        saying="/many",
-    )
-    crashed = machine.crash()
-    machine.console.wait_for("System halted", timeout=600, since=crashed.number)
-    said = [line.text for line in machine.console.lines[crashed.number :]]
-    hooks = [text[text.index("hook ") :] for text in said if re.search(r"\bhook (pre|post)\.d/\d+ ran", text)]
-    assert hooks == ["hook pre.d/10 ran with ()", "hook pre.d/20 ran with ()", "hook post.d/10 ran with (0)"]
-    (seen,) = (text[text.index("looks: ") :] for text in said if "looks: " in text)
-    assert seen == "looks: dummy links dummy0 dummy1 dummy2"
-    assert any("post.d/20 ended with 143, being ended after 5 s" in text for text in said)
-    assert any("memory: MemAvailable" in text for text in said)
-    assert any("kmalloc-" in text for text in said)
-    assert any("saved /var/crash/many/" in text for text in said)
-
-
-@pytest.mark.shows("kdump_emergency", "/etc/kdump/emergency.d")
-def test_emergency_hooks_run_where_the_dump_failed_and_before_the_failure_action(kdumpd: Installed) -> None:
-    machine = kdumpd.machine
-    machine.sh("mkdir -p /etc/kdump/emergency.d")
-    machine.put("/etc/kdump-pre", "#!/bin/sh\nexit 3\n", mode=0o755)
-    machine.put("/etc/kdump/emergency.d/10", "#!/bin/sh\necho emergency one\n", mode=0o755)
-    machine.put("/etc/kdump-emergency", "#!/bin/sh\necho emergency two\n", mode=0o755)
-    kdumpd.configure_and_arm(
-        "path /var/crash/emergency",
-        "kdump_pre /etc/kdump-pre",
-        "kdump_emergency /etc/kdump-emergency",
-        "failure_action halt",
-        saying="/emergency",
-    )
-    crashed = machine.crash()
-    machine.console.wait_for("System halted", timeout=300, since=crashed.number)
-    said = [line.text for line in machine.console.lines[crashed.number :]]
-    order = [text for text in said if text.endswith(("emergency one", "emergency two"))]
-    assert [text.rpartition(" ")[2] for text in order] == ["one", "two"]

@@ -9,15 +9,14 @@ import pytest
 
 from tests.vm import floor
 from tests.vm.hardware import Disk
-from tests.vm.machine import Machine
 from tests.vm.server import ADDRESS6, VLAN, VLAN_ADDRESS, give_addresses, plug_wires
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.vm.build import Image
     from tests.vm.frozen import Frozen
+    from tests.vm.machine import Machine
 
 
 def test_a_woken_machine_is_whole(machine: Machine) -> None:
@@ -95,34 +94,18 @@ def test_the_disk_can_be_read_after_the_end(machine: Machine) -> None:
     assert machine.read_offline("/root/last") == b"words"
 
 
-def test_a_machine_starts_cold_with_a_sata_disk(built: Image, console_log: Path) -> None:
-    with Machine.boot(
-        built, disks=(Disk(serial="rust", bus="sata", filesystem="ext4"),), log=console_log
-    ) as machine:
-        # The bus's driver comes with udev's cold plug, which the agent does not wait for.
-        machine.wait_until("lsblk -dno TRAN,SERIAL | grep -q '^sata *rust'", timeout=60)
-
-
 def test_a_crash_runs_the_loaded_kernel_and_the_system_returns(
     machine: Machine, say: Callable[[str], None]
 ) -> None:
-    floor.arm(machine, collects=False)
+    floor.arm(machine, collects=True)
     before = machine.agent.boot
     measured = floor.read_off(machine.crash_and_come_back())
-    say(f"bare kernel {measured}")
+    say(f"bare kernel and makedumpfile {measured}")
     machine.console.wait_for("^captured", timeout=1, since=measured.reboot.crashed.number)
     assert machine.sh("cat /proc/sys/kernel/random/boot_id") != before
-    assert machine.sh("cat /sys/kernel/kexec_crash_loaded") == "0"
-
-
-def test_a_crash_leaves_a_vmcore_of_the_crashed_kernel(machine: Machine, say: Callable[[str], None]) -> None:
-    floor.arm(machine, collects=True)
-    measured = floor.read_off(machine.crash_and_end())
-    say(f"bare makedumpfile {measured}")
-    assert "floor.vmcore" in machine.list_offline("/var/crash")
-    vmcore = machine.read_offline(floor.DUMP)
-    assert vmcore.startswith(b"KDUMP   ")
-    assert b"6.12." in vmcore[:4096]  # the header's utsname: the release that crashed
+    # The header's utsname is the release that crashed.
+    assert machine.sh(f"head -c 8 {floor.DUMP}") == "KDUMP   "
+    machine.sh(f"head -c 4096 {floor.DUMP} | grep -aqF $(uname -r)")
 
 
 def test_without_a_loaded_kernel_a_crash_is_the_end(frozen: Frozen, console_log: Path) -> None:

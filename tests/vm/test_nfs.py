@@ -57,14 +57,31 @@ def test_nfs4_by_name_over_ipv4_and_what_is_known_of_it_afterwards(
     assert f"server:{directory}" in machine.sh("journalctl -b -u kdumpd -o cat --no-pager")
 
 
-@pytest.mark.shows("dracut_args --mount", "NFS 3", "an NFS server by IPv4")
-def test_nfs3_as_dracuts_mount_says_it(kdumpd: Installed, machine: Machine, server: Machine) -> None:
-    mount = f"{far.ADDRESS}:{far.EXPORT} /mnt nfs nfsvers=3,_netdev"
+@pytest.mark.shows("dracut_args --mount", "NFS 3")
+@pytest.mark.parametrize(
+    ("address", "host", "own"),
+    [
+        pytest.param(
+            *(far.ADDRESS, far.ADDRESS, far.CLIENT_ADDRESS),
+            marks=pytest.mark.shows("an NFS server by IPv4"),
+            id="IPv4",
+        ),
+        pytest.param(
+            *(far.ADDRESS6, f"[{far.ADDRESS6}]", far.CLIENT_ADDRESS6),
+            marks=pytest.mark.shows("an NFS server by IPv6"),
+            id="IPv6",
+        ),
+    ],
+)
+def test_nfs3_as_dracuts_mount_says_it(
+    kdumpd: Installed, machine: Machine, server: Machine, address: str, host: str, own: str
+) -> None:
+    mount = f"{host}:{far.EXPORT} /mnt nfs nfsvers=3,_netdev"
     kdumpd.configure_and_arm(f'dracut_args --mount "{mount}"', "path /three", saying="/three")
     ended = machine.crash_and_end()
-    ended.seconds_to(f"(vers=3 at {far.ADDRESS})")
-    _saved(server, "/three", far.CLIENT_ADDRESS)
-    assert _only_record(machine, "remote").target == f"{far.ADDRESS}:{far.EXPORT}"
+    ended.seconds_to(f"(vers=3 at {address})")
+    _saved(server, "/three", own)
+    assert _only_record(machine, "remote").target == f"{host}:{far.EXPORT}"
 
 
 @pytest.mark.shows("nfs", "net", "NFS 4", "an NFS server by IPv6")

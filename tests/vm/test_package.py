@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from tests.vm.hardware import Shape
+from tests.vm.hardware import Disk, Shape
 from tests.vm.installed import Installed
 from tests.vm.machine import Machine
 
@@ -48,8 +48,11 @@ def test_an_upgrade_keeps_it_armed_and_a_purge_keeps_the_dumps(machine: Machine,
 def test_enabled_without_a_reservation_it_says_so_and_nothing_fails_twice(
     built: Image, console_log: Path
 ) -> None:
-    with Machine.boot(built, shape=Shape(crashkernel=""), log=console_log) as machine:
+    rust = Disk(serial="rust", bus="sata", filesystem="ext4")
+    with Machine.boot(built, shape=Shape(crashkernel=""), disks=(rust,), log=console_log) as machine:
+        # What a machine that starts cold has to show for the harness: its SATA disk.
         machine.wait_until_idle()
+        machine.wait_until("lsblk -dno TRAN,SERIAL | grep -q '^sata *rust'", timeout=60)
         assert machine.sh("systemctl is-active kdumpd") == "active"
         ran = machine.run("kdumpctl", "status", check=False)
         assert ran.status == 3

@@ -8,9 +8,14 @@ vgcreate -qq linear "$(disk linear)"
 lvcreate -qq -y -n dumps -L 1G linear
 mke2fs -q -t ext4 /dev/linear/dumps
 
+# A key that costs next to nothing to derive: the machine is emulated.
 vgcreate -qq thin "$(disk thin)"
-lvcreate -qq -y --type thin --thinpool pool -L 1G -V 3G -n dumps thin
-mke2fs -q -t ext4 -E nodiscard /dev/thin/dumps
+lvcreate -qq -y --type thin --thinpool pool -L 1G -V 3G -n sealed thin
+printf 'correct horse' | cryptsetup luksFormat -q --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 \
+  --key-file - /dev/thin/sealed
+printf 'correct horse' | cryptsetup open --key-file - /dev/thin/sealed sealed
+mke2fs -q -t ext4 -E nodiscard -L sealed /dev/mapper/sealed
+cryptsetup close sealed
 
 mdadm --quiet --create /dev/md/mirror --homehost=any --level=1 --raid-devices=2 --assume-clean --metadata=1.2 \
   "$(disk mirror-a)" "$(disk mirror-b)" </dev/null
@@ -22,15 +27,6 @@ mount "$(disk subvolumes)" /mnt/subvolumes
 btrfs -q subvolume create /mnt/subvolumes/@dumps
 btrfs -q subvolume create /mnt/subvolumes/@other
 umount /mnt/subvolumes
-
-mkfs.btrfs -q -L pair -d raid1 -m raid1 "$(disk pair-a)" "$(disk pair-b)"
-
-# A key that costs next to nothing to derive: the machine is emulated.
-printf 'correct horse' | cryptsetup luksFormat -q --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 \
-  --key-file - "$(disk sealed)"
-printf 'correct horse' | cryptsetup open --key-file - "$(disk sealed)" sealed
-mke2fs -q -t ext4 -L sealed /dev/mapper/sealed
-cryptsetup close sealed
 
 vgchange -qq -an
 mdadm --quiet --stop /dev/md/mirror
