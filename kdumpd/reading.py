@@ -73,7 +73,7 @@ async def read(files: Files, programs: Programs) -> Reading:
         machine = await asyncio.to_thread(observe.followed, files, machine, paths)
         watched |= {link for each in machine.whereabouts for link in each.watched}
     if texts.config.config is not None and texts.sysconfig is not None and texts.tuning is not None:
-        found, wanted = await _resolved(
+        found, wanted, machine = await _resolved(
             texts.config.config, texts.sysconfig, texts.tuning, machine, files, programs
         )
         watched |= {*wanted.files, *wanted.directories, f"{wanted.modules_directory}/modules.dep"}
@@ -110,7 +110,8 @@ async def _resolved(
     machine: Machine,
     files: Files,
     programs: Programs,
-) -> tuple[Resolution, Wants]:
+) -> tuple[Resolution, Wants, Machine]:
+    """What follows, what was looked at for it, and the machine with what ssh and the network say of the target."""
     first = wants(of_config, of_sysconfig, of_tuning, machine)
     if first.ssh is not None:
         machine = replace(machine, ssh=await ssh.look(files, programs, first.ssh))
@@ -130,7 +131,7 @@ async def _resolved(
             inventory=inventory,
         )
     )
-    return resolution, wanted
+    return resolution, wanted, machine
 
 
 def _texts(files: Files) -> _Texts:
