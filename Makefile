@@ -113,7 +113,7 @@ install: man
 	chmod 755 "$(DESTDIR)$(BINDIR)/kdumpd" "$(DESTDIR)$(BINDIR)/kdumpctl"
 	install -d "$(DESTDIR)$(PREFIX)/lib/dracut/modules.d/98kdumpd"
 	install -pm 755 dracut/98kdumpd/*.sh "$(DESTDIR)$(PREFIX)/lib/dracut/modules.d/98kdumpd/"
-	install -Dpm 755 units/kdump-stopped "$(DESTDIR)$(LIBEXECDIR)/kdump-stopped"
+	for file in kdump-stopped askpass; do install -Dpm 755 "units/$$file" "$(DESTDIR)$(LIBEXECDIR)/$$file"; done
 	$(call put,units/*.service,$(UNITDIR))
 	install -Dpm 644 units/kdumpd.tmpfiles "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/kdumpd.conf"
 	install -Dpm 644 units/kdumpd.preset "$(DESTDIR)$(PREFIX)/lib/systemd/system-preset/90-kdumpd.preset"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from kdumpd.cli_files import read_contents
-from kdumpd.core import config, document, ssh
+from kdumpd.core import config, document, propagate, ssh
 from kdumpd.core.config import Config
 from kdumpd.core.problems import Problem, errors
 from kdumpd.core.targets import Ssh
@@ -20,7 +20,6 @@ OK = 0
 FAILED = 1
 VERIFY_SECONDS = 60
 """Of each command that the server is asked; nobody types anything by then."""
-FIPS = "/proc/sys/crypto/fips_enabled"
 
 
 class Destination(NamedTuple):
@@ -76,32 +75,27 @@ def _make_key(key: str) -> None:
     if os.path.isfile(key):
         print("Using existing keys...")
         if not os.path.isfile(f"{key}.pub"):
-            half = subprocess.run(
-                ["ssh-keygen", "-y", "-P", "", "-f", key], check=True, stdout=subprocess.PIPE
-            ).stdout
+            half = subprocess.run(propagate.public_half(key), check=True, stdout=subprocess.PIPE).stdout
             with open(f"{key}.pub", "xb") as file:
                 file.write(half)
         return
     print("Generating new ssh keys... ", end="", flush=True)
     os.makedirs(os.path.dirname(key), mode=0o700, exist_ok=True)
-    name = f"kdump@{os.uname().nodename}"
-    subprocess.run(["ssh-keygen", "-q", *_kind(), "-N", "", "-C", name, "-f", key], check=True)
+    subprocess.run(propagate.new_key(key, is_fips=_is_fips(), host_name=os.uname().nodename), check=True)
     print("done.")
 
 
-def _kind() -> Sequence[str]:
-    """Ed25519, whatever the file is called; in FIPS mode, which does not know it, RSA."""
+def _is_fips() -> bool:
     try:
-        with open(FIPS, encoding="ascii") as file:
-            is_fips = file.read().strip() == "1"
+        with open(propagate.FIPS, encoding="ascii") as file:
+            return file.read().strip() == "1"
     except OSError:
-        is_fips = False
-    return ("-t", "rsa", "-b", "3072") if is_fips else ("-t", "ed25519")
+        return False
 
 
 def _give(to: Destination) -> int:
     server, user = to.target.host, to.target.user
-    copied = subprocess.run(["ssh-copy-id", "-i", f"{to.key}.pub", to.target.destination], check=False)
+    copied = subprocess.run(propagate.copy(to.key, to.target.destination), check=False)
     if copied.returncode:
         _complain(f"Failed to propagate ssh key, could not transfer {to.key} to {server}")
         return FAILED
@@ -116,11 +110,7 @@ def _give(to: Destination) -> int:
 
 def _refusal(to: Destination) -> str:
     """Why a file cannot be written, renamed and removed on the server as a dump would be; "" where it can."""
-    command = [
-        *("ssh", "-T", "-i", to.key, "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"),
-        *("-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-o", "ConnectTimeout=20"),
-        *("-o", "PreferredAuthentications=publickey", to.target.destination),
-    ]
+    command = propagate.with_key_alone(to.key, to.target.destination)
     make, write, rename, remove = ssh.trial(to.directory, f".kdumpd-{secrets.token_hex(6)}")
     why = _asked(command, make)
     if why:

@@ -20,6 +20,7 @@ from kdumpd.core.status import Status
 from kdumpd.host.dumps import Dumps
 from kdumpd.host.image import Store
 from kdumpd.host.kexec import Kexec
+from kdumpd.host.propagate import Propagations
 from kdumpd.host.real import RealFiles, RealPrograms
 from kdumpd.host.recover import Recovery
 from kdumpd.host.target_test import TargetTests
@@ -35,6 +36,7 @@ from kdumpd.service.jobs import Jobs, RealClock
 from kdumpd.service.machinery import Machinery
 from kdumpd.service.permissions import BUS_NAME, ROOT
 from kdumpd.service.polkit import Polkit
+from kdumpd.service.propagating import Propagating
 from kdumpd.service.proving import Proving
 from kdumpd.service.reconciler import Reconciler
 from kdumpd.service.recovering import Recovering
@@ -70,7 +72,7 @@ async def serve(asked: argparse.Namespace) -> None:
         clock=clock,
         saved=lambda: [dump.size_bytes for dump in finds.known if dump.is_complete],
     )
-
+    propagating = Propagating(propagations=Propagations(files, programs), jobs=jobs)
     recovering = Recovering(Recovery(files, programs), on_recovered=finds.poke)
 
     def tell(status: Status, sight: Sight) -> None:
@@ -100,6 +102,7 @@ async def serve(asked: argparse.Namespace) -> None:
             permissions=gate,
             finds=finds,
             proving=proving,
+            propagating=propagating,
         )
         proving.on_change = desk.status_changed
         finds.on_change = lambda new: desk.dumps_changed(new=new)
@@ -112,6 +115,7 @@ async def serve(asked: argparse.Namespace) -> None:
         tasks.create_task(finds.run(lambda: reconciler.sight), name="dumps")
         tasks.create_task(recovering.run(), name="recovery")
         tasks.create_task(proving.run(lambda: reconciler.sight), name="target test")
+        tasks.create_task(propagating.run(), name="keys")
         tasks.create_task(_stay_alive(), name="watchdog")
         gc.collect()
         gc.freeze()

@@ -118,6 +118,7 @@ def test_units_hold_no_directive_that_systemd_does_not_know(installed: Path) -> 
     [
         "usr/bin/kdumpd",
         "usr/bin/kdumpctl",
+        "usr/libexec/kdumpd/askpass",
         "usr/libexec/kdumpd/kdump-stopped",
         "usr/lib/systemd/system/kdumpd.service",
         "usr/lib/systemd/system/kdump.service",

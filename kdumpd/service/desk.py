@@ -23,6 +23,7 @@ from kdumpd.service.interfaces import (
 from kdumpd.service.interfaces_config import ConfigInterface
 from kdumpd.service.jobs import Job, Jobs
 from kdumpd.service.permissions import CONFIG, DUMP, JOB, KERNEL, MANAGER, ROOT
+from kdumpd.service.propagating import Propagating
 from kdumpd.service.proving import Proving
 from kdumpd.service.reconciler import Reconciler
 
@@ -54,6 +55,7 @@ class Desk:
         permissions: Permissions,
         finds: Finds,
         proving: Proving,
+        propagating: Propagating,
     ) -> None:
         self._exports = exports
         self._descriptions = descriptions
@@ -74,7 +76,11 @@ class Desk:
             target_test=lambda: proving.last,
         )
         self.config = ConfigInterface(
-            descriptions[CONFIG], editing=editing, reconciler=reconciler, proving=proving
+            descriptions[CONFIG],
+            editing=editing,
+            reconciler=reconciler,
+            proving=proving,
+            propagating=propagating,
         )
 
     def open(self) -> None:

@@ -12,6 +12,7 @@ from kdumpd.service.bus import BusError, Caller, Description, ErrorName, Interfa
 from kdumpd.service.editing import LARGEST_TEXT, Editing, Wish, Written, changed_keys
 from kdumpd.service.interfaces import Options, job_path
 from kdumpd.service.options import require_known
+from kdumpd.service.propagating import Propagating
 from kdumpd.service.proving import Proving
 from kdumpd.service.reconciler import Reconciler
 
@@ -26,12 +27,19 @@ class ConfigInterface(Interface):
     """kdump.conf. Properties are those of the last look; methods read the file as it stands."""
 
     def __init__(
-        self, description: Description, *, editing: Editing, reconciler: Reconciler, proving: Proving
+        self,
+        description: Description,
+        *,
+        editing: Editing,
+        reconciler: Reconciler,
+        proving: Proving,
+        propagating: Propagating,
     ) -> None:
         super().__init__(description)
         self._editing = editing
         self._reconciler = reconciler
         self._proving = proving
+        self._propagating = propagating
         self._last: ConfigText | None = None
         self._validating = asyncio.Lock()
         self._to_validate = 0
@@ -111,6 +119,14 @@ class ConfigInterface(Interface):
         if len(asked) != len(target):
             raise BusError(ErrorName.INVALID_ARGS, "Every value of the target is text.")
         return job_path(self._proving.ask(asked, uid=await caller.uid()))
+
+    async def propagate(self, caller: Caller, options: Options) -> str:
+        require_known(options, password=str, host_key=str)
+        password, host_key = str(options.get("password", "")), str(options.get("host-key", ""))
+        uid = await caller.uid()
+        return job_path(
+            self._propagating.ask(self._reconciler.sight, password=password, host_key=host_key, uid=uid)
+        )
 
 
 def diagnostics(problems: set[Problem] | tuple[Problem, ...]) -> tuple[tuple[int, str, str, str, str], ...]:

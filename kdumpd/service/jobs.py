@@ -26,6 +26,7 @@ class Kind(StrEnum):
     UNLOAD = "unload"
     ENABLE = "enable"
     TARGET_TEST = "target-test"
+    PROPAGATE = "propagate"
 
 
 class JobState(StrEnum):

@@ -27,6 +27,7 @@ class Action(StrEnum):
     MANAGE = f"{BUS_NAME}.manage"
     MODIFY_CONFIG = f"{BUS_NAME}.modify-config"
     TEST_TARGET = f"{BUS_NAME}.test-target"
+    PROPAGATE = f"{BUS_NAME}.propagate"
     CANCEL_ANY = f"{BUS_NAME}.cancel-any"
 
 
@@ -55,6 +56,7 @@ RULES: Mapping[tuple[str, str], Rule] = MappingProxyType(
         (CONFIG, "Set"): Rule(action=Action.MODIFY_CONFIG),
         (CONFIG, "SetText"): Rule(action=Action.MODIFY_CONFIG),
         (CONFIG, "TestTarget"): Rule(action=Action.TEST_TARGET),
+        (CONFIG, "Propagate"): Rule(action=Action.PROPAGATE),
         (JOB, "Cancel"): Rule(action=Action.CANCEL_ANY, is_free_to_owner=True),
         (JOB, "GetLog"): Rule(action=Action.READ_LOG),
     }

@@ -35,6 +35,7 @@ class Asked:
     on_line: Callable[[str], None] | None
     good: frozenset[int]
     keep_bytes: int
+    environment: Mapping[str, str]
 
 
 class StandIns(RealPrograms):
@@ -57,7 +58,13 @@ class StandIns(RealPrograms):
         keep_bytes: int = KEPT_BYTES,
     ) -> Output:
         asked = Asked(
-            argv=tuple(argv), timeout=timeout, stdin=stdin, on_line=on_line, good=good, keep_bytes=keep_bytes
+            argv=tuple(argv),
+            timeout=timeout,
+            stdin=stdin,
+            on_line=on_line,
+            good=good,
+            keep_bytes=keep_bytes,
+            environment=environment or {},
         )
         answered = await self.answer(asked)
         if answered is not None:

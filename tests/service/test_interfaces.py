@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from kdumpd.host.dumps import Dumps
+from kdumpd.host.propagate import Propagations
 from kdumpd.host.target_test import TargetTests
 from kdumpd.reading import KDUMP_CONF
 from kdumpd.service.bus import BusError, Client, Exports, Value
@@ -21,6 +22,7 @@ from kdumpd.service.editing import Editing
 from kdumpd.service.finds import Finds
 from kdumpd.service.permissions import BUS_NAME, CONFIG, DUMP, JOB, KERNEL, MANAGER, ROOT
 from kdumpd.service.polkit import Polkit
+from kdumpd.service.propagating import Propagating
 from kdumpd.service.proving import Proving
 from tests.service.private_bus import DESCRIPTIONS, PrivateBus
 from tests.service.world import World, world
@@ -65,6 +67,7 @@ async def served(folder: Path, bus: PrivateBus) -> AsyncIterator[Served]:
             permissions=gate,
             finds=finds,
             proving=proving,
+            propagating=Propagating(propagations=Propagations(w.files, w.programs), jobs=w.jobs),
         )
         proving.on_change = desk.status_changed
         w.listeners.append(desk.status_changed)
@@ -371,6 +374,16 @@ async def test_a_target_is_tested_when_asked_and_told_by_the_manager(tmp_path: P
         assert await s.client.get(ROOT, MANAGER, "TargetTestResult") == "failed"
         assert "nothing is mounted" in str(await s.client.get(ROOT, MANAGER, "TargetTestMessage"))
         assert await s.client.get(ROOT, MANAGER, "State") == "armed"
+
+
+async def test_without_an_ssh_target_no_key_is_given(tmp_path: Path, bus: PrivateBus) -> None:
+    async with served(tmp_path, bus) as s:
+        with pytest.raises(BusError) as refusal:
+            await s.client.call(ROOT, CONFIG, "Propagate", "a{sv}", {"password": "word"})
+        assert refusal.value.name == f"{OURS}NotSupported"
+        with pytest.raises(BusError) as strange:
+            await s.client.call(ROOT, CONFIG, "Propagate", "a{sv}", {"passwort": "word"})
+        assert strange.value.name == f"{STANDARD}InvalidArgs"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from kdumpd.core.summary import Summary, read_summary
 from kdumpd.core.values import DEFAULT_SSH_KEY
 from tests.vm import server as far
-from tests.vm.installed import NAME, ROOT, Installed
+from tests.vm.installed import CONFIG, NAME, ROOT, Installed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +20,7 @@ PANIC = "Kernel panic - not syncing: sysrq triggered crash"
 USER = "crash"
 IMAGES = "/var/lib/kdumpd"
 _ELF_MAGIC = "7f 45 4c 46"
+_PASSWORD = "it's $HOME"
 _PART_BYTES = 48 << 20
 # Emulated, ssh moves a few megabytes a second: scp is shown the beginning of the memory, by a hook of this test.
 _FIRST_PART = f"""#!/bin/sh
@@ -85,6 +86,17 @@ def _keeps_to_itself(kdumpd: Installed, secret: str) -> None:
     assert told["beside the image"] == ""
 
 
+def _propagates_over_the_bus(kdumpd: Installed, *, host_key: str) -> None:
+    """As a front end has it done that has asked for the password and shown the fingerprint."""
+    options = ("a{sv}", "2", "password", "s", _PASSWORD, "host-key", "s", host_key)
+    (job,) = kdumpd.call("Propagate", *options, interface=CONFIG)
+    of_job = f"{NAME}.Job"
+    kdumpd.machine.wait_until(f"busctl get-property {NAME} {job} {of_job} State | grep -q done", timeout=180)
+    told = str(kdumpd.value("ErrorMessage", interface=of_job, path=str(job)))
+    assert kdumpd.value("Result", interface=of_job, path=str(job)) == "done", told
+    assert _PASSWORD not in kdumpd.machine.sh("journalctl -b -u kdumpd -o export --no-pager | cat")
+
+
 @pytest.mark.shows("ssh", "sshkey", "path", "an ssh server by IPv4", "core_collector makedumpfile")
 def test_makedumpfiles_stream_over_ipv4_to_a_user_of_the_server(
     kdumpd: Installed, machine: Machine, server: Machine, say: Callable[[str], None]
@@ -132,17 +144,17 @@ def test_scp_over_ipv6_and_a_bridge_with_the_options_of_ssh_config(
     # A bridge's address is made of its name: as br0 it would have the server's.
     machine.sh(f"ip link add lan0 type bridge stp_state 0 forward_delay 0; ip link set {card} up master lan0")
     far.give_addresses(machine, "lan0")
-    _trusts(server, machine, user=USER, name=far.ADDRESS6)
+    server.run("chpasswd", stdin=f"{USER}:{_PASSWORD}".encode())
+    mark = server.sh("ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
+    machine.sh("mkdir -p -m 700 /root/.ssh")
     machine.put("/root/.ssh/config", "Host dumps\n  HostName 2001:db8::1\n  Ciphers aes128-ctr\n", mode=0o600)
     machine.put("/etc/kdump-pre", _FIRST_PART, mode=0o755)
     path = f"/home/{USER}/dumps/scp"
-    kdumpd.configure_and_arm(
-        f"ssh {USER}@dumps",
-        f"path {path}",
-        "core_collector scp",
-        "kdump_pre /etc/kdump-pre",
-        saying=path,
-    )
+    kdumpd.configure(f"ssh {USER}@dumps", f"path {path}", "core_collector scp", "kdump_pre /etc/kdump-pre")
+    kdumpd.wait_for("StateReason", "ssh-key-missing")
+    _propagates_over_the_bus(kdumpd, host_key=mark)
+    kdumpd.wait_until_armed(saying=path)
+    kdumpd.wait_for("Activity", "idle")
     assert f"bridge lan0 on card {card}" in machine.sh("kdumpctl plan")
     ended = machine.crash_and_end()
     say(
