@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tests.vm.console import PATIENCE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -99,7 +101,7 @@ class Agent:
         """The guest's boot id, once it answers with one that is not `other_than`.
 
         Asked again each second: what is sent between a panic and the next kernel's driver is lost."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout * PATIENCE
         while time.monotonic() < deadline:
             again = min(deadline, time.monotonic() + 1)
             try:
@@ -112,13 +114,13 @@ class Agent:
                         return self.boot
             except NoAnswer:
                 continue
-        raise NoAnswer(f"the guest's agent did not answer within {timeout:.0f} s")
+        raise NoAnswer(f"the guest's agent did not answer within {timeout * PATIENCE:.0f} s")
 
     def ask(self, request: Message, *, timeout: float) -> Message:
         """One request, its answer; raises NoAnswer, Gone, or Refused if the guest says it could not."""
         number = next(self._ids)
         self._lines.send({"id": number, **request})
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout * PATIENCE
         while True:
             answer = self._lines.receive(deadline)
             if answer.get("id") != number:
@@ -170,7 +172,7 @@ class Qmp:
     def ask(self, command: str, arguments: Mapping[str, object] | None = None, *, timeout: float = 60) -> Any:
         """Runs one command and gives its "return"; raises Refused with QEMU's own words."""
         self._lines.send({"execute": command, "arguments": dict(arguments or {})})
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout * PATIENCE
         while True:
             message = self._lines.receive(deadline)
             if "event" in message:
@@ -189,7 +191,7 @@ class Qmp:
 
     def wait_for(self, event: str, *, timeout: float) -> Message:
         """The next event of that name, taken from those already seen first."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout * PATIENCE
         while True:
             for seen in self._events:
                 if seen["event"] == event:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.vm.build import Image
 
 _HERE = Path(__file__).parent
-_SECONDS_FOR_A_TEST = 1800  # the first one builds and boots everything
+_SECONDS_FOR_A_TEST = 3600  # the first one builds and boots everything
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>c]|[\r\x00]")
 
 
+PATIENCE = 3
+"""Every bound is for a host that has nothing else to do; a busy one gets so many times as long."""
+
+
 class NotSeen(AssertionError):
     """A line that was waited for did not come; the text holds the console's last lines."""
 
@@ -57,7 +61,7 @@ class Console:
     def wait_for(self, pattern: str, *, timeout: float, since: int = 0) -> Line:
         """The first line from number `since` on in which the regular expression is found; raises NotSeen."""
         sought = re.compile(pattern)
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout * PATIENCE
         looked_at = since
         with self._news:
             while True:
@@ -67,7 +71,7 @@ class Console:
                 looked_at = max(since, len(self._lines))
                 remaining = deadline - time.monotonic()
                 if self._ended or remaining <= 0:
-                    why = "the machine ended" if self._ended else f"{timeout:.0f} s passed"
+                    why = "the machine ended" if self._ended else f"{timeout * PATIENCE:.0f} s passed"
                     raise NotSeen(f"{why} without {pattern!r} on the console; it said last:\n{self.tail()}")
                 self._news.wait(remaining)
 

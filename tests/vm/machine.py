@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from tests.vm.channel import Agent, Gone, NoAnswer, Qmp, Ran
-from tests.vm.console import Console, Line
+from tests.vm.console import PATIENCE, Console, Line
 from tests.vm.hardware import SLOTS, Disk, Shape, accelerator, on_host, overlay_on, qemu_argv
 from tests.vm.requirements import Cannot
 from tests.vm.store import cache
@@ -185,13 +185,14 @@ class Machine:
     def wait_until(self, script: str, *, timeout: float) -> None:
         """Waits inside the guest until the shell script ends with 0."""
         loop = 'until sh -c "$1" >/tmp/waited-for 2>&1; do sleep 0.5; done'
+        bound = timeout * PATIENCE
         ran = self.run(
-            "timeout", f"{timeout:.0f}", "sh", "-c", loop, "sh", script, check=False, timeout=timeout + 30
+            "timeout", f"{bound:.0f}", "sh", "-c", loop, "sh", script, check=False, timeout=timeout + 30
         )
         if ran.status != 0:
             said = self.sh("cat /tmp/waited-for")
             raise NoAnswer(
-                f"{timeout:.0f} s passed in the machine without {script!r} succeeding; it said: {said}"
+                f"{bound:.0f} s passed in the machine without {script!r} succeeding; it said: {said}"
             )
 
     # boots and crashes
@@ -249,9 +250,11 @@ class Machine:
     def wait_for_exit(self, *, timeout: float = 900) -> None:
         """Waits until QEMU has ended: the guest powered off, or rebooted where that stops it."""
         try:
-            self._process.wait(timeout)
+            self._process.wait(timeout * PATIENCE)
         except subprocess.TimeoutExpired:
-            raise NoAnswer(f"the machine still runs after {timeout:.0f} s:\n{self.console.tail()}") from None
+            raise NoAnswer(
+                f"the machine still runs after {timeout * PATIENCE:.0f} s:\n{self.console.tail()}"
+            ) from None
 
     def power_off(self, *, timeout: float = 120) -> None:
         """An orderly shutdown; afterwards the disk can be read with read_offline."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.vm.machine import Machine
 
-_SECONDS_FOR_DRACUT = 1500  # it runs some thousands of processes, each of them emulated
+_SECONDS_FOR_DRACUT = 900  # it runs some thousands of processes, each of them emulated
 _KEY = "/etc/keys/sealed.key"
 _MULTIPATH = "defaults {\n  user_friendly_names yes\n  find_multipaths no\n}\n"
 
