@@ -1,6 +1,6 @@
 # make demo    a Debian machine under QEMU: armed, edited, armed again, crashed, the dump read back
 # make test    every linter, every test, the machines that really crash included
-# make check   the same without the machines, in under two minutes
+# make check   the same without the machines, in a few minutes
 # make lint    the linters alone
 # make vm      the machines alone
 # make directives  docs/DIRECTIVES.md, with what the last runs found
