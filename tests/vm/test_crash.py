@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kdumpd.core.summary import Summary
-from tests.vm.aftermath import PANIC, dump_directory, whole_dump
+from tests.vm.aftermath import PANIC, another_machine_with, dump_directory, whole_dump
 from tests.vm.hardware import Disk
 from tests.vm.installed import NAME, Installed
 
@@ -71,16 +71,14 @@ def test_the_default_target_on_ext4(kdumpd: Installed, say: Callable[[str], None
 
 
 @pytest.mark.shows("xfs", "LABEL=", "path", "a partition or disk")
-def test_a_second_disk_by_label_with_xfs(kdumpd: Installed) -> None:
+def test_a_second_disk_by_label_with_xfs(kdumpd: Installed, say: Callable[[str], None]) -> None:
     machine = kdumpd.machine
     machine.plug(Disk(serial="second", filesystem="xfs", label="dumps"))
     kdumpd.configure_and_arm("xfs LABEL=dumps", "path /from/kdump", saying="/from/kdump")
-    machine.crash_and_come_back()
-    kdumpd.wait_until_armed(saying="/from/kdump", timeout=300)
-    kdumpd.wait_for("LastDump", "/dumps/")
-    machine.sh("mkdir -p /mnt && mount LABEL=dumps /mnt")
-    directory = dump_directory(kdumpd.machine, "/mnt/from/kdump")
-    assert whole_dump(kdumpd.machine, directory).result == "saved"
+    machine.crash_and_end()
+    with another_machine_with(machine, "second", say=say) as other:
+        other.sh("mkdir -p /mnt && mount LABEL=dumps /mnt")
+        assert whole_dump(other, dump_directory(other, "/mnt/from/kdump")).result == "saved"
 
 
 @pytest.mark.shows("final_action", "final_action poweroff", "path")
