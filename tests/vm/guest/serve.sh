@@ -32,7 +32,9 @@ printf '[nfsd]\ngrace-time=10\nlease-time=10\nthreads=4\n' >/etc/nfs.conf.d/test
 useradd --create-home --shell /bin/sh crash
 install -d -m 700 -o crash -g crash /home/crash/.ssh /home/crash/dumps
 truncate -s 2G /srv/iscsi/disk
-printf 'PermitRootLogin prohibit-password\nUseDNS no\n' >/etc/ssh/sshd_config.d/test.conf
+# What is offered first otherwise is emulated at a quarter of a megabyte a second.
+printf 'PermitRootLogin prohibit-password\nUseDNS no\nCiphers aes128-ctr\nMACs umac-64-etm@openssh.com\n' \
+  >/etc/ssh/sshd_config.d/test.conf
 systemctl start rpcbind.socket rpcbind.service nfs-server.service ssh.service tgt.service
 systemd-run --quiet --unit=names dnsmasq --keep-in-foreground --no-resolv --no-hosts --no-poll \
   --address=/named.kdumpd.test/192.0.2.1 --address=/named.kdumpd.test/2001:db8::1 --address=/named6.kdumpd.test/2001:db8::1
