@@ -8,6 +8,7 @@ import pytest
 
 from kdumpd.core.summary import Summary, read_summary
 from tests.vm import server as far
+from tests.vm.aftermath import PANIC
 from tests.vm.installed import Installed
 from tests.vm.share import shared
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from tests.vm.machine import Machine
 
-PANIC = "Kernel panic - not syncing: sysrq triggered crash"
 FILES = {"vmcore", "vmcore-dmesg.txt", "kexec-dmesg.log", "summary.json"}
 
 

@@ -9,6 +9,7 @@ import pytest
 from kdumpd.core.summary import Summary, read_summary
 from kdumpd.core.values import DEFAULT_SSH_KEY
 from tests.vm import server as far
+from tests.vm.aftermath import PANIC
 from tests.vm.installed import CONFIG, NAME, ROOT, Installed
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from tests.vm.machine import Machine
 
-PANIC = "Kernel panic - not syncing: sysrq triggered crash"
 USER = "crash"
 IMAGES = "/var/lib/kdumpd"
 _ELF_MAGIC = "7f 45 4c 46"
