@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from kdumpd.core.flattened import Reader
+from kdumpd.core.flattened import lay_out
 from kdumpd.core.problems import Trouble
-
-CHUNK_BYTES = 1 << 20
 
 
 def run(stream: str, core: str) -> int:
@@ -23,14 +21,8 @@ def run(stream: str, core: str) -> int:
         )
         with open(descriptor, "wb") as file:
             try:
-                reader = Reader()
                 with open(stream, "rb") as source:
-                    while not reader.is_whole and (chunk := source.read(CHUNK_BYTES)):
-                        for piece in reader.feed(chunk):
-                            file.seek(piece.offset)
-                            file.write(piece.data)
-                reader.finish()
-                file.truncate(reader.size_bytes)
+                    reader = lay_out(source, file)
                 file.flush()
                 os.fsync(file.fileno())
                 os.rename(beside, core)

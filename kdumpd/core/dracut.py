@@ -73,8 +73,6 @@ _DECIDING = (
     "/etc/multipath.conf",
     "/etc/multipath/bindings",
     "/etc/multipath/wwids",
-    "/etc/iscsi/initiatorname.iscsi",
-    "/etc/iscsi/iscsid.conf",
     "/etc/nvme/hostnqn",
     "/etc/nvme/hostid",
 )

@@ -9,14 +9,16 @@ record of which both numbers are -1.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from kdumpd.core.problems import Problem, Trouble
 
 HEADER_BYTES = 4096
 RECORD_BYTES = 16
 BLOCK_BYTES = 4096
+CHUNK_BYTES = 1 << 20
 LARGEST_FILE = 1 << 50
 """Bytes. A stream that wants to write behind this is none: there is no such memory."""
 
@@ -33,6 +35,20 @@ class Piece:
 
     offset: int
     data: bytes
+
+
+class Source(Protocol):
+    """Where a stream is read from, as a file open for reading."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class Target(Protocol):
+    """Where a file comes into being, as a new file open for writing."""
+
+    def seek(self, offset: int, /) -> int: ...
+    def write(self, data: bytes, /) -> int: ...
+    def truncate(self, size: int, /) -> int: ...
 
 
 def is_beginning(data: bytes) -> bool:
@@ -133,6 +149,23 @@ class Reader:
             at = end
         if kept < self._offset:
             yield Piece(offset=kept, data=data[kept - start :])
+
+
+def lay_out(source: Source, target: Target, *, before_each: Callable[[], None] = lambda: None) -> Reader:
+    """Write the whole file that the stream `source` holds to `target`; the reader at its end tells the sizes.
+
+    `before_each` is called before each CHUNK_BYTES are written; what it raises ends the work. Raises Trouble for a
+    stream that is none or is not whole. Flushing and syncing are the caller's.
+    """
+    reader = Reader()
+    while not reader.is_whole and (chunk := source.read(CHUNK_BYTES)):
+        before_each()
+        for piece in reader.feed(chunk):
+            target.seek(piece.offset)
+            target.write(piece.data)
+    reader.finish()
+    target.truncate(reader.size_bytes)
+    return reader
 
 
 def _not_flattened() -> Problem:

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from kdumpd.core import propagate, ssh
 from kdumpd.core.problems import Problem, Trouble
@@ -16,6 +17,7 @@ ASKPASS = "/usr/libexec/kdumpd/askpass"
 PASSWORD_IN = "KDUMPD_PASSWORD"  # noqa: S105  the name of a variable
 SECONDS = 60.0
 """Of each command, the slow answers of a server's name service included."""
+NOTHING: Mapping[str, str] = MappingProxyType({})
 USER_KNOWN_HOSTS = "/root/.ssh/known_hosts"
 
 
@@ -50,21 +52,19 @@ class Propagations:
         await self._make_key(wish, say)
         if not wish.is_known:
             await self._believe(wish, say)
-        environment = {"HOME": "/root"}
-        if wish.password:
-            environment |= {
-                "SSH_ASKPASS": self._askpass,
-                "SSH_ASKPASS_REQUIRE": "force",
-                PASSWORD_IN: wish.password,
-            }
+        asking = {
+            "SSH_ASKPASS": self._askpass,
+            "SSH_ASKPASS_REQUIRE": "force",
+            PASSWORD_IN: wish.password,
+        }
         say(f"giving {wish.key}.pub to {wish.destination}")
         await self._run(
             propagate.copy(self._files.outside(wish.key), wish.destination),
-            environment,
             f"{wish.destination} does not take the key",
             "give the option password, or the server the key by hand"
             if not wish.password
             else "see whether the password is right and the server takes passwords",
+            environment=asking if wish.password else {},
         )
         await self._write_a_file(wish, say)
 
@@ -76,23 +76,22 @@ class Propagations:
         if has_key and has_public:
             say(f"the key {key} is there")
             return
-        home = {"HOME": "/root"}
         if has_key:
             half = await self._run(
-                propagate.public_half(self._files.outside(key)), home, f"{key} cannot be used", ""
+                propagate.public_half(self._files.outside(key)), f"{key} cannot be used", ""
             )
             await asyncio.to_thread(lambda: self._files.write(public, half, mode=0o644))
             return
         is_fips = await asyncio.to_thread(lambda: text(self._files, propagate.FIPS) == "1")
         await asyncio.to_thread(lambda: self._files.make_folder(key.rpartition("/")[0]))
         argv = propagate.new_key(self._files.outside(key), is_fips=is_fips, host_name=wish.host_name)
-        await self._run(argv, home, f"the key {key} cannot be made", "")
+        await self._run(argv, f"the key {key} cannot be made", "")
         say(f"made the key {key}")
 
     async def _believe(self, wish: Propagation, say: Callable[[str], None]) -> None:
         """The server's key comes into known_hosts where its fingerprint is the one that was told, and only then."""
         unknown = f"{wish.name} is not in known_hosts"
-        said = await self._run(propagate.scan(wish.host, wish.port), {}, unknown, "see whether it answers")
+        said = await self._run(propagate.scan(wish.host, wish.port), unknown, "see whether it answers")
         lines = said.decode("utf-8", "replace").splitlines()
         entries = propagate.entries_with(lines, wish.host_key, name=wish.name) if wish.host_key else ()
         if not entries:
@@ -117,27 +116,28 @@ class Propagations:
         asking = propagate.with_key_alone(self._files.outside(wish.key), wish.destination)
         make, write, rename, remove = ssh.trial(wish.directory, f".kdumpd-{secrets.token_hex(6)}")
         told = f"a dump could not be saved to {wish.directory} on {wish.destination}"
-        home = {"HOME": "/root"}
-        await self._run((*asking, make), home, told, "")
+        await self._run((*asking, make), told, "")
         try:
-            await self._run((*asking, write), home, told, "", stdin=b"written by kdumpd\n")
-            await self._run((*asking, rename), home, told, "")
+            await self._run((*asking, write), told, "", stdin=b"written by kdumpd\n")
+            await self._run((*asking, rename), told, "")
         finally:
-            await self._run((*asking, remove), home, told, "")
+            await self._run((*asking, remove), told, "")
         say(f"a file could be written to {wish.directory}")
 
     async def _run(
         self,
         argv: tuple[str, ...],
-        environment: Mapping[str, str],
         told: str,
         hint: str,
         *,
+        environment: Mapping[str, str] = NOTHING,
         stdin: bytes = b"",
     ) -> bytes:
         """What it printed. Raises Trouble that says `told` and the program's last words."""
         try:
-            output = await self._programs.run(argv, timeout=SECONDS, environment=environment, stdin=stdin)
+            output = await self._programs.run(
+                argv, timeout=SECONDS, environment={"HOME": "/root", **environment}, stdin=stdin
+            )
         except ProgramFailed as fault:
             words = fault.output.stderr.decode("utf-8", "replace").strip().splitlines()
             why = words[-1] if words else f"{argv[0]} {fault.reason}"

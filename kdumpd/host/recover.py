@@ -16,7 +16,7 @@ from functools import partial
 from typing import TypeVar
 
 from kdumpd.core.dumps import FAILURES
-from kdumpd.core.flattened import HEADER_BYTES, Reader
+from kdumpd.core.flattened import CHUNK_BYTES, HEADER_BYTES, lay_out
 from kdumpd.core.inventory import Kind
 from kdumpd.core.problems import Problem, Severity, Trouble
 from kdumpd.core.rawdump import RECORD_AT_MOST, FirstBlock, behind, first_block, log_in, record_in
@@ -30,7 +30,6 @@ _T = TypeVar("_T")
 HALF = ".recovering-from-raw"
 """How the name of a folder below `path` begins until all of it is there: one left by a daemon that was killed is
 thrown away."""
-CHUNK_BYTES = 1 << 20
 RESERVE_BYTES = 256 << 20
 RESERVE_PART = 20  # of the file system, where that is less: what is left to others, who fail on a full disk
 STOP_SECONDS = 10.0  # for the thread to see that it is to stop; on a dead disk it never does
@@ -125,17 +124,13 @@ class Recovery:
     def _copied(
         self, node: str, half: str, reserve: int, stop: threading.Event
     ) -> tuple[int, Summary | None]:
-        reader = Reader()
+        def may_go_on() -> None:
+            if stop.is_set():
+                raise OSError("it was cancelled")
+            self._require_room(half, reserve)
+
         with self._files.open_for_us_alone(node) as device, self._files.create(f"{half}/vmcore") as core:
-            while not reader.is_whole and (chunk := device.read(CHUNK_BYTES)):
-                if stop.is_set():
-                    raise OSError("it was cancelled")
-                self._require_room(half, reserve)
-                for piece in reader.feed(chunk):
-                    core.seek(piece.offset)
-                    core.write(piece.data)
-            reader.finish()
-            core.truncate(reader.size_bytes)
+            reader = lay_out(device, core, before_each=may_go_on)
             core.flush()
             os.fsync(core.fileno())
             device.seek(behind(reader.stream_bytes))

@@ -24,15 +24,6 @@ def reaches(machine: Machine, address: str) -> None:
     machine.wait_until(f"timeout 3 bash -c 'exec 3<>/dev/tcp/{address}/22'", timeout=60)
 
 
-def trust(machine: Machine, server: Machine, address: str) -> None:
-    """Root's key for the server, and the server's for root."""
-    machine.sh(
-        f"mkdir -p -m 700 /root/.ssh; [ -e {KEY} ] || ssh-keygen -q -t ed25519 -N '' -f {KEY}; "
-        f"ssh-keyscan -t ed25519 {address} >>/root/.ssh/known_hosts"
-    )
-    server.put("/root/.ssh/authorized_keys", machine.sh(f"cat {KEY}.pub") + "\n", mode=0o600)
-
-
 def dump_on(server: Machine, directory: str) -> str:
     """The one dump directory there, whose vmcore is a dump of a panic."""
     found = server.sh(f"ls -d {directory}/*/").split()
@@ -55,7 +46,7 @@ def test_a_dump_goes_by_ssh_over_a_vlan_on_a_bond(
         f"ip link set bond0.{far.VLAN} mtu 1400 up; ip addr add 198.51.100.10/24 dev bond0.{far.VLAN}"
     )
     reaches(machine, far.VLAN_ADDRESS)
-    trust(machine, server, far.VLAN_ADDRESS)
+    far.trust(machine, server, name=far.VLAN_ADDRESS, key=KEY)
     kdumpd.configure_and_arm(
         f"ssh root@{far.VLAN_ADDRESS}",
         f"sshkey {KEY}",

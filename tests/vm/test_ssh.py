@@ -35,19 +35,6 @@ def kdumpd(machine: Machine, server: Machine) -> Installed:
     return Installed(machine)
 
 
-def _trusts(server: Machine, client: Machine, *, user: str, name: str) -> str:
-    """The server lets the client in as `user` and is known to it as `name`; a line of the private key."""
-    client.sh(
-        "mkdir -p -m 700 /root/.ssh; "
-        f"ssh-keygen -q -t ed25519 -N '' -C kdump@client -f {DEFAULT_SSH_KEY}; "
-        f"ssh-keyscan -T 30 -t ed25519 {name} >> /root/.ssh/known_hosts"
-    )
-    home = server.sh(f"getent passwd {user} | cut -d: -f6")
-    server.put(f"{home}/.ssh/authorized_keys", client.get(f"{DEFAULT_SSH_KEY}.pub"), mode=0o600)
-    server.sh(f"chown -R {user} {home}/.ssh")
-    return client.get(DEFAULT_SSH_KEY).decode().splitlines()[1]
-
-
 def _dump_directory(server: Machine, path: str, own_address: str) -> str:
     """The one dump below `path`; its directory there."""
     (directory,) = server.sh(f"ls -d {path}/*").split()
@@ -101,7 +88,8 @@ def _propagates_over_the_bus(kdumpd: Installed, *, host_key: str) -> None:
 def test_makedumpfiles_stream_over_ipv4_to_a_user_of_the_server(
     kdumpd: Installed, machine: Machine, server: Machine, say: Callable[[str], None]
 ) -> None:
-    secret = _trusts(server, machine, user=USER, name=far.ADDRESS)
+    far.trust(machine, server, name=far.ADDRESS, user=USER, key=DEFAULT_SSH_KEY)
+    secret = machine.get(DEFAULT_SSH_KEY).decode().splitlines()[1]
     path = f"/home/{USER}/dumps"
     kdumpd.configure_and_arm(f"ssh {USER}@{far.ADDRESS}", f"path {path}", saying=path)
     assert f"could be written to {path}" in machine.sh("kdumpctl propagate </dev/null")
