@@ -100,6 +100,7 @@ sys.exit(main())
 endef
 export DAEMON := $(call PROGRAM,daemon)
 export CTL := $(call PROGRAM,cli)
+export EARLY := $(call PROGRAM,early)
 
 # Every pattern below may match nothing on an unfinished tree; `for` with the test keeps that from being an error.
 put = for file in $(1); do if [ -e "$$file" ]; then install -Dpm 644 "$$file" "$(DESTDIR)$(2)/$${file\#\#*/}"; fi; done
@@ -113,6 +114,9 @@ install: man
 	chmod 755 "$(DESTDIR)$(BINDIR)/kdumpd" "$(DESTDIR)$(BINDIR)/kdumpctl"
 	install -d "$(DESTDIR)$(PREFIX)/lib/dracut/modules.d/98kdumpd"
 	install -pm 755 dracut/98kdumpd/*.sh "$(DESTDIR)$(PREFIX)/lib/dracut/modules.d/98kdumpd/"
+	install -d "$(DESTDIR)$(LIBEXECDIR)"
+	printf '%s\n' "$$EARLY" >"$(DESTDIR)$(LIBEXECDIR)/kdumpd-early"
+	chmod 755 "$(DESTDIR)$(LIBEXECDIR)/kdumpd-early"
 	for file in kdump-stopped askpass; do install -Dpm 755 "units/$$file" "$(DESTDIR)$(LIBEXECDIR)/$$file"; done
 	$(call put,units/*.service,$(UNITDIR))
 	install -Dpm 644 units/kdumpd.tmpfiles "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/kdumpd.conf"

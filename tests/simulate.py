@@ -142,6 +142,12 @@ class Machine:
         return found
 
     @property
+    def last_good(self) -> Mapping[str, object]:
+        """What is loaded again where nothing is."""
+        found: Mapping[str, object] = json.loads((self.root / "var/lib/kdumpd/last-good.json").read_text())
+        return found
+
+    @property
     def directory(self) -> object:
         """Where what is armed would save to."""
         description = self.armed_with["description"]

@@ -13,11 +13,15 @@ import pytest
 
 import kdumpd
 from kdumpd.core import config, document, tuning
+from kdumpd.host.image import LAST_GOOD
 from kdumpd.service import messages
 from kdumpd.service.messages import Message
 
 ROOT = Path(__file__).parent.parent
 CATALOG = (ROOT / "units/kdumpd.catalog").read_text()
+
+
+OUR_UNITS = ("kdumpd.service", "kdump.service", "kdumpd-early.service")
 
 
 def unit(name: str) -> RawConfigParser:
@@ -86,13 +90,29 @@ def test_nothing_hides_the_machine_from_the_daemon() -> None:
 def test_a_boot_that_is_not_mounted_does_not_keep_the_daemon_away() -> None:
     wants = unit("kdumpd.service")["Unit"]
     assert "/boot" not in wants["RequiresMountsFor"].split()
-    assert wants["Wants"] == "boot.mount"
+    assert "boot.mount" in wants["Wants"].split()
 
 
 def test_a_shutdown_does_not_reach_the_wish() -> None:
     wish = unit("kdump.service")
     assert wish["Unit"]["DefaultDependencies"] == "no"
     assert {"Requires", "BindsTo", "PartOf", "Conflicts"}.isdisjoint(wish["Unit"])
+
+
+def test_nothing_in_a_boot_waits_for_the_early_load_but_the_daemon() -> None:
+    early, daemon = unit("kdumpd-early.service"), unit("kdumpd.service")
+    assert early["Unit"]["DefaultDependencies"] == "no"  # so that no target that wants it waits for it either
+    assert early["Unit"]["Before"] == "kdumpd.service"
+    assert "kdumpd-early.service" in daemon["Unit"]["After"].split()
+    assert "kdumpd-early.service" in daemon["Unit"]["Wants"].split()
+    assert "kdumpd-early.service" not in daemon["Unit"]["Requires"].split()
+
+
+def test_the_early_load_waits_for_nothing_but_its_files() -> None:
+    wants = unit("kdumpd-early.service")["Unit"]
+    assert wants["After"] == "boot.mount"
+    assert wants["RequiresMountsFor"].split() == ["/etc", tuning.Tuning().store]
+    assert wants["ConditionPathExists"] == f"{tuning.Tuning().store}/{LAST_GOOD}"
 
 
 def test_units_hold_no_directive_that_systemd_does_not_know(installed: Path) -> None:
@@ -104,12 +124,14 @@ def test_units_hold_no_directive_that_systemd_does_not_know(installed: Path) -> 
     )
     (units / "b.service").write_text("[Unit]\nDefaultDependencies=no\n[Service]\nExecStart=/usr/bin/kdumpd\n")
     said = subprocess.run(
-        ["systemd-analyze", "verify", f"--root={installed}", "--man=no", "kdumpd.service", "kdump.service"],
+        ["systemd-analyze", "verify", f"--root={installed}", "--man=no", *OUR_UNITS],
         check=False,
         capture_output=True,
         text=True,
     ).stderr
-    ours = [line for line in said.splitlines() if re.search(r"/kdumpd?\.service:\d+:", line)]
+    ours = [
+        line for line in said.splitlines() if re.search(r"/(kdumpd|kdump|kdumpd-early)\.service:\d+:", line)
+    ]
     assert ours == []
 
 
@@ -120,8 +142,10 @@ def test_units_hold_no_directive_that_systemd_does_not_know(installed: Path) -> 
         "usr/bin/kdumpctl",
         "usr/libexec/kdumpd/askpass",
         "usr/libexec/kdumpd/kdump-stopped",
+        "usr/libexec/kdumpd/kdumpd-early",
         "usr/lib/systemd/system/kdumpd.service",
         "usr/lib/systemd/system/kdump.service",
+        "usr/lib/systemd/system/kdumpd-early.service",
         "usr/lib/tmpfiles.d/kdumpd.conf",
         "usr/lib/systemd/system-preset/90-kdumpd.preset",
         "usr/lib/systemd/catalog/kdumpd.catalog",
@@ -152,8 +176,8 @@ def test_install_brings_the_whole_package_and_no_more(installed: Path) -> None:
 
 
 def test_programs_take_modules_from_the_system_alone(installed: Path) -> None:
-    for name in ("kdumpd", "kdumpctl"):
-        program = installed / "usr/bin" / name
+    for name in ("bin/kdumpd", "bin/kdumpctl", "libexec/kdumpd/kdumpd-early"):
+        program = installed / "usr" / name
         assert program.read_text().startswith("#!/usr/bin/python3 -I\n")
         assert program.stat().st_mode & 0o777 == 0o755
 

@@ -36,6 +36,13 @@ class Armed(BaseModel):
         planned = load.get("layout") if isinstance(load, dict) else None
         return planned if self.layout is None and isinstance(planned, str) else self.layout
 
+    @property
+    def kernel_digest(self) -> str:
+        """Of the file `kernel_image` when it was loaded, "" where the record does not say."""
+        load = self.description.get("load") if isinstance(self.description, dict) else None
+        digest = load.get("kernel_digest") if isinstance(load, dict) else None
+        return digest if isinstance(digest, str) else ""
+
     def under(self, layout: str) -> Armed:
         """What is to be written down where the same is loaded again while the machine has this layout."""
         description = self.description

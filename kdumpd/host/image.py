@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from kdumpd.core.armed import Armed
 from kdumpd.core.inventory import Kind
-from kdumpd.core.problems import Trouble
+from kdumpd.core.problems import Problem, Trouble
 from kdumpd.core.storing import storing_fault
 from kdumpd.host.doors import Files
 
@@ -88,6 +88,11 @@ class Store:
             return found is not None and found.digest == self._files.digest(self.initramfs(fingerprint))
         except OSError:
             return False
+
+    def require_sound(self, last_good: Armed) -> None:
+        """Raises Trouble (`image-damaged`) where its image is not, byte for byte, what was published."""
+        if not self.is_sound(last_good.image):
+            raise Trouble(Problem(code="image-damaged", message="the last good image is damaged"))
 
     @contextlib.contextmanager
     def workshop(self) -> Iterator[str]:

@@ -116,6 +116,8 @@ class Kexec:
             or facts.crash_kernel_bytes(self._word("/proc/iomem")),
             load_disabled=self._word("/proc/sys/kernel/kexec_load_disabled") == "1",
             loads_left=_number(self._word("/proc/sys/kernel/kexec_load_limit_panic"), otherwise=-1),
+            fadump="1"
+            in {self._word("/sys/kernel/fadump/enabled"), self._word("/sys/kernel/fadump_enabled")},
             lockdown=Lockdown(lockdown) if lockdown in {each.value for each in Lockdown} else Lockdown.NONE,
         )
 

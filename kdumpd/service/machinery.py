@@ -140,8 +140,7 @@ class Machinery:
 
     async def restore(self, last_good: Armed, telling: Telling) -> None:
         telling.stage("restore")
-        if not await asyncio.to_thread(self._store.is_sound, last_good.image):
-            raise Trouble(Problem(code="image-damaged", message="the last good image is damaged"))
+        await asyncio.to_thread(self._store.require_sound, last_good)
         await self._kexec.restore(last_good, on_line=telling.line)
 
     async def unload(self, telling: Telling) -> None:
