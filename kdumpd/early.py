@@ -9,16 +9,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import re
 import sys
 from collections.abc import Sequence
 
-from kdumpd.core import facts, tuning
+from kdumpd.core import facts
 from kdumpd.core.armed import Armed
 from kdumpd.core.decide import Action, Observed, Restore, decide
 from kdumpd.core.plan import Resolution
 from kdumpd.core.problems import Problem, Trouble
 from kdumpd.host.doors import Files, Programs, text
-from kdumpd.host.image import Store
+from kdumpd.host.image import FOLDER, Store
 from kdumpd.host.kexec import Kexec
 from kdumpd.host.real import RealFiles, RealPrograms
 from kdumpd.service import logs
@@ -42,8 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 async def load_last_good(files: Files, programs: Programs) -> None:
     """Raises Trouble or OSError where there is something to load that cannot be loaded."""
-    own = tuning.read(text(files, TUNING_FILE), file=TUNING_FILE).tuning or tuning.Tuning()
-    store, kexec = Store(files, folder=own.store), Kexec(files, programs)
+    store, kexec = Store(files, folder=_store_folder(text(files, TUNING_FILE))), Kexec(files, programs)
     wishes = Wishes(files, programs, folder=store.folder)
     release = text(files, "/proc/sys/kernel/osrelease")
     last_good = store.last_good()
@@ -67,6 +67,15 @@ async def load_last_good(files: Files, programs: Programs) -> None:
             logger.info("the last good image is loaded; kdumpd looks whether it is still what is wanted")
         case _:
             logger.info("nothing is loaded before kdumpd looks: %s", _why(action, seen, last_good))
+
+
+def _store_folder(own_settings: str) -> str:
+    if not re.search(r"^\s*[\"']?store\b", own_settings, flags=re.MULTILINE):
+        return FOLDER
+    from kdumpd.core import tuning  # a quarter of the whole start, and hardly anybody moves the store
+
+    found = tuning.read(own_settings, file=TUNING_FILE).tuning
+    return found.store if found is not None else FOLDER
 
 
 def _require_sound(record: Armed, *, store: Store, files: Files) -> None:

@@ -183,8 +183,11 @@ class Sampler:
 
 
 @contextlib.asynccontextmanager
-async def simulated(folder: Path, bus: PrivateBus, *, heavy_bytes: int = 0) -> AsyncIterator[Machine]:
-    root = make_machine(folder, heavy_bytes=heavy_bytes)
+async def simulated(
+    folder: Path, bus: PrivateBus, *, heavy_bytes: int = 0, root: Path | None = None
+) -> AsyncIterator[Machine]:
+    """`root` is a machine that was made before, and may have been changed since."""
+    root = root or make_machine(folder, heavy_bytes=heavy_bytes)
     async with bus.client(BUS_NAME) as client:
         machine = Machine(root, bus, client)
         await machine.start()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.service.private_bus import PrivateBus
-from tests.simulate import REPOSITORY, Machine, simulated
+from tests.simulate import REPOSITORY, Machine, make_machine, simulated
 
 BOOT_ID = "proc/sys/kernel/random/boot_id"
 
@@ -100,6 +100,17 @@ async def test_other_processors_than_before_the_boot_are_described_at_once(
         await machine.start()
         await machine.until_armed()
         assert steps(machine) == Counter()
+
+
+async def test_a_store_that_was_moved_is_found(tmp_path: Path, bus: PrivateBus) -> None:
+    root = make_machine(tmp_path)
+    (root / "etc/kdumpd.toml").write_text('# the big disk\nstore = "/srv/images"\n')
+    async with simulated(tmp_path, bus, root=root) as machine:
+        await armed_once(machine)
+        reboot(machine)
+        await early(machine)
+        assert str(machine.armed_with["initramfs"]).startswith("/srv/images/")
+        assert machine.loaded_file.read_text() == "1\n"
 
 
 def other_kernel(machine: Machine) -> None:
