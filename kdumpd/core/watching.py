@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+_NONE: frozenset[str] = frozenset()
 
 
 def folders(paths: Iterable[str], *, is_folder: Callable[[str], bool]) -> frozenset[str]:
@@ -22,19 +26,45 @@ def folders(paths: Iterable[str], *, is_folder: Callable[[str], bool]) -> frozen
     return frozenset(found)
 
 
-def concerned(event: str, paths: Iterable[str], *, comes_or_goes: bool) -> frozenset[str]:
-    """Which of `paths` an event at the path `event` is about.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interest:
+    """Which paths an event in one folder is about, looked up by name: most events in a folder like /etc are about others."""
 
-    That very path, something in it, or a folder above it that `comes_or_goes`; what merely happens in a folder
-    above is about others.
-    """
-    below = event.rstrip("/") + "/"
-    return frozenset(
-        path
-        for path in paths
-        if path == event
-        or event.startswith(path.rstrip("/") + "/")
-        or (comes_or_goes and path.startswith(below))
+    whole: frozenset[str] = frozenset()
+    by_name: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
+    below: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
+
+    def in_event(self, name: str, *, comes_or_goes: bool) -> frozenset[str]:
+        """That very path, and the folder if it is one of the paths itself; what is in `name` where that `comes_or_goes`.
+
+        What merely happens in a folder above a path is about others. An event of the folder itself has no name.
+        """
+        if not name:
+            return self.all if comes_or_goes else self.whole
+        found = self.whole | self.by_name.get(name, _NONE)
+        return found | self.below.get(name, _NONE) if comes_or_goes else found
+
+    @property
+    def all(self) -> frozenset[str]:
+        return self.whole.union(*self.by_name.values(), *self.below.values())
+
+
+def interest(folder: str, paths: Iterable[str]) -> Interest:
+    """What events in `folder` can be about, of `paths`."""
+    inside = folder.rstrip("/") + "/"
+    whole: set[str] = set()
+    by_name: dict[str, set[str]] = {}
+    below: dict[str, set[str]] = {}
+    for path in paths:
+        if inside.startswith(path.rstrip("/") + "/"):
+            whole.add(path)
+        elif path.startswith(inside):
+            name, slash, _ = path[len(inside) :].partition("/")
+            (below if slash else by_name).setdefault(name, set()).add(path)
+    return Interest(
+        whole=frozenset(whole),
+        by_name=MappingProxyType({name: frozenset(each) for name, each in by_name.items()}),
+        below=MappingProxyType({name: frozenset(each) for name, each in below.items()}),
     )
 
 

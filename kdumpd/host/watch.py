@@ -5,35 +5,23 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import os
-import threading
 from collections.abc import Callable
 
-from watchdog import events
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
-from watchdog.observers.api import ObservedWatch
-from watchdog.observers.inotify import InotifyObserver
+from watchdog.observers.inotify_c import InotifyConstants as Bits
 
+from kdumpd.core.inotify import NO_WATCH, Event
 from kdumpd.core.inventory import Kind
 from kdumpd.core.problems import Problem, Severity
-from kdumpd.core.watching import concerned, folders
+from kdumpd.core.watching import Interest, folders, interest
 from kdumpd.host.doors import Files
+from kdumpd.host.inotify import Inotify
 
 logger = logging.getLogger(__name__)
 
-COMES_OR_GOES: tuple[type[FileSystemEvent], ...] = (
-    events.FileCreatedEvent,
-    events.FileDeletedEvent,
-    events.FileMovedEvent,
-    events.DirCreatedEvent,
-    events.DirDeletedEvent,
-    events.DirMovedEvent,
+COMES_OR_GOES = (
+    Bits.IN_CREATE | Bits.IN_DELETE | Bits.IN_MOVE | Bits.IN_DELETE_SELF | Bits.IN_MOVE_SELF | Bits.IN_UNMOUNT
 )
-# A change of the permission bits is a modification before watchdog 7, and an event of its own since.
-CHANGES: tuple[type[FileSystemEvent], ...] = (
-    events.FileModifiedEvent,
-    getattr(events, "FileAttribEvent", events.FileModifiedEvent),
-)
+MASK = COMES_OR_GOES & ~Bits.IN_UNMOUNT | Bits.IN_MODIFY | Bits.IN_ATTRIB | Bits.IN_ONLYDIR
 LIMITS = frozenset({errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 SIGNS = (
     "/sys/kernel/kexec/crash_loaded",
@@ -51,7 +39,8 @@ class Watch:
     """Calls `poke` in the loop with a reason, when one of the covered paths may have changed.
 
     Folders are watched, not files: an editor puts another file in the place of the old one. inotify works by inode, so
-    a folder that was made anew has to be watched anew; this is checked at each `cover` and after each event.
+    a folder that was made anew, or that another one was mounted over, has to be watched anew; this is done at each
+    `cover` and after each event in which something comes or goes.
     """
 
     def __init__(
@@ -62,14 +51,9 @@ class Watch:
         self._loop = loop or asyncio.get_running_loop()
         self._covered: frozenset[str] = frozenset()
         self._spelled: dict[str, str] = {}  # from where a path really is to how it was asked for
-        self._watched: dict[
-            str, tuple[ObservedWatch, int]
-        ] = {}  # folder -> its watch, and the inode it is of
-        self._outside: dict[str, str] = {}  # from where a folder lies on this machine to its path
-        self._observer: InotifyObserver | None = None
-        self._handler = _Handler(self._hear)
-        self._heard: set[str] = set()
-        self._lock = threading.Lock()
+        self._watched: dict[str, int] = {}  # from a folder to its watch; two folders may be one and the same
+        self._interests: dict[int, tuple[Interest, ...]] = {}
+        self._inotify: Inotify | None = None
 
     def cover(self, paths: frozenset[str]) -> tuple[Problem, ...]:
         """Watch these paths, whether they are there or not, and no others.
@@ -87,58 +71,43 @@ class Watch:
         """No poke comes after this."""
         self._covered = frozenset()
         self._spelled = {}
-        observer, self._observer = self._observer, None
-        if observer is not None:
-            observer.stop()
-            if observer.is_alive():
-                observer.join()
         self._watched.clear()
-        with self._lock:
-            self._heard.clear()
+        self._interests.clear()
+        inotify, self._inotify = self._inotify, None
+        if inotify is not None:
+            self._loop.remove_reader(inotify)
+            inotify.close()
 
     def _renew(self) -> tuple[frozenset[str], tuple[Problem, ...]]:
         """Watch what has to be watched now; which folders were added, and what could not be."""
         self._spelled = self._real_places()
-        wanted: dict[str, int] = {}
-        for folder in folders(self._spelled, is_folder=self._is_folder):
+        wanted = sorted(folders(self._spelled, is_folder=self._is_folder))
+        before, self._watched = self._watched, {}
+        problems: tuple[Problem, ...] = ()
+        for folder in wanted:
             try:
-                wanted[folder] = self._files.stat(folder).inode
+                self._watched[folder] = self._open().add(self._files.outside(folder), MASK)
             except OSError as fault:
-                logger.debug("%s cannot be watched: %s", folder, fault)
-        self._outside = {self._files.outside(folder): folder for folder in wanted}
-        for folder, (watch, inode) in tuple(self._watched.items()):
-            if wanted.get(folder) != inode and self._observer is not None:
-                self._observer.unschedule(watch)
-                del self._watched[folder]
-        added: set[str] = set()
-        try:
-            for folder in sorted(wanted.keys() - self._watched.keys()):
-                if self._add(folder, wanted[folder]):
-                    added.add(folder)
-        except (OSError, RuntimeError) as fault:  # a RuntimeError: no more threads
-            return frozenset(added), (_refused(fault),)
-        return frozenset(added), ()
+                if fault.errno in LIMITS:
+                    problems = (_refused(fault),)
+                    break
+                logger.debug(
+                    "%s cannot be watched: %s", folder, fault
+                )  # gone since: what is above it is watched
+        self._interests = {}
+        for folder, watch in self._watched.items():
+            self._interests[watch] = (*self._interests.get(watch, ()), interest(folder, self._spelled))
+        for watch in set(before.values()) - self._interests.keys():
+            self._open().remove(watch)
+        added = {folder for folder, watch in self._watched.items() if before.get(folder) != watch}
+        return frozenset(added), problems
 
-    def _add(self, folder: str, inode: int) -> bool:
-        """Raises OSError where no more can be watched at all."""
-        observer = self._observer or self._start()
-        try:
-            watch = observer.schedule(
-                self._handler, self._files.outside(folder), event_filter=[*COMES_OR_GOES, *CHANGES]
-            )
-        except OSError as fault:
-            if fault.errno in LIMITS:
-                raise
-            logger.debug("%s cannot be watched: %s", folder, fault)  # gone since: what is above it is watched
-            return False
-        self._watched[folder] = (watch, inode)
-        return True
-
-    def _start(self) -> InotifyObserver:
-        observer = InotifyObserver()
-        observer.start()
-        self._observer = observer
-        return observer
+    def _open(self) -> Inotify:
+        """Raises OSError where there can be no more of them."""
+        if self._inotify is None:
+            self._inotify = Inotify()
+            self._loop.add_reader(self._inotify, self._hear)
+        return self._inotify
 
     def _real_places(self) -> dict[str, str]:
         """Each covered path where its folder really is, and where it leads to itself, should it be a link."""
@@ -158,49 +127,33 @@ class Watch:
         except OSError:
             return False
 
-    def _hear(self, event: FileSystemEvent) -> None:
-        """In the observer's thread: most events in a folder like /etc are about others and wake nobody."""
+    def _hear(self) -> None:
+        """Each path once, whatever happened to it; first of all, before the watching is looked after."""
+        if self._inotify is None:
+            return
         heard: set[str] = set()
-        for outside in (event.src_path, event.dest_path):
-            place = self._inside(os.fsdecode(outside)) if outside else ""
-            if place:
-                found = concerned(place, self._spelled, comes_or_goes=isinstance(event, COMES_OR_GOES))
-                heard |= {self._spelled.get(each, each) for each in found}
-        if not heard:
-            return
-        with self._lock:
-            is_first = not self._heard
-            self._heard |= heard
-        if is_first:
-            try:
-                self._loop.call_soon_threadsafe(self._tell)
-            except RuntimeError:  # the loop is closed: nobody is left to be told
-                return
-
-    def _inside(self, outside: str) -> str:
-        if outside in self._outside:
-            return self._outside[outside]
-        above, _, name = outside.rpartition("/")
-        folder = self._outside.get(above or "/", self._outside.get(f"{above}/"))
-        return f"{folder.rstrip('/')}/{name}" if folder is not None else ""
-
-    def _tell(self) -> None:
-        """In the loop: all that was heard since the last time, each path once."""
-        with self._lock:
-            heard, self._heard = self._heard, set()
-        if not heard:
-            return
-        for path in sorted(heard):  # first of all: whatever becomes of the watching, what was heard is told
+        is_moved = False
+        for event in self._inotify.read():
+            found = self._about(event)
+            heard |= found
+            is_moved |= bool(found) and bool(
+                event.mask & (COMES_OR_GOES | Bits.IN_IGNORED | Bits.IN_Q_OVERFLOW)
+            )
+        for path in sorted({self._spelled.get(place, place) for place in heard}):
             self._poke(f"{path} changed")
-        self._renew()  # the refusals are told at the next `cover`, which the look brings
+        if is_moved:
+            self._renew()  # the refusals are told at the next `cover`, which the look brings
 
-
-class _Handler(FileSystemEventHandler):
-    def __init__(self, hear: Callable[[FileSystemEvent], None]) -> None:
-        self._hear = hear
-
-    def dispatch(self, event: FileSystemEvent) -> None:
-        self._hear(event)
+    def _about(self, event: Event) -> frozenset[str]:
+        if event.watch == NO_WATCH:
+            logger.info("more changes of files than the kernel remembers: each may have been one of ours")
+            return frozenset(self._spelled)
+        interests = self._interests.get(event.watch, ())
+        # The kernel has dropped a watch (IN_IGNORED) that we did not: its folder is gone.
+        comes_or_goes = bool(event.mask & (COMES_OR_GOES | Bits.IN_IGNORED))
+        return frozenset[str]().union(
+            *(each.in_event(event.name, comes_or_goes=comes_or_goes) for each in interests)
+        )
 
 
 def sysfs_signature(files: Files) -> str:
@@ -215,11 +168,10 @@ def _word(files: Files, path: str) -> str:
         return f"({errno.errorcode.get(fault.errno or 0, '?')})"
 
 
-def _refused(fault: OSError | RuntimeError) -> Problem:
-    why = fault.strerror if isinstance(fault, OSError) else ""
+def _refused(fault: OSError) -> Problem:
     return Problem(
         code="watch-limit",
-        message=f"changes of files may be noticed late: the kernel allows no more watches ({why or fault})",
+        message=f"changes of files may be noticed late: the kernel allows no more watches ({fault.strerror or fault})",
         hint="raise fs.inotify.max_user_watches or fs.inotify.max_user_instances",
         severity=Severity.WARNING,
     )
