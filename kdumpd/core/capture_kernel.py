@@ -37,16 +37,20 @@ def kernel_images(sysconfig: Sysconfig, machine: Machine) -> tuple[str, ...]:
         sysconfig.image_ext or "",
     )
     said = f"{folder.rstrip('/')}/{name}-{of}{ending}"
-    if said != f"/boot/vmlinuz-{of}":
-        return (said,)
+    usual = usual_images(of, machine_id=machine.machine_id)
+    return usual if said == usual[0] else (said,)
+
+
+def usual_images(release: str, *, machine_id: str) -> tuple[str, ...]:
+    """Where the packages of kernels and systemd's kernel-install(8) put an image, the likeliest first."""
     places = [
-        said,
-        f"{modules_directory(sysconfig, machine)}/vmlinuz",
-        f"/boot/vmlinux-{of}",
-        f"/boot/Image-{of}",
+        f"/boot/vmlinuz-{release}",
+        f"/lib/modules/{release}/vmlinuz",
+        f"/boot/vmlinux-{release}",
+        f"/boot/Image-{release}",
     ]
-    if machine.machine_id:
-        places += [f"/boot/{machine.machine_id}/{of}/linux", f"/boot/efi/{machine.machine_id}/{of}/linux"]
+    if machine_id:
+        places += [f"/boot/{machine_id}/{release}/linux", f"/boot/efi/{machine_id}/{release}/linux"]
     return tuple(places)
 
 

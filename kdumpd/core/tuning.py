@@ -59,6 +59,18 @@ class Tuning(BaseModel, frozen=True, extra="forbid", strict=True):
     build_timeout_seconds: Seconds = Field(
         default=600.0, ge=1, description="A build that takes longer is ended and has failed."
     )
+    prebuild_kernels: int = Field(
+        default=2,
+        ge=0,
+        le=16,
+        description="Of this many installed kernels, the newest, the image is built before they are booted. 0: of none.",
+    )
+    store_budget_mib: int = Field(
+        default=256,
+        ge=0,
+        description="How many MiB of images are kept, those that were used last, so that going back to an earlier "
+        "configuration builds nothing. What is needed now is kept in any case.",
+    )
     settle_seconds: Seconds = Field(
         default=0.3, ge=0, description="How long nothing may have changed before kdumpd looks again."
     )

@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import json
 import logging
 import secrets
+import threading
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from kdumpd.core.armed import Armed
 from kdumpd.core.inventory import Kind
+from kdumpd.core.keeping import Keep, Stored, unneeded, used
 from kdumpd.core.problems import Problem, Trouble
 from kdumpd.core.storing import storing_fault
 from kdumpd.host.doors import Files
@@ -26,10 +30,10 @@ IMAGES = "images"
 PARTS = {BASES: "base.img", IMAGES: "initramfs.img"}
 MANIFEST = "description.json"
 LAST_GOOD = "last-good.json"
+USES = "uses.json"
 WORKSHOP = "tmp-"
 CHUNK_BYTES = 1 << 20
 ALIGNMENT = 4  # where the kernel looks for the next archive
-SPARE = 1  # entries kept beside those that are needed: the one before is the likeliest to be wanted again
 
 
 class Manifest(BaseModel):
@@ -55,6 +59,7 @@ class Store:
     def __init__(self, files: Files, *, folder: str = FOLDER) -> None:
         self._files = files
         self.folder = folder
+        self._pruning = threading.Lock()
 
     def bases(self) -> frozenset[str]:
         return self._whole(BASES)
@@ -118,17 +123,42 @@ class Store:
         parts = (self.base(base), overlay)
         return self._publish(IMAGES, fingerprint, parts, description, unpacked_bytes)
 
-    def prune(self, *, keep_bases: frozenset[str], keep_images: frozenset[str], spare: int = SPARE) -> None:
-        """Remove all but those, the last good one's, and the newest `spare` others of each."""
+    def entries(self) -> tuple[Stored, ...]:
+        """All that is whole."""
+        return tuple(
+            Stored(
+                part=part,
+                fingerprint=fingerprint,
+                size_bytes=found.size_bytes,
+                built_us=found.built_us,
+                kernel_release=_kernel_release(found.description),
+            )
+            for part in PARTS
+            for fingerprint in self._names(f"{self.folder}/{part}")
+            if (found := self._manifest(part, fingerprint)) is not None
+        )
+
+    def prune(self, keep: Keep) -> tuple[Stored, ...]:
+        """Write down what is in use, and remove what need not be kept; what the last good one needs stays as well.
+
+        Gives what was removed.
+        """
         last_good = self.last_good()
         if last_good is not None:
-            keep_bases |= {last_good.base}
-            keep_images |= {last_good.image}
-        for part, keep in ((BASES, keep_bases), (IMAGES, keep_images)):
-            others = sorted(self._whole(part) - keep, key=lambda each: self._built_us(part, each))
-            for fingerprint in others[: max(0, len(others) - spare)]:
-                logger.info("removing %s %s: not needed any more", part.removesuffix("s"), fingerprint)
-                self._discard(self._entry(part, fingerprint))
+            keep = replace(keep, needed=(last_good.base, last_good.image, *keep.needed))
+        with self._pruning:
+            entries = self.entries()
+            before = self._uses()
+            uses = used(before, keep.needed, present=(each.fingerprint for each in entries))
+            gone = unneeded(entries, uses=uses, keep=keep)
+            for each in gone:
+                logger.info(
+                    "removing %s %s: not needed any more", each.part.removesuffix("s"), each.fingerprint
+                )
+                self._discard(self._entry(each.part, each.fingerprint))
+            if uses != before:
+                self._remember_uses(uses)
+        return gone
 
     def sweep(self) -> None:
         """Remove what killed builds left, and what is damaged. Only while nothing is being built."""
@@ -157,6 +187,21 @@ class Store:
         with self._faults():
             self._files.make_folder(self.folder)
             self._files.write(f"{self.folder}/{LAST_GOOD}", armed.model_dump_json(indent=1).encode())
+
+    def _uses(self) -> tuple[str, ...]:
+        """Fingerprints in the order of their last use."""
+        try:
+            found = json.loads(self._files.read_bytes(f"{self.folder}/{USES}"))
+        except (OSError, ValueError):
+            return ()
+        return tuple(map(str, found)) if isinstance(found, list) else ()
+
+    def _remember_uses(self, uses: tuple[str, ...]) -> None:
+        """Where it cannot be written, the order in which things were built has to do."""
+        try:
+            self._files.write(f"{self.folder}/{USES}", json.dumps(uses).encode())
+        except OSError as fault:
+            logger.warning("%s cannot be written: %s", f"{self.folder}/{USES}", fault.strerror)
 
     def _publish(
         self, part: str, fingerprint: str, sources: Iterable[str], description: JsonValue, unpacked_bytes: int
@@ -222,10 +267,6 @@ class Store:
         )
         return found if is_whole else None
 
-    def _built_us(self, part: str, fingerprint: str) -> int:
-        found = self._manifest(part, fingerprint)
-        return found.built_us if found is not None else 0
-
     def _entry(self, part: str, fingerprint: str) -> str:
         return f"{self.folder}/{part}/{fingerprint}"
 
@@ -252,3 +293,12 @@ class Store:
             yield
         except OSError as fault:
             raise Trouble(storing_fault(fault, self.folder)) from fault
+
+
+def _kernel_release(description: JsonValue) -> str:
+    """Of the capture kernel, out of the description of a base or of an image."""
+    if not isinstance(description, dict):
+        return ""
+    base = description.get("base", description)
+    release = base.get("kernel_release") if isinstance(base, dict) else None
+    return release if isinstance(release, str) else ""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from kdumpd.core import facts, mounts
+from kdumpd.core import capture_kernel, facts, mounts
 from kdumpd.core.facts import Libraries
 from kdumpd.core.inventory import FileFacts, Inventory, Kind, Wants
 from kdumpd.core.machine import BlockDevice, CrashKernel, KernelFiles, Machine, Whereabouts
@@ -82,7 +82,7 @@ def look(files: Files) -> Machine:
         devices=block_devices(files),
         shares=shared_directories(files),
         swaps=mounts.parse_swaps(text(files, "/proc/swaps")),
-        kernels=tuple(_kernels(files, release)),
+        kernels=tuple(_kernels(files, running=release, machine_id=machine_id)),
         timezone=facts.posix_timezone(_bytes(files, "/etc/localtime")),
     )
 
@@ -208,10 +208,10 @@ def _crash_kernel(files: Files, iomem: str) -> CrashKernel:
     )
 
 
-def _kernels(files: Files, running: str) -> Iterable[KernelFiles]:
+def _kernels(files: Files, *, running: str, machine_id: str) -> Iterable[KernelFiles]:
     for release in sorted({*files.names("/lib/modules"), *([running] if running else [])}):
         modules = f"/lib/modules/{release}"
-        images = (f"/boot/vmlinuz-{release}", f"{modules}/vmlinuz", f"/boot/vmlinux-{release}")
+        images = capture_kernel.usual_images(release, machine_id=machine_id)
         image = next((path for path in images if files.exists(path)), "")
         has_modules = files.exists(f"{modules}/modules.dep")
         if image or has_modules:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TypeVar, cast
 
 from pydantic import JsonValue
 
 from kdumpd.core import explain, facts
 from kdumpd.core.armed import Armed, is_what_was_loaded
+from kdumpd.core.keeping import Keep
 from kdumpd.core.plan import Engine, Plan, describe
 from kdumpd.core.problems import Problem, Trouble, errors
 from kdumpd.core.tuning import Tuning
@@ -40,7 +42,7 @@ class Machinery:
         self._kexec = kexec
         self._wishes = wishes
         self._tuning = Tuning()
-        self._needed: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
+        self._keep = Keep(budget_bytes=Tuning().store_budget_mib << 20)
         self._is_on_network = False
 
     async def sweep(self) -> None:
@@ -60,6 +62,27 @@ class Machinery:
         return f"{sysfs_signature(self._files)}\n{layout}\n{routes}"
 
     async def build_base(self, plan: Plan, telling: Telling) -> None:
+        await self._with_room(lambda: self._build_base(plan, telling), telling)
+
+    async def build_image(self, plan: Plan, telling: Telling) -> None:
+        await self._with_room(lambda: self._build_image(plan, telling), telling)
+
+    async def _with_room(self, build: Callable[[], Awaitable[None]], telling: Telling) -> None:
+        """Where the disk is full, what need not be kept makes room, and the build is tried once more."""
+        try:
+            await build()
+        except Trouble as fault:
+            if not any(problem.code == "no-space" for problem in fault.problems):
+                raise
+            gone = await _to_the_end(lambda: self._store.prune(replace(self._keep, budget_bytes=0)))
+            if not gone:
+                raise
+            telling.line(f"there was no room: {len(gone)} older images were removed, and it is tried again")
+        else:
+            return
+        await build()
+
+    async def _build_base(self, plan: Plan, telling: Telling) -> None:
         with self._store.workshop() as folder:
             target = f"{folder}/base.img"
             async with self._in_time():
@@ -99,7 +122,7 @@ class Machinery:
                 )
             )
 
-    async def build_image(self, plan: Plan, telling: Telling) -> None:
+    async def _build_image(self, plan: Plan, telling: Telling) -> None:
         with self._store.workshop() as folder:
             overlay = f"{folder}/overlay.img"
             async with self._in_time():
@@ -148,8 +171,7 @@ class Machinery:
         await self._kexec.unload(on_line=telling.line)
 
     async def tidy(self) -> None:
-        bases, images = self._needed
-        await asyncio.to_thread(lambda: self._store.prune(keep_bases=bases, keep_images=images))
+        await _to_the_end(lambda: self._store.prune(self._keep))
 
     async def wish(self, *, enabled: bool, for_this_boot: bool) -> None:
         if for_this_boot:
@@ -168,10 +190,7 @@ class Machinery:
         last_good = self._store.last_good()
         releases = {machine.kernel_release, plan.base.kernel_release if plan else machine.kernel_release}
         manifest = self._store.manifest(armed.image) if armed is not None else None
-        self._needed = (
-            frozenset(one for one in (plan and plan.base_fingerprint, armed and armed.base) if one),
-            frozenset(one for one in (plan and plan.image_fingerprint, armed and armed.image) if one),
-        )
+        self._keep = _to_keep(reading, armed)
         return Sight(
             config=reading.config,
             resolution=reading.resolution,
@@ -279,6 +298,18 @@ def _stale(reading: Reading, armed: Armed | None) -> tuple[str, ...]:
     moved = explain.reasons(armed.description, describe(plan)) or ("config-changed",)
     config = reading.config.config
     return ("force_no_rebuild", *moved) if config is not None and config.force_no_rebuild else moved
+
+
+def _to_keep(reading: Reading, armed: Armed | None) -> Keep:
+    machine, plan = reading.machine, reading.resolution.plan
+    in_use = (armed and armed.base, armed and armed.image, plan and plan.base_fingerprint)
+    capturing = {one.kernel_release for one in (armed, plan and plan.base) if one}
+    return Keep(
+        needed=tuple(one for one in (*in_use, plan and plan.image_fingerprint) if one),
+        kernels=frozenset({machine.kernel_release, *capturing}),
+        installed=frozenset({*capturing, *(kernel.release for kernel in machine.kernels if kernel.image)}),
+        budget_bytes=reading.tuning.store_budget_mib << 20,
+    )
 
 
 def _tell_warnings(proved: proof.Proof, telling: Telling) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -11,8 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
+from pydantic import JsonValue
 
 from kdumpd.core.armed import Armed
+from kdumpd.core.keeping import Keep
 from kdumpd.core.problems import Trouble
 from kdumpd.core.storing import is_out_of_space, storing_fault
 from kdumpd.host.image import FOLDER, Store
@@ -141,18 +144,62 @@ def test_a_flipped_bit_is_found_by_reading_all(tmp_path: Path) -> None:
     assert not store.is_sound("i-two")
 
 
-def test_pruning_keeps_what_is_needed_the_last_good_and_the_newest_other(tmp_path: Path) -> None:
+def test_pruning_keeps_what_is_needed_the_last_good_and_what_was_used_last(tmp_path: Path) -> None:
     store = _store(tmp_path)
     (tmp_path / "boot").mkdir()
     (tmp_path / "boot/vmlinuz").touch()
     for name in ("a", "b", "c", "d", "e"):
         _put(store, tmp_path, name)
     store.remember_good(_armed("b"))
-    store.prune(keep_bases=frozenset({"b-a"}), keep_images=frozenset({"i-a"}))
-    assert store.bases() == {"b-a", "b-b", "b-e"}
-    assert store.images() == {"i-a", "i-b", "i-e"}
-    store.prune(keep_bases=frozenset({"b-a"}), keep_images=frozenset({"i-a"}), spare=5)
-    assert store.bases() == {"b-a", "b-b", "b-e"}
+    store.prune(Keep(needed=("b-c", "i-c"), budget_bytes=1000))
+    assert len(store.entries()) == 10
+    needed = ("b-a", "i-a")
+    # 5 bytes a base, 12 an image: there is room for what was built last, and for what was in use until now
+    store.prune(Keep(needed=needed, budget_bytes=2 * 17 + 17 + 2))
+    assert store.bases() == {"b-a", "b-b", "b-c"}
+    assert store.images() == {"i-a", "i-b", "i-c"}
+    gone = store.prune(Keep(needed=needed))
+    assert {each.fingerprint for each in gone} == {"b-c", "i-c"}
+    assert store.bases() == {"b-a", "b-b"}
+
+
+def test_the_order_of_use_outlives_the_daemon_and_no_file_has_to_be_touched_for_it(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        _put(_store(tmp_path), tmp_path, name)
+    for name in ("c", "a", "b"):
+        _store(tmp_path).prune(Keep(needed=(f"b-{name}", f"i-{name}"), budget_bytes=1000))
+    for path in tmp_path.rglob("*"):
+        os.utime(path, (0, 0))
+    _store(tmp_path).prune(Keep(budget_bytes=2 * 17))
+    assert _store(tmp_path).images() == {"i-a", "i-b"}
+
+
+def test_what_is_for_a_kernel_that_was_removed_goes_whatever_room_there_is(tmp_path: Path) -> None:
+    store = _store(tmp_path)
+    for release in ("6.1", "6.12"):
+        with store.workshop() as folder:
+            (tmp_path / folder.lstrip("/") / "built").write_bytes(b"x")
+            base: JsonValue = {"kernel_release": release}
+            store.publish_base(f"b-{release}", built=f"{folder}/built", description=base)
+            store.publish_image(
+                f"i-{release}",
+                base=f"b-{release}",
+                overlay=f"{folder}/built",
+                description={"base": base},
+            )
+    store.prune(Keep(installed=frozenset({"6.12"}), budget_bytes=1000))
+    assert store.bases() | store.images() == {"b-6.12", "i-6.12"}
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"{}", b"[1, null]", b"\xff"])
+def test_a_damaged_order_of_use_is_begun_anew(tmp_path: Path, damage: bytes) -> None:
+    store = _store(tmp_path)
+    for name in ("a", "b"):
+        _put(store, tmp_path, name)
+    (tmp_path / "var/lib/kdumpd/uses.json").write_bytes(damage)
+    store.prune(Keep(needed=("b-a", "i-a"), budget_bytes=17))
+    assert store.images() == {"i-a"}
+    assert json.loads((tmp_path / "var/lib/kdumpd/uses.json").read_bytes()) == ["b-a", "i-a"]
 
 
 def test_the_last_good_is_believed_while_its_files_are_there(tmp_path: Path) -> None:

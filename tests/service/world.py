@@ -91,6 +91,7 @@ class Programs(SimulatedPrograms):
         self.ran: Counter[str] = Counter()
         self.ended_early: Counter[str] = Counter()
         self.failing: dict[str, int] = {}
+        self.last_words: dict[str, str] = {}
         self._gates: dict[str, asyncio.Event] = {}
         self._reached: dict[str, asyncio.Event] = {}
 
@@ -129,8 +130,9 @@ class Programs(SimulatedPrograms):
             self.failing[name] -= 1
             if name == "kexec":
                 self._flip("/sys/kernel/kexec_crash_", "0")  # a failed load leaves nothing loaded
-            output = Output(argv=tuple(argv), status=1, stdout=b"", stderr=b"it was made to fail\n")
-            raise ProgramFailed(output, "exit status 1: it was made to fail")
+            said = self.last_words.get(name, "it was made to fail")
+            output = Output(argv=tuple(argv), status=1, stdout=b"", stderr=f"{said}\n".encode())
+            raise ProgramFailed(output, f"exit status 1: {said}")
         return await super().run(
             argv,
             timeout=timeout,

@@ -1,0 +1,72 @@
+"""Which bases and images of the store are kept: those that are needed, and of the others what was used last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A base or an image in the store."""
+
+    part: str  # "bases" or "images"
+    fingerprint: str
+    size_bytes: int
+    built_us: int = 0
+    kernel_release: str = ""  # of the capture kernel; "" where that is not known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """What has to stay, and how much beside it may."""
+
+    needed: tuple[str, ...] = ()
+    """Fingerprints of bases and images, what is used at present last."""
+    kernels: frozenset[str] = frozenset()
+    """Releases that are to find an image at their boot: of each, what was used last stays."""
+    installed: frozenset[str] | None = None
+    """Releases that can be booted: what is for another one goes. None where that is not known."""
+    budget_bytes: int = 0
+    """For all together; what has to stay does so even beyond."""
+
+
+def used(uses: Sequence[str], now: Iterable[str], *, present: Iterable[str]) -> tuple[str, ...]:
+    """The order of use, the last used last, after `now` were used; without what is not in the store any more.
+
+    An order and no times: a clock that is set back makes nothing old.
+    """
+    latest = tuple(dict.fromkeys(now))
+    there = frozenset(present)
+    return tuple(one for one in (*(one for one in uses if one not in latest), *latest) if one in there)
+
+
+def unneeded(stored: Iterable[Stored], *, uses: Sequence[str], keep: Keep) -> tuple[Stored, ...]:
+    """What is to be removed, the one that was not used for longest first."""
+    place = {fingerprint: number for number, fingerprint in enumerate(uses)}
+    entries = sorted(
+        stored, key=lambda one: (place.get(one.fingerprint, -1), one.built_us, one.fingerprint, one.part)
+    )
+    needed = {*keep.needed, *_latest(entries, keep.kernels)}
+    others = [one for one in entries if one.fingerprint not in needed]
+    gone = [one for one in others if _is_of_removed_kernel(one, keep.installed)]
+    rest = [one for one in others if one not in gone]
+    excess = sum(one.size_bytes for one in entries) - sum(one.size_bytes for one in gone) - keep.budget_bytes
+    for one in rest:
+        if excess <= 0:
+            break
+        gone.append(one)
+        excess -= one.size_bytes
+    return tuple(gone)
+
+
+def _latest(entries: Sequence[Stored], kernels: frozenset[str]) -> frozenset[str]:
+    """Of each kernel the base and the image that were used last; `entries` in the order of use."""
+    found = {
+        (one.part, one.kernel_release): one.fingerprint for one in entries if one.kernel_release in kernels
+    }
+    return frozenset(found.values())
+
+
+def _is_of_removed_kernel(one: Stored, installed: frozenset[str] | None) -> bool:
+    return installed is not None and bool(one.kernel_release) and one.kernel_release not in installed
