@@ -6,22 +6,21 @@ import asyncio
 import hashlib
 from dataclasses import dataclass, replace
 
-from kdumpd.core import config, document, locate, sysconfig, tuning
+from kdumpd.core import config, document, locate, sources, sysconfig, tuning
 from kdumpd.core.config import Config
-from kdumpd.core.inventory import Wants
 from kdumpd.core.machine import Machine
-from kdumpd.core.plan import FromHost, Resolution
+from kdumpd.core.plan import Resolution
 from kdumpd.core.problems import Problem, errors
 from kdumpd.core.resolve import resolve, wants
 from kdumpd.core.sysconfig import Sysconfig
 from kdumpd.core.tuning import Tuning
 from kdumpd.host import network, observe, ssh
-from kdumpd.host.doors import Files, Programs
+from kdumpd.host.doors import PATH, Files, Programs
 
 KDUMP_CONF = "/etc/kdump.conf"
 TUNING_FILE = "/etc/kdumpd.toml"
 SYSCONFIG_FILES = ("/etc/sysconfig/kdump", "/etc/default/kdump")
-ALWAYS_WATCHED = ("/etc/fstab", "/etc/kdump/pre.d", "/etc/kdump/post.d", "/etc/kdump/emergency.d")
+ALWAYS_WATCHED = (*sources.READ_ALWAYS, "/etc/kdump/pre.d", "/etc/kdump/post.d", "/etc/kdump/emergency.d")
 NO_FILE = "none"  # the etag of a file that is not there
 LARGEST_FILE_BYTES = 256 * 1024
 """Each of these files has a few kilobytes; a larger one is some other file that came here by mistake."""
@@ -73,15 +72,12 @@ async def read(files: Files, programs: Programs) -> Reading:
         machine = await asyncio.to_thread(observe.followed, files, machine, paths)
         watched |= {link for each in machine.whereabouts for link in each.watched}
     if texts.config.config is not None and texts.sysconfig is not None and texts.tuning is not None:
-        found, wanted, machine = await _resolved(
+        found, hanging_on, machine = await _resolved(
             texts.config.config, texts.sysconfig, texts.tuning, machine, files, programs
         )
-        watched |= {*wanted.files, *wanted.directories, f"{wanted.modules_directory}/modules.dep"}
-        if wanted.hosts:
+        watched |= hanging_on
+        if machine.network.hosts:
             watched.update(network.WATCHED)
-        if found.plan is not None:
-            items = (*found.plan.base.items, *found.plan.overlay.items)
-            watched |= {item.source for item in items if isinstance(item, FromHost)}
         problems = dict.fromkeys((*texts.problems, *found.problems))
         resolution = Resolution(plan=None if errors(problems) else found.plan, problems=tuple(problems))
     return Reading(
@@ -110,8 +106,8 @@ async def _resolved(
     machine: Machine,
     files: Files,
     programs: Programs,
-) -> tuple[Resolution, Wants, Machine]:
-    """What follows, what was looked at for it, and the machine with what ssh and the network say of the target."""
+) -> tuple[Resolution, frozenset[str], Machine]:
+    """What follows, the files it hangs on, and the machine with what ssh and the network say of the target."""
     first = wants(of_config, of_sysconfig, of_tuning, machine)
     if first.ssh is not None:
         machine = replace(machine, ssh=await ssh.look(files, programs, first.ssh))
@@ -131,7 +127,8 @@ async def _resolved(
             inventory=inventory,
         )
     )
-    return resolution, wanted, machine
+    hanging_on = sources.watched(wanted, inventory, resolution.plan, search_path=PATH.split(":"))
+    return resolution, hanging_on, machine
 
 
 def _texts(files: Files) -> _Texts:

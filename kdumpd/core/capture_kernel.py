@@ -115,4 +115,5 @@ def load_plan(sysconfig: Sysconfig, machine: Machine, inventory: Inventory, *, c
         command_line=command_line(sysconfig, machine, capture_id=capture_id),
         kexec_flags=kexec_flags(sysconfig, machine),
         layout=machine.layout,
+        kexec_digest=inventory.facts(inventory.programs.get("kexec", "")).digest,
     )

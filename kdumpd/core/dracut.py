@@ -11,10 +11,11 @@ from kdumpd.core.config import Config
 from kdumpd.core.contents import merged
 from kdumpd.core.environment import Module
 from kdumpd.core.ground import Ground, at_line, image_modules, to_load
+from kdumpd.core.hooks import is_left_behind
 from kdumpd.core.inventory import Inventory, Kind
 from kdumpd.core.located import Located
 from kdumpd.core.machine import BlockDevice, Machine
-from kdumpd.core.modules import normalised
+from kdumpd.core.modules import MODPROBE_FOLDERS, normalised
 from kdumpd.core.packages import APPLETS
 from kdumpd.core.plan import Engine, Folder, ImageItem, Link, Source, Written
 from kdumpd.core.problems import Problem, Severity
@@ -75,11 +76,17 @@ _DECIDING = (
     "/etc/multipath/wwids",
     "/etc/nvme/hostnqn",
     "/etc/nvme/hostid",
+    "/etc/udev/udev.conf",
+    "/usr/lib/systemd/systemd-udevd",
 )
 FOLDERS = (
-    *("/usr/lib/dracut/dracut.conf.d", "/usr/lib/dracut/modules.d", "/etc/multipath/conf.d"),
+    *("/usr/lib/dracut/dracut.conf.d", "/etc/multipath/conf.d"),
+    *("/etc/mdadm.conf.d", "/etc/mdadm/mdadm.conf.d"),
     *("/etc/udev/rules.d", "/usr/lib/udev/rules.d"),
+    *MODPROBE_FOLDERS,
 )
+"""Of whose files dracut takes those with the folder's ending, `.conf` or `.rules`."""
+TREES = ("/usr/lib/dracut/modules.d",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,15 +175,24 @@ def sources(ground: Ground) -> frozenset[str]:
 
 def counted(ground: Ground, inventory: Inventory) -> tuple[Source, ...]:
     """The identity of what dracut will make, as far as it is known beforehand; a file that comes or goes counts."""
-    beside = {f"{folder}/{name}" for folder in FOLDERS for name in inventory.facts(folder).entries}
+    beside = {
+        f"{folder}/{name}"
+        for folder in FOLDERS
+        for name in inventory.facts(folder).entries
+        if name.endswith((".conf", ".rules")) and not is_left_behind(name)
+    }
+    beside |= {
+        path
+        for path in inventory.files
+        if path.startswith(tuple(f"{tree}/" for tree in TREES))
+        and not is_left_behind(path.rpartition("/")[2])
+    }
     modules = {ground.modules.path(name) for name in image_modules(ground)}
     facts = [
         inventory.facts(path)
         for path in sorted(sources(ground) | beside | modules | _programs_with_libraries(inventory))
     ]
-    return tuple(
-        Source(path=each.path, digest=each.digest) for each in facts if each.kind is not Kind.MISSING
-    )
+    return tuple(Source(path=each.path, digest=each.digest) for each in facts if each.kind is Kind.FILE)
 
 
 def _programs_with_libraries(inventory: Inventory) -> frozenset[str]:

@@ -173,6 +173,8 @@ def _of_load(old: Json, new: Json) -> Iterator[Difference]:
         Reason.COMMAND_LINE,
         Effect.LOAD,
     )
+    if _at(old, "kexec_digest") != _at(new, "kexec_digest"):
+        yield Difference(reason=Reason.PROGRAMS, what="the program kexec changed", effect=Effect.LOAD)
     yield from _moved(
         _at(old, "layout"), _at(new, "layout"), "processors or memory", Reason.LAYOUT, Effect.LOAD
     )

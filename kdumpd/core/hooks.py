@@ -111,9 +111,14 @@ def _idle(folder: str, inventory: Inventory) -> Iterator[Problem]:
             )
 
 
+def is_left_behind(name: str) -> bool:
+    """By an editor or a package manager, beside the file that is meant."""
+    return name.startswith((".", "#")) or name.endswith(_LEFT_BEHIND)
+
+
 def _entries(folder: str, inventory: Inventory) -> Iterator[str]:
     for name in inventory.facts(folder).entries:
-        if not name.startswith((".", "#")) and not name.endswith(_LEFT_BEHIND):
+        if not is_left_behind(name):
             yield f"{folder}/{name}"
 
 

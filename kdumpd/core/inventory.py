@@ -47,6 +47,9 @@ class Firmware:
 
     names: tuple[str, ...]
     files: tuple[str, ...] = ()
+    looked_for: tuple[
+        str, ...
+    ] = ()  # where it was, and where it was not though the kernel would look there first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +59,7 @@ class Wants:
     files: frozenset[str] = frozenset()
     programs: frozenset[str] = frozenset()  # names, looked up on PATH
     directories: frozenset[str] = frozenset()  # their executables are wanted too (pre.d, post.d ...)
+    trees: frozenset[str] = frozenset()  # as directories, and all that is below them
     modules_directory: str = ""  # of the capture kernel
     modules: frozenset[str] = frozenset()  # files of modules whose firmware is wanted with them
     collector: tuple[str, ...] = ()  # a makedumpfile command whose program is to be asked what it can do

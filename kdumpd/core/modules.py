@@ -87,6 +87,16 @@ class ModuleIndex:
         return Closure(load=tuple(walk.order), missed=tuple(missed), unknown=tuple(unknown))
 
 
+MODPROBE_FOLDERS = ("/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d", "/usr/lib/modprobe.d")
+"""modprobe.d(5): of two files with one name, the one in the earlier folder counts."""
+_INDEX = ("modules.dep", "modules.softdep", "modules.builtin", "modules.alias")
+
+
+def read_from(directory: str) -> tuple[str, ...]:
+    """The files and folders that the index of the modules in `directory` is made of."""
+    return (*(f"{directory}/{name}" for name in _INDEX), *MODPROBE_FOLDERS)
+
+
 def normalised(name: str) -> str:
     return name.replace("-", "_")
 

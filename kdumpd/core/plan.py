@@ -101,6 +101,7 @@ class LoadPlan:
     command_line: str
     kexec_flags: tuple[str, ...]  # -a, -s or -c and what KEXEC_ARGS adds
     layout: str  # cpus and memory that the crash headers describe
+    kexec_digest: str = ""  # of the program that loads it: it writes part of what runs first after a crash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -111,6 +111,7 @@ def wants(
                 *(dracut.FOLDERS if may_be_dracut else ()),
             }
         ),
+        trees=frozenset(dracut.TREES if may_be_dracut else ()),
         modules_directory=capture_kernel.modules_directory(sysconfig, machine),
         hosts=locate.hosts(config, machine) | fence.hosts(config),
         ssh=locate.ssh_wish(config),

@@ -22,6 +22,8 @@ class Facts:
     modified_us: int = 0
 
 
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where `Programs.find` looks, in this order."""
 KEPT_BYTES = 1 << 20
 """Of each output of a program, unless whoever runs it expects more."""
 

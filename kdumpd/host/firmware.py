@@ -40,8 +40,13 @@ async def of_modules(
     for path, facts in modules.items():
         names = _told_before.get((path, facts.digest), ())
         if names:
-            there = (_file(name, release, files) for name in names)
-            found[path] = Firmware(names=names, files=tuple(dict.fromkeys(filter(None, there))))
+            there = [_file(name, release, files) for name in names]
+            looked_for = tuple(place for places, _ in there for place in places)
+            found[path] = Firmware(
+                names=names,
+                files=tuple(dict.fromkeys(file for _, file in there if file)),
+                looked_for=looked_for,
+            )
     return found
 
 
@@ -63,6 +68,10 @@ def _parsed(said: str) -> dict[str, tuple[str, ...]]:
     return told
 
 
-def _file(name: str, release: str, files: Files) -> str:
-    places = (f"{folder.format(release)}/{name}{ending}" for ending in _ENDINGS for folder in _FOLDERS)
-    return next((place for place in places if files.stat(place).kind is Kind.FILE), "")
+def _file(name: str, release: str, files: Files) -> tuple[tuple[str, ...], str]:
+    """Where it was looked for, and the last of those places if it is there, else ""."""
+    places = [f"{folder.format(release)}/{name}{ending}" for ending in _ENDINGS for folder in _FOLDERS]
+    for number, place in enumerate(places, start=1):
+        if files.stat(place).kind is Kind.FILE:
+            return tuple(places[:number]), place
+    return tuple(places), ""

@@ -17,7 +17,7 @@ from kdumpd.core.iproute import (
 )
 from kdumpd.core.links import Link
 from kdumpd.core.network import Hop, Host, Network
-from kdumpd.host.doors import KEPT_BYTES, Files, ProgramFailed, Programs
+from kdumpd.host.doors import KEPT_BYTES, Files, ProgramFailed, Programs, text
 from kdumpd.host.drivers import drivers_from
 
 LINKS = "/sys/class/net"
@@ -27,7 +27,7 @@ UPSTREAM_RESOLVER = "/run/systemd/resolve/resolv.conf"
 """Where /etc/resolv.conf names the stub of systemd-resolved, which does not run in a capture kernel, the real one."""
 CAPTURED = "/run/kdumpd/network"
 """In a copy of another machine's files: what the programs printed there (`link`, `address`, `route-ADDRESS`, `ahosts-NAME`)."""
-WATCHED = (HOSTS, RESOLVER)
+WATCHED = (HOSTS, RESOLVER, UPSTREAM_RESOLVER, "/etc/nsswitch.conf", "/etc/gai.conf")
 ASK_SECONDS = 10.0
 RESOLVE_SECONDS = 5.0
 """A name server that is dead must not hold up the look at everything else; the name is asked for at the next one again."""
@@ -64,7 +64,7 @@ async def look(files: Files, programs: Programs, hosts: Iterable[str]) -> Networ
 
 
 def signature(files: Files) -> str:
-    """What the kernel says of addresses and routes, as a text to compare; without what moves by itself.
+    """What the kernel says of cards, addresses and routes, as a text to compare; without what moves by itself.
 
     Neither counters nor what is of one link alone is in it: each container that starts brings such addresses.
     """
@@ -77,6 +77,8 @@ def signature(files: Files) -> str:
             *v4,
             *(line for line in v6 if not line.startswith(passing)),
             *own_v6,
+            *_cards(files),
+            _beginning(files, "/proc/net/vlan/config", limit=LARGEST_TABLE_BYTES),
             _beginning(files, "/proc/net/fib_trie", limit=LARGEST_TABLE_BYTES),
         )
     )
@@ -169,6 +171,15 @@ def _captured(files: Files, name: str) -> bytes:
         return files.read_bytes(f"{CAPTURED}/{name}")
     except OSError:
         return b""
+
+
+def _cards(files: Files) -> Iterable[str]:
+    """Hardware and bonds: their identity, what drives them and what they are part of; not what containers come with."""
+    for name in files.names(LINKS):
+        link = f"{LINKS}/{name}"
+        if files.exists(f"{link}/device") or files.exists(f"{link}/bonding"):
+            said = (text(files, f"{link}/{of}") for of in ("address", "mtu", "bonding/mode"))
+            yield " ".join((name, *said, files.link(f"{link}/master"), files.link(f"{link}/device/driver")))
 
 
 def _columns(files: Files, path: str, *wanted: int) -> tuple[str, ...]:

@@ -12,14 +12,12 @@ from kdumpd.core import capture_kernel, facts, mounts
 from kdumpd.core.facts import Libraries
 from kdumpd.core.inventory import FileFacts, Inventory, Kind, Wants
 from kdumpd.core.machine import BlockDevice, CrashKernel, KernelFiles, Machine, Whereabouts
-from kdumpd.core.modules import ModuleIndex, parse_index
+from kdumpd.core.modules import MODPROBE_FOLDERS, ModuleIndex, parse_index
 from kdumpd.host import abilities, firmware
 from kdumpd.host.blocks import block_devices, shared_directories, with_contents
 from kdumpd.host.doors import Files, ProgramFailed, Programs, text
 
 SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
-MODPROBE_FOLDERS = ("/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d", "/usr/lib/modprobe.d")
-"""modprobe.d(5): of two files with one name, the one in the earlier folder counts."""
 ASK_SECONDS = 30.0
 BEGINNING_BYTES = 256  # BINPRM_BUF_SIZE: what the kernel reads of a program to find its interpreter
 REMEMBERED_AT_MOST = 500
@@ -112,7 +110,7 @@ async def inventory(files: Files, programs: Programs, wants: Wants) -> Inventory
     """
     named = {name: path for name in sorted(wants.programs) if (path := programs.find(name))}
     ahead = {*wants.files, *named.values()}
-    found = await asyncio.to_thread(_folders, files, wants.directories)
+    found = await asyncio.to_thread(_folders, files, wants.directories, wants.trees)
     ahead |= {f"{folder.path}/{name}" for folder in found.values() for name in folder.entries}
     found |= await _closed(files, programs, ahead, found)
     modules = {path: found[path] for path in wants.modules & found.keys()}
@@ -244,12 +242,20 @@ def _modprobe(files: Files) -> str:
     return "\n".join(text(files, path) for _, path in sorted(chosen.items()))
 
 
-def _folders(files: Files, paths: Iterable[str]) -> dict[str, FileFacts]:
+def _folders(files: Files, paths: Iterable[str], trees: Iterable[str]) -> dict[str, FileFacts]:
+    """`paths` themselves, and `trees` with every folder below them; a link to a folder is no folder of the tree."""
     found = {}
-    for path in sorted(paths):
+    ahead = sorted({*paths, *trees})
+    while ahead:
+        path = ahead.pop()
         kind = files.stat(path).kind
         entries = files.names(path) if kind is Kind.DIRECTORY else ()
         found[path] = FileFacts(path=path, kind=kind, real=files.real(path), entries=entries)
+        if any(path == tree or path.startswith(f"{tree}/") for tree in trees):
+            below = (f"{path}/{name}" for name in entries)
+            ahead += (
+                each for each in below if files.stat(each).kind is Kind.DIRECTORY and not files.link(each)
+            )
     return found
 
 

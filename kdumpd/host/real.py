@@ -21,12 +21,11 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from kdumpd.core.inventory import Kind
-from kdumpd.host.doors import KEPT_BYTES, Facts, Output, ProgramFailed
+from kdumpd.host.doors import KEPT_BYTES, PATH, Facts, Output, ProgramFailed
 from kdumpd.host.running import LINE_CHARACTERS, Running, begun, until_ended
 
 logger = logging.getLogger(__name__)
 
-PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 CHUNK_BYTES = 1 << 20
 MAGIC_LINK = re.compile(r"[a-z_]+:\[")  # "pipe:[4026]" under /proc: only the kernel can follow such a link
 LINKS_AT_MOST = 40  # as the kernel's MAXSYMLINKS

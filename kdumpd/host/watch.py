@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 from collections.abc import Callable
 
 from watchdog.observers.inotify_c import InotifyConstants as Bits
@@ -22,6 +23,7 @@ COMES_OR_GOES = (
     Bits.IN_CREATE | Bits.IN_DELETE | Bits.IN_MOVE | Bits.IN_DELETE_SELF | Bits.IN_MOVE_SELF | Bits.IN_UNMOUNT
 )
 MASK = COMES_OR_GOES & ~Bits.IN_UNMOUNT | Bits.IN_MODIFY | Bits.IN_ATTRIB | Bits.IN_ONLYDIR
+LINKS_AT_MOST = 40  # as the kernel's MAXSYMLINKS
 LIMITS = frozenset({errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 SIGNS = (
     "/sys/kernel/kexec/crash_loaded",
@@ -30,6 +32,7 @@ SIGNS = (
     "/sys/kernel/kexec_crash_size",
     "/sys/kernel/security/lockdown",
     "/sys/devices/system/cpu/online",
+    "/proc/sys/kernel/hostname",
     "/proc/sys/kernel/kexec_load_disabled",
     "/proc/sys/kernel/kexec_load_limit_panic",
 )
@@ -110,13 +113,26 @@ class Watch:
         return self._inotify
 
     def _real_places(self) -> dict[str, str]:
-        """Each covered path where its folder really is, and where it leads to itself, should it be a link."""
+        """Each covered path where its folder really is, and should it be a link, every place that it leads over.
+
+        Of several paths to one place the one that is no way round is told.
+        """
         places: dict[str, str] = {}
+        real_folders: dict[str, str] = {}
         for path in self._covered:
-            above, _, name = path.rstrip("/").rpartition("/")
+            at = path.rstrip("/") or "/"
             try:
-                places[f"{self._files.real(above or '/').rstrip('/')}/{name}"] = path
-                places[self._files.real(path)] = path
+                for _ in range(LINKS_AT_MOST):
+                    above, _, name = at.rpartition("/")
+                    if above not in real_folders:
+                        real_folders[above] = self._files.real(above or "/").rstrip("/")
+                    place = f"{real_folders[above]}/{name}"
+                    if place not in places or place == path:
+                        places[place] = path
+                    target = self._files.link(place)
+                    if not target:
+                        break
+                    at = os.path.normpath(os.path.join(real_folders[above] or "/", target))
             except OSError:  # links in circles: whoever reads the path will say so
                 places[path] = path
         return places

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kdumpd.core.inventory import Firmware, Inventory, Wants
+from kdumpd.core.inventory import Inventory, Wants
 from kdumpd.host.doors import Output
 from kdumpd.host.observe import inventory
 from kdumpd.host.real import RealFiles, RealPrograms
@@ -61,10 +61,18 @@ async def seen(root: Path) -> tuple[Inventory, list[str]]:
 async def test_what_this_machine_has_of_it_comes_along_with_its_digest(root: Path) -> None:
     write(root, "/lib/firmware/acme/one.bin")
     found, _ = await seen(root)
-    assert found.firmware[MODULE] == Firmware(
-        names=("acme/one.bin", "acme/two.bin"), files=("/lib/firmware/acme/one.bin",)
-    )
+    fed = found.firmware[MODULE]
+    assert (fed.names, fed.files) == (("acme/one.bin", "acme/two.bin"), ("/lib/firmware/acme/one.bin",))
     assert found.facts("/lib/firmware/acme/one.bin").digest
+
+
+async def test_where_another_file_would_be_taken_instead_is_known(root: Path) -> None:
+    write(root, "/lib/firmware/acme/one.bin")
+    found, _ = await seen(root)
+    fed = found.firmware[MODULE]
+    assert f"/lib/firmware/{RELEASE}/acme/one.bin" in fed.looked_for
+    assert "/lib/firmware/acme/one.bin.zst" not in fed.looked_for  # the plain one is taken before it
+    assert {"/lib/firmware/acme/two.bin", "/lib/firmware/acme/two.bin.xz"} < {*fed.looked_for}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,333 @@
+"""Rows of the table of missed triggers: configuration, hooks, programs, modules and the kernel of a plain machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tests.daemon.triggers import (
+    GLIMPSE,
+    Change,
+    Row,
+    WithFirmware,
+    Work,
+    at,
+    chmod,
+    has,
+    link,
+    removed,
+    renamed_over,
+    replaced,
+)
+
+RELEASE = "6.1.0-56-amd64"
+MODULES = f"/lib/modules/{RELEASE}"
+CONF = "/etc/kdump.conf"
+DISK = f"{MODULES}/kernel/drivers/block/virtio_blk.ko"
+HOOK = "/etc/kdump/pre.d/10-hook"
+LONG_AGO = 1_000_000_000  # 2001
+CONFIG = frozenset({"config-changed"})
+HOOKS = frozenset({"hooks-changed"})
+PROGRAMS = frozenset({"programs-changed"})
+MODULES_CHANGED = frozenset({"modules-changed"})
+COMMAND_LINE = frozenset({"command-line-changed"})
+KERNEL = frozenset({"kernel-changed"})
+
+
+def within_the_same_tick(root: Path) -> None:
+    """Another text of the same length in the same file, and not a nanosecond later for all that its times tell."""
+    conf = at(root, CONF)
+    before = conf.stat()
+    conf.write_text(conf.read_text().replace("/var/crash", "/var/other"))
+    os.utime(conf, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def dkms(root: Path) -> None:
+    """A driver of the same name in updates/, and depmod afterwards."""
+    has(f"{MODULES}/updates/dkms/virtio_blk.ko", "built here")(root)
+    replaced(f"{MODULES}/modules.dep", "kernel/drivers/block/virtio_blk.ko:", "updates/dkms/virtio_blk.ko:")(
+        root
+    )
+
+
+a_conf: Change = has(CONF, "path /var/crash\n")
+a_hook: Change = has(HOOK, "#!/bin/sh\ntrue\n", mode=0o755)
+
+ROWS = (
+    Row(
+        name="an edit of path",
+        number=1,
+        before=(a_conf,),
+        change=has(CONF, "path /var/elsewhere\n"),
+        heard=CONF,
+        work=Work.IMAGE,
+        reasons=CONFIG,
+    ),
+    Row(
+        name="an edit within the same second, of the same length",
+        number=3,
+        before=(a_conf,),
+        change=within_the_same_tick,
+        heard=CONF,
+        work=Work.IMAGE,
+        reasons=CONFIG,
+    ),
+    Row(
+        name="kdump.conf from a backup, with an older time",
+        number=3,
+        before=(a_conf,),
+        change=renamed_over(CONF, "path /var/backup\n", modified=LONG_AGO),
+        heard=CONF,
+        work=Work.IMAGE,
+        reasons=CONFIG,
+    ),
+    Row(
+        name="makedumpfile from a package, with an older time",
+        number=3,
+        change=renamed_over("/usr/bin/makedumpfile", "another build", modified=LONG_AGO),
+        heard="/usr/bin/makedumpfile",
+        work=Work.BASE,
+        reasons=PROGRAMS,
+    ),
+    Row(
+        name="a hook is removed from its folder",
+        number=4,
+        before=(a_hook,),
+        change=removed(HOOK),
+        heard="/etc/kdump/pre.d",
+        work=Work.IMAGE,
+        reasons=HOOKS,
+    ),
+    Row(
+        name="a hook is no longer executable",
+        number=4,
+        before=(a_hook,),
+        change=chmod(HOOK, 0o644),
+        heard=HOOK,
+        work=Work.IMAGE,
+        reasons=HOOKS,
+    ),
+    Row(
+        name="a hook becomes executable",
+        number=4,
+        before=(has(HOOK, "#!/bin/sh\ntrue\n"),),
+        change=chmod(HOOK, 0o755),
+        heard="/etc/kdump/pre.d",
+        work=Work.IMAGE,
+        reasons=HOOKS,
+    ),
+    Row(
+        name="a hook with other contents",
+        number=4,
+        before=(a_hook,),
+        change=has(HOOK, "#!/bin/sh\nfalse\n", mode=0o755),
+        heard=HOOK,
+        work=Work.IMAGE,
+        reasons=HOOKS,
+    ),
+    Row(
+        name="a hook's interpreter by way of update-alternatives",
+        number=8,
+        before=(
+            has("/usr/bin/one-sh", "one", mode=0o755),
+            has("/usr/bin/another-sh", "another", mode=0o755),
+            link("/etc/alternatives/my-sh", "/usr/bin/one-sh"),
+            link("/usr/bin/my-sh", "/etc/alternatives/my-sh"),
+            has(HOOK, "#!/usr/bin/my-sh\ntrue\n", mode=0o755),
+        ),
+        change=link("/etc/alternatives/my-sh", "/usr/bin/another-sh"),
+        heard="/usr/bin/my-sh",
+        work=Work.IMAGE,
+        reasons=HOOKS,
+    ),
+    Row(
+        name="another makedumpfile",
+        number=8,
+        change=renamed_over("/usr/bin/makedumpfile", "of tomorrow"),
+        heard="/usr/bin/makedumpfile",
+        work=Work.BASE,
+        reasons=PROGRAMS,
+    ),
+    Row(
+        name="another makedumpfile that comes first on PATH",
+        number=8,
+        change=renamed_over("/usr/sbin/makedumpfile", "of this place", mode=0o755),
+        heard="/usr/sbin/makedumpfile",
+        work=Work.BASE,
+        reasons=PROGRAMS,
+    ),
+    Row(
+        name="another busybox",
+        number=8,
+        change=renamed_over("/usr/bin/busybox", "of tomorrow"),
+        heard="/usr/bin/busybox",
+        work=Work.BASE,
+        reasons=PROGRAMS,
+    ),
+    Row(
+        name="another kexec-tools",
+        number=8,
+        change=renamed_over("/usr/sbin/kexec", "of tomorrow"),
+        heard="/usr/sbin/kexec",
+        work=Work.LOAD,
+        reasons=PROGRAMS,
+    ),
+    Row(
+        name="a program that was missing is installed",
+        number=8,
+        before=(removed("/usr/bin/zstd"),),
+        change=renamed_over("/usr/bin/zstd", "zstd", mode=0o755),
+        heard="/usr/bin/zstd",
+        work=Work.BASE,
+    ),
+    Row(
+        name="a driver of the same name from DKMS",
+        number=8,
+        change=dkms,
+        heard=f"{MODULES}/modules.dep",
+        work=Work.BASE,
+        reasons=MODULES_CHANGED,
+    ),
+    Row(
+        name="a driver in the same place with other contents",
+        number=8,
+        change=renamed_over(DISK, "rebuilt"),
+        heard=DISK,
+        work=Work.BASE,
+        reasons=MODULES_CHANGED,
+    ),
+    Row(
+        name="options of a module in modprobe.d",
+        number=8,
+        change=has("/etc/modprobe.d/disk.conf", "options virtio_blk num_request_queues=1\n"),
+        heard="/etc/modprobe.d",
+        work=Work.IMAGE,
+        reasons=MODULES_CHANGED,
+    ),
+    Row(
+        name="options of a module, edited",
+        number=8,
+        before=(has("/etc/modprobe.d/disk.conf", "options virtio_blk num_request_queues=1\n"),),
+        change=has("/etc/modprobe.d/disk.conf", "options virtio_blk num_request_queues=2\n"),
+        heard="/etc/modprobe.d",
+        work=Work.IMAGE,
+        reasons=MODULES_CHANGED,
+    ),
+    Row(
+        name="a soft dependency that depmod wrote",
+        number=8,
+        change=has(f"{MODULES}/modules.softdep", "softdep virtio_blk pre: raid1\n"),
+        heard=f"{MODULES}/modules.softdep",
+        work=Work.BASE,
+        reasons=MODULES_CHANGED,
+    ),
+    Row(
+        name="firmware of a disk's driver",
+        number=8,
+        programs=WithFirmware,
+        before=(has(DISK, "wants firmware, of which there is one"), has("/lib/firmware/disk.bin", "one")),
+        change=renamed_over("/lib/firmware/disk.bin", "another", modified=LONG_AGO),
+        heard="/lib/firmware/disk.bin",
+        work=Work.BASE,
+        reasons=PROGRAMS,
+    ),
+    Row(
+        name="firmware that was not installed",
+        number=8,
+        programs=WithFirmware,
+        before=(has(DISK, "wants firmware, of which there is none"),),
+        change=has("/lib/firmware/disk.bin.xz", "at last"),
+        heard="/lib/firmware/disk.bin.xz",
+        work=Work.BASE,
+        reasons=PROGRAMS,
+    ),
+    Row(
+        name="the kernel's package is installed again, with another build",
+        number=13,
+        change=renamed_over(f"/boot/vmlinuz-{RELEASE}", "another build"),
+        heard=f"/boot/vmlinuz-{RELEASE}",
+        work=Work.LOAD,
+        reasons=KERNEL,
+    ),
+    Row(
+        name="what is added to the command line, in a file that was not there",
+        number=16,
+        change=has("/etc/default/kdump", 'KDUMP_COMMANDLINE_APPEND="nr_cpus=2"\n'),
+        heard="/etc/default/kdump",
+        work=Work.LOAD,
+        reasons=COMMAND_LINE,
+    ),
+    Row(
+        name="what is taken from the command line",
+        number=16,
+        before=(has("/etc/sysconfig/kdump", 'KDUMP_COMMANDLINE_REMOVE="quiet"\n'),),
+        change=has("/etc/sysconfig/kdump", 'KDUMP_COMMANDLINE_REMOVE="quiet console"\n'),
+        heard="/etc/sysconfig/kdump",
+        work=Work.LOAD,
+        reasons=COMMAND_LINE,
+    ),
+    Row(
+        name="flags of kexec",
+        number=16,
+        before=(has("/etc/sysconfig/kdump", 'KEXEC_ARGS="-a"\n'),),
+        change=has("/etc/sysconfig/kdump", 'KEXEC_ARGS="-s"\n'),
+        heard="/etc/sysconfig/kdump",
+        work=Work.LOAD,
+        reasons=COMMAND_LINE,
+    ),
+    Row(
+        name="kdumpd.toml",
+        number=0,
+        change=has("/etc/kdumpd.toml", "compression_level = 3\n"),
+        heard="/etc/kdumpd.toml",
+        work=Work.BASE,
+        reasons=CONFIG,
+    ),
+    Row(
+        name="the link that path leads over",
+        number=6,
+        before=(
+            lambda root: at(root, "/var/one/x").parent.mkdir(exist_ok=True),
+            lambda root: at(root, "/var/two/x").parent.mkdir(exist_ok=True),
+            link("/var/dumps", "one"),
+            has(CONF, "path /var/dumps\n"),
+        ),
+        change=link("/var/dumps", "two"),
+        heard="/var/dumps",
+        work=Work.IMAGE,
+        reasons=CONFIG,
+    ),
+    Row(
+        name="the time zone",
+        number=0,
+        change=has("/etc/localtime", "TZif2" + "\0" * 39 + "\nCET-1CEST\n"),
+        heard="/etc/localtime",
+        work=Work.IMAGE,
+        reasons=CONFIG,
+    ),
+    Row(
+        name="the host's name",
+        number=0,
+        change=has("/proc/sys/kernel/hostname", "renamed\n"),
+        heard=GLIMPSE,
+        work=Work.IMAGE,
+        reasons=CONFIG,
+    ),
+    Row(
+        name="a processor is added",
+        number=0,
+        change=has("/sys/devices/system/cpu/present", "0-63\n"),
+        heard=GLIMPSE,
+        work=Work.LOAD,
+        reasons=frozenset({"cpu-memory-changed"}),
+    ),
+    Row(
+        name="the sender of fence_kdump is installed",
+        number=20,
+        before=(has(CONF, "path /var/crash\nfence_kdump_nodes 198.51.100.1\n"),),
+        machine="net-vlan-on-bond",
+        change=has("/usr/libexec/fence_kdump_send", "send", mode=0o755),
+        heard="/usr/libexec/fence_kdump_send",
+        work=Work.BASE,
+    ),
+)
