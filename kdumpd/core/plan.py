@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 
 from kdumpd.core.problems import Problem
 
@@ -167,5 +168,15 @@ def describe(value: object) -> Json:
 
 def fingerprint(value: object) -> str:
     """32 hexadecimal digits that change with any field of `value`."""
+    return _of_part(value) if isinstance(value, BasePlan | OverlayPlan | LoadPlan) else _digest(value)
+
+
+@lru_cache(maxsize=8)
+def _of_part(part: BasePlan | OverlayPlan | LoadPlan) -> str:
+    """Remembered by value: each look makes the same plan anew, and asks for its fingerprints many times."""
+    return _digest(part)
+
+
+def _digest(value: object) -> str:
     text = json.dumps(describe(value), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode("ascii"), digest_size=16).hexdigest()
