@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
+import io
 import lzma
 import threading
 import zlib
@@ -17,7 +18,7 @@ from kdumpd.core.problems import Problem, Trouble
 from kdumpd.core.storing import is_out_of_space, storing_fault
 from kdumpd.host.doors import Files, Output, ProgramFailed, Programs
 
-OVERLAY_LEVEL = 3  # kilobytes: ready at once matters, not their size
+OVERLAY_LEVEL = 9  # of gzip, for kilobytes: no program has to be started for them
 ULTRA_LEVEL = 19  # zstd wants to be told twice above this
 PACK_SECONDS = 1800.0  # the slowest machine at the highest level; a bound, not a wish
 
@@ -47,7 +48,7 @@ async def build_base(
     unpacked = await _unpack_zstd_modules(
         plan.modules, files=files, programs=programs, folder=f"{target}.modules"
     )
-    await _build(
+    await _pack(
         layer,
         unpacked,
         plan.compression_level,
@@ -64,16 +65,29 @@ async def build_overlay(
     *,
     base: BasePlan,
     files: Files,
-    programs: Programs,
     target: str,
-    on_stage: Callable[[str], None],
 ) -> None:
-    """Write the overlay that lies on `base` to `target`. Raises Trouble as `build_base` does."""
+    """Write the overlay that lies on `base` to `target`, which is not synced: it is to be joined to the base.
+
+    Packed with gzip, which every kernel unpacks that was not told to do without (RD_GZIP). Raises Trouble as
+    `build_base` does.
+    """
     layer = overlay_layer(plan, base=base)
-    await _build(layer, {}, OVERLAY_LEVEL, files=files, programs=programs, target=target, on_stage=on_stage)
+
+    def pack(stop: threading.Event) -> None:
+        contents = _Contents(files, {}, stop)
+        archive = io.BytesIO()
+        newc.write((contents.entry(placed) for placed in layer), archive.write)
+        with files.create(target) as file:
+            file.write(gzip.compress(archive.getvalue(), OVERLAY_LEVEL, mtime=0))
+
+    try:
+        await _in_thread(pack)
+    except OSError as fault:
+        raise Trouble(storing_fault(fault, target.rpartition("/")[0])) from fault
 
 
-async def _build(
+async def _pack(
     layer: Sequence[Placed],
     unpacked: dict[str, str],
     level: int,
@@ -82,7 +96,7 @@ async def _build(
     programs: Programs,
     target: str,
     on_stage: Callable[[str], None],
-    beneath: str = "",
+    beneath: str,
 ) -> None:
     archive = f"{target}.cpio"
     try:

@@ -29,6 +29,7 @@ BASES = "bases"
 IMAGES = "images"
 PARTS = {BASES: "base.img", IMAGES: "initramfs.img"}
 MANIFEST = "description.json"
+RECORD = "contents.json"
 LAST_GOOD = "last-good.json"
 USES = "uses.json"
 WORKSHOP = "tmp-"
@@ -46,6 +47,7 @@ class Manifest(BaseModel):
     digest: str  # blake2b of the artefact, 32 hexadecimal digits
     built_us: int  # microseconds since epoch
     unpacked_bytes: int = 0
+    record: str = ""  # digest of what the proof recorded of a base; "" where it recorded nothing
     description: JsonValue = None
 
 
@@ -81,6 +83,15 @@ class Store:
     def manifest(self, fingerprint: str) -> Manifest | None:
         return self._manifest(IMAGES, fingerprint)
 
+    def record(self, fingerprint: str) -> bytes | None:
+        """What the proof of a base recorded of its contents; None where there is none, or not the one published."""
+        found = self.base_manifest(fingerprint)
+        try:
+            text = self._files.read_bytes(f"{self._entry(BASES, fingerprint)}/{RECORD}")
+        except OSError:
+            return None
+        return text if found is not None and found.record == _digest(text) else None
+
     def description(self, fingerprint: str) -> JsonValue:
         """Of what an image was made; None where there is no such image."""
         found = self.manifest(fingerprint)
@@ -111,17 +122,28 @@ class Store:
             self._discard(folder)
 
     def publish_base(
-        self, fingerprint: str, *, built: str, description: JsonValue, unpacked_bytes: int = 0
+        self,
+        fingerprint: str,
+        *,
+        built: str,
+        description: JsonValue,
+        unpacked_bytes: int = 0,
+        record: bytes = b"",
     ) -> str:
         """Take `built`, a file in a workshop, as the base of that name; returns its lasting path."""
-        return self._publish(BASES, fingerprint, (built,), description, unpacked_bytes)
+        return self._publish(BASES, fingerprint, (built,), description, unpacked_bytes, record=record)
 
     def publish_image(
         self, fingerprint: str, *, base: str, overlay: str, description: JsonValue, unpacked_bytes: int = 0
     ) -> str:
-        """Join the base of fingerprint `base` and the file `overlay` to one image; returns its lasting path."""
+        """Join the base of fingerprint `base` and the file `overlay` to one image; returns its lasting path.
+
+        Raises Trouble (`image-damaged`) where the base is not what was published: it is as good as absent then.
+        """
         parts = (self.base(base), overlay)
-        return self._publish(IMAGES, fingerprint, parts, description, unpacked_bytes)
+        manifest = self.base_manifest(base)
+        begins = manifest.digest if manifest is not None else "it is gone"
+        return self._publish(IMAGES, fingerprint, parts, description, unpacked_bytes, begins=begins)
 
     def entries(self) -> tuple[Stored, ...]:
         """All that is whole."""
@@ -204,18 +226,36 @@ class Store:
             logger.warning("%s cannot be written: %s", f"{self.folder}/{USES}", fault.strerror)
 
     def _publish(
-        self, part: str, fingerprint: str, sources: Iterable[str], description: JsonValue, unpacked_bytes: int
+        self,
+        part: str,
+        fingerprint: str,
+        sources: tuple[str, ...],
+        description: JsonValue,
+        unpacked_bytes: int,
+        *,
+        record: bytes = b"",
+        begins: str = "",
     ) -> str:
         with self.workshop() as folder, self._faults():
             beside = f"{folder}/{fingerprint}"
             self._files.make_folder(beside)
-            size, digest = self._join(sources, f"{beside}/{PARTS[part]}")
+            size, first, digest = self._join(sources, f"{beside}/{PARTS[part]}")
+            if begins and first != begins:
+                self._files.remove(sources[0])
+                raise Trouble(
+                    Problem(
+                        code="image-damaged", message="the base in the store is damaged; it is built again"
+                    )
+                )
+            if record:
+                self._files.write(f"{beside}/{RECORD}", record)
             manifest = Manifest(
                 fingerprint=fingerprint,
                 size_bytes=size,
                 digest=digest,
                 built_us=time.time_ns() // 1000,
                 unpacked_bytes=unpacked_bytes,
+                record=_digest(record) if record else "",
                 description=description,
             )
             self._files.write(f"{beside}/{MANIFEST}", manifest.model_dump_json(indent=1).encode())
@@ -227,12 +267,13 @@ class Store:
             self._files.rename(beside, entry)
         return self._artefact(part, fingerprint)
 
-    def _join(self, sources: Iterable[str], target: str) -> tuple[int, str]:
-        """Write the archives one after the other, the next one aligned; the size and digest of what was written.
+    def _join(self, sources: Iterable[str], target: str) -> tuple[int, str, str]:
+        """Write the archives one after the other, the next one aligned; size, digest of the first and of the whole.
 
         Nothing stands behind the last one: the zstd program takes zeros there for a damaged frame.
         """
         size = 0
+        digests: list[str] = []
         digest = hashlib.blake2b(digest_size=16)
         with self._files.create(target) as file:
             for source in sources:
@@ -241,8 +282,9 @@ class Store:
                     file.write(chunk)
                     digest.update(chunk)
                     size += len(chunk)
+                digests.append(digest.hexdigest())
         self._files.sync(target)
-        return size, digest.hexdigest()
+        return size, digests[0], digests[-1]
 
     def _chunks(self, path: str) -> Iterator[bytes]:
         with self._files.open(path) as file:
@@ -302,3 +344,7 @@ def _kernel_release(description: JsonValue) -> str:
     base = description.get("base", description)
     release = base.get("kernel_release") if isinstance(base, dict) else None
     return release if isinstance(release, str) else ""
+
+
+def _digest(text: bytes) -> str:
+    return hashlib.blake2b(text, digest_size=16).hexdigest()

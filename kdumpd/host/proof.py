@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from kdumpd import agent
-from kdumpd.core import environment, newc, proofs
-from kdumpd.core.layer import Placed, base_layer, follow, overlay_layer
-from kdumpd.core.plan import BasePlan, Engine, Folder, FromHost, Link, ModuleFile, OverlayPlan, Plan, Written
+from kdumpd.core import proofs
+from kdumpd.core.layer import Placed, base_layer, overlay_layer
+from kdumpd.core.plan import BasePlan, Engine, ModuleFile, Plan, fingerprint
 from kdumpd.core.problems import Problem, Severity, Trouble, errors, warnings
-from kdumpd.core.storing import is_out_of_space, storing_fault
+from kdumpd.core.storing import storing_fault
+from kdumpd.core.tree import Seen, Tree, look_inside, look_outside, record, recorded
 from kdumpd.host.doors import Files, Output, ProgramFailed, Programs
+from kdumpd.host.shells import PLAN_ENV, Shell, broken_scripts, misread_plan, shells_beside, shells_of
+from kdumpd.host.unpacked import Unpacked, entries, lay, unpacked
 
-TRY_SECONDS = 60.0  # for one program of the image that only shall start or look at a text
-UNPACK_SECONDS = 600.0
-PLAN_ENV = "plan.env"
+TRY_SECONDS = 60.0  # for programs of the image that only shall start or look at a text
+REMEMBERED_AT_MOST = 1000
 CANNOT_CHROOT = frozenset({125, 126})  # chroot(1): it failed itself, or the program could not be executed
-WHICH_ARE_BROKEN = (
-    'for file; do if said=$(sh -n "$file" 2>&1); then printf "whole\\0"; else printf "broken\\0"; fi; done'
+NO_PROGRAMS: tuple[str, ...] = ()
+ANSWER_BYTES = 8 << 20  # of a hundred loaders
+WHAT_LOADERS_SAY = (
+    'while [ $# -gt 1 ]; do said=$("$1" --list "$2" 2>&1); printf "%s\\0%s\\0" "$?" "$said"; shift 2; done'
 )
-READ_BACK = '. "$1" && shift && for name; do eval "value=\\$$name"; printf "%s\\0" "$value"; done'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +32,24 @@ class Proof:
     """What a proved image came to."""
 
     unpacked_bytes: int
+    record: bytes = b""
+    """Of a base: what an overlay on it has to know, so that it is proved without the base (core.tree)."""
     warnings: tuple[Problem, ...] = ()
+
+
+class Proved:
+    """What held when it was tried, by the digests of all that it hangs on: it need not be tried again."""
+
+    def __init__(self) -> None:
+        self._known: set[tuple[str, ...]] = {NO_PROGRAMS}
+
+    def __contains__(self, key: tuple[str, ...]) -> bool:
+        return key in self._known
+
+    def add(self, *keys: tuple[str, ...]) -> None:
+        if len(self._known) > REMEMBERED_AT_MOST:
+            self._known = {NO_PROGRAMS}
+        self._known.update(keys)
 
 
 async def prove_base(image: str, plan: BasePlan, *, files: Files, programs: Programs, folder: str) -> Proof:
@@ -39,31 +58,32 @@ async def prove_base(image: str, plan: BasePlan, *, files: Files, programs: Prog
     Raises Trouble with everything that does not hold: `image-damaged`, `image-differs`, `image-clash`,
     `module-damaged`, `module-incomplete`, `module-of-other-kernel`, `program-incomplete`.
     """
-    tree = await _unpacked((image,), files=files, programs=programs, folder=folder)
-    problems = list(tree.problems)
-    problems += _differences(tree, base_layer(plan))
+    ground = await unpacked(image, look_inside, files=files, programs=programs, folder=folder)
+    seen = ground.tree.seen
+    layer = base_layer(plan)
+    problems = [*ground.tree.problems, *ground.tree.differences(layer)]
     modules = {
-        item.content.name: tree.seen[item.path].words
-        for item in base_layer(plan)
-        if isinstance(item.content, ModuleFile) and item.path in tree.seen
+        item.content.name: seen[item.path].words
+        for item in layer
+        if isinstance(item.content, ModuleFile) and item.path in seen
     }
     problems += proofs.module_problems(modules, kernel_release=plan.kernel_release)
-    tried: Mapping[str, _Seen] = tree.seen
+    tried: Mapping[str, Seen] = seen
     if plan.engine is Engine.DRACUT:
-        problems += proofs.dracut_problems(frozenset(tree.seen), kernel_release=plan.kernel_release)
-        own = {item.path for item in base_layer(plan)}
-        tried = {
-            path: seen for path, seen in tree.seen.items() if path in own or proofs.brings_devices_up(path)
-        }
-    problems += await _incomplete_programs(tree, tried, programs=programs)
-    problems += await _missing_applets(tree, programs=programs)
-    return _proof(tree, problems)
+        problems += proofs.dracut_problems(frozenset(seen), kernel_release=plan.kernel_release)
+        own = {item.path for item in layer}
+        tried = {path: each for path, each in seen.items() if path in own or proofs.brings_devices_up(path)}
+    problems += await _incomplete_programs(ground, _dynamic(tried), programs=programs)
+    problems += await _missing_applets(ground, programs=programs)
+    return _proof(ground.tree, problems, record=record(ground.tree))
 
 
 async def prove_image(
     layers: tuple[str, str],
     plan: Plan,
     *,
+    beneath: bytes | None,
+    proved: Proved,
     reserved_bytes: int,
     files: Files,
     programs: Programs,
@@ -71,16 +91,62 @@ async def prove_image(
 ) -> Proof:
     """Prove the overlay on its base, which was proved before; `layers` are the files of the two.
 
+    `beneath` is what the base's proof recorded: with it the base is unpacked only where a program of the overlay has
+    to be tried that was not tried on it before. Whoever joins the two makes sure that the base is still that one.
     Raises Trouble as `prove_base` does, and with `script-broken`, `plan-env-differs` and `image-too-big`.
     """
-    tree = await _unpacked(layers, files=files, programs=programs, folder=folder, proved_before=1)
+    try:
+        return await _proved_image(
+            layers,
+            plan,
+            beneath=beneath,
+            proved=proved,
+            reserved_bytes=reserved_bytes,
+            files=files,
+            programs=programs,
+            folder=folder,
+        )
+    except OSError as fault:
+        raise Trouble(storing_fault(fault, folder)) from fault
+
+
+async def _proved_image(
+    layers: tuple[str, str],
+    plan: Plan,
+    *,
+    beneath: bytes | None,
+    proved: Proved,
+    reserved_bytes: int,
+    files: Files,
+    programs: Programs,
+    folder: str,
+) -> Proof:
     laid = overlay_layer(plan.overlay, base=plan.base)
+    tree = recorded(beneath) if beneath is not None else None
+    contents = await asyncio.to_thread(entries, files, layers[1])
+    shells: tuple[Shell, ...] = ()
+    if tree is not None:
+        lay(tree, contents)
+        if _programs_key(tree, laid, plan) in proved:
+            shells = shells_beside(tree, plan.base, files=files, folder=folder)
+    ground: Unpacked | None = None
+    if tree is None or not shells:
+        ground = await unpacked(layers[0], look_outside, files=files, programs=programs, folder=folder)
+        tree = ground.tree
+        lay(tree, contents, onto=ground)
+        shells = shells_of(ground, plan.base)
     own = {item.path: tree.seen[item.path] for item in laid if item.path in tree.seen}
-    problems = list(tree.problems)
-    problems += _differences(tree, laid)
-    problems += await _incomplete_programs(tree, own, programs=programs)
-    problems += await _broken_scripts(tree, own, programs=programs)
-    problems += await _misread_plan(tree, plan.overlay, base=plan.base, programs=programs)
+    problems = [*tree.problems, *tree.differences(laid)]
+    if ground is not None:
+        problems += await _incomplete_programs(ground, _dynamic(own), programs=programs)
+    texts = {entry.path: data for entry, data in contents}
+    new = {
+        path: (shells[0].digest, seen.digest)
+        for path, seen in own.items()
+        if seen.is_script and (shells[0].digest, seen.digest) not in proved
+    }
+    problems += await broken_scripts(shells, {path: texts[path] for path in new}, programs=programs)
+    problems += await misread_plan(shells, laid, texts, programs=programs)
     problems += proofs.size_problems(
         unpacked=tree.unpacked_bytes,
         image=sum(files.stat(layer).size_bytes for layer in layers),
@@ -88,195 +154,88 @@ async def prove_image(
         working_set=plan.working_set_bytes,
         reserved=reserved_bytes,
     )
-    return _proof(tree, problems)
+    proof = _proof(tree, problems)
+    proved.add(_programs_key(tree, laid, plan), *(key for key in new.values() if shells[0].digest))
+    return proof
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Seen:
-    """One entry of the image, with what its contents tell."""
+def _programs_key(tree: Tree, laid: Sequence[Placed], plan: Plan) -> tuple[str, ...]:
+    """All that the programs of an overlay hang on; () where it has none that a loader has to bring together.
 
-    entry: newc.Entry
-    digest: str = ""
-    target: str = ""  # of a link
-    interpreter: str = ""
-    is_elf: bool = False
-    is_script: bool = False
-    words: proofs.ModuleWords | None = None
-
-
-@dataclass(slots=True, kw_only=True)
-class _Tree:
-    """The unpacked image: `seen` by path without leading slash, `files` with the tree as root."""
-
-    files: Files
-    seen: dict[str, _Seen] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
-
-    @property
-    def outside(self) -> str:
-        return self.files.outside("/")
-
-    @property
-    def unpacked_bytes(self) -> int:
-        return proofs.unpacked_bytes(seen.entry.size_bytes for seen in self.seen.values())
-
-    def at(self, path: str) -> _Seen | None:
-        """What a program in the image finds at `path`."""
-        links = {path: seen.target for path, seen in self.seen.items() if seen.entry.is_link}
-        return self.seen.get(follow(path, links, last=True))
-
-    def add(self, entry: newc.Entry, contents: bytes, look: Callable[[newc.Entry, bytes], _Seen]) -> None:
-        before = self.seen.get(entry.path)
-        parent = entry.path.rpartition("/")[0]
-        within = self.seen.get(parent)
-        if parent and (within is None or not within.entry.is_folder):
-            self.problems.append(_clash(f"/{entry.path} lies in /{parent}, which is no folder of the image"))
-            return
-        if before is not None and before.entry.is_folder != entry.is_folder:
-            self.problems.append(
-                _clash(f"/{entry.path} of the overlay would take the place of another thing")
-            )
-            return
-        path = f"/{entry.path}"
-        if entry.is_folder:
-            self.files.make_folder(path, mode=0o700)
-        else:
-            self.files.remove(path)
-        if entry.is_link:
-            self.files.make_link(path, contents.decode("utf-8", "surrogateescape"))
-        if entry.is_regular:
-            with self.files.create(path, mode=entry.mode & 0o777) as file:
-                file.write(contents)
-        self.seen[entry.path] = look(entry, contents)
+    A loader may come across the base, and the overlay but for what the agent alone reads.
+    """
+    own = {item.path: tree.seen[item.path] for item in laid if item.path in tree.seen}
+    if not _dynamic(own):
+        return NO_PROGRAMS
+    others = [item for item in laid if item.path.rpartition("/")[2] != PLAN_ENV]
+    return ("programs", plan.base_fingerprint, fingerprint(others))
 
 
-def _look_outside(entry: newc.Entry, contents: bytes) -> _Seen:
-    """Its kind and, for a link, where it leads: all that another layer's programs ask of what is beneath."""
-    if entry.is_link:
-        return _Seen(entry=entry, target=contents.decode("utf-8", "surrogateescape"))
-    return _Seen(entry=entry, is_elf=contents.startswith(proofs.ELF))
-
-
-def _look(entry: newc.Entry, contents: bytes) -> _Seen:
-    if entry.is_link:
-        return _Seen(entry=entry, target=contents.decode("utf-8", "surrogateescape"))
-    if not entry.is_regular:
-        return _Seen(entry=entry)
-    return _Seen(
-        entry=entry,
-        digest=_digest(contents),
-        interpreter=proofs.interpreter(contents),
-        is_elf=contents.startswith(proofs.ELF),
-        is_script=proofs.SHELL_SCRIPT.match(contents) is not None or entry.path.endswith(".sh"),
-        words=proofs.module_words(contents),
-    )
-
-
-async def _unpacked(
-    images: Sequence[str], *, files: Files, programs: Programs, folder: str, proved_before: int = 0
-) -> _Tree:
-    """The images over each other; into the contents of the first `proved_before` nobody looks again."""
-    root = f"{folder}/tree"
-    try:
-        files.make_folder(root)
-        tree = _Tree(files=files.below(root))
-        for number, image in enumerate(images):
-            archive = f"{folder}/{number}.cpio"
-            await _unzstd(programs, files.outside(image), files.outside(archive), folder=folder)
-            look = _look_outside if number < proved_before else _look
-            await asyncio.to_thread(_unpack, tree, files, archive, look)
-            files.remove(archive)
-    except OSError as fault:
-        raise Trouble(storing_fault(fault, folder)) from fault
-    return tree
-
-
-async def _unzstd(programs: Programs, image: str, archive: str, *, folder: str) -> None:
-    try:
-        await programs.run(("zstd", "-q", "-d", "-f", "-o", archive, image), timeout=UNPACK_SECONDS)
-    except ProgramFailed as fault:
-        if is_out_of_space(fault.output.stderr.decode("utf-8", "replace")):
-            problem = Problem(code="no-space", message=f"there is no room to prove the image in {folder}")
-        else:
-            problem = Problem(
-                code="image-damaged", message=f"the image cannot be unpacked: zstd {fault.reason}"
-            )
-        raise Trouble(problem) from fault
-
-
-def _unpack(tree: _Tree, files: Files, archive: str, look: Callable[[newc.Entry, bytes], _Seen]) -> None:
-    with files.open(archive) as source:
-        try:
-            for entry, contents in newc.read(source):
-                tree.add(entry, contents, look)
-        except newc.Damaged as fault:
-            raise Trouble(
-                Problem(code="image-damaged", message=f"the image cannot be unpacked: {fault}")
-            ) from fault
-
-
-def _differences(tree: _Tree, layer: Iterable[Placed]) -> list[Problem]:
-    """Where the image is not what the plan says, entry by entry."""
-    return [
-        Problem(code="image-differs", message=f"/{item.path} in the image is not what was planned")
-        for item in layer
-        if not _is_as_planned(tree.seen.get(item.path), item)
-    ]
-
-
-def _is_as_planned(seen: _Seen | None, item: Placed) -> bool:
-    if seen is None:
-        return False
-    content = item.content
-    match content:
-        case Folder(mode=mode):
-            return seen.entry.mode == newc.FOLDER | mode
-        case Link(target=target):
-            return seen.entry.is_link and seen.target == target
-        case Written(text=text, mode=mode):
-            planned = _digest(text.encode("utf-8", "surrogateescape"))
-            return seen.entry.mode == newc.REGULAR | mode and seen.digest == planned
-        case FromHost(digest=digest, mode=mode):
-            return seen.entry.mode == newc.REGULAR | mode and seen.digest == digest
-        case ModuleFile():
-            return seen.entry.is_regular
+def _dynamic(among: Mapping[str, Seen]) -> Mapping[str, Seen]:
+    """The programs that a loader has to bring together."""
+    return {path: seen for path, seen in among.items() if seen.interpreter and seen.entry.mode & 0o111}
 
 
 async def _incomplete_programs(
-    tree: _Tree, among: Mapping[str, _Seen], *, programs: Programs
+    ground: Unpacked, among: Mapping[str, Seen], *, programs: Programs
 ) -> list[Problem]:
     """Programs whose loader does not find all that they need, as the loader of the image itself says."""
     problems: list[Problem] = []
+    loaders: dict[str, str] = {}
+    found = {each: ground.tree.at(each) for each in {seen.interpreter for seen in among.values()}}
     for path, seen in among.items():
-        if not seen.interpreter or not seen.entry.mode & 0o111:
-            continue
-        loader = tree.at(seen.interpreter)
+        loader = found[seen.interpreter]
         if loader is None or not loader.entry.mode & 0o111:
             problems.append(_incomplete(path, seen.interpreter))
-            continue
-        said = await _try(tree, (seen.interpreter, "--list", f"/{path}"), programs=programs)
-        if said.status in CANNOT_CHROOT:
-            return [*problems, _untried(said)]
-        text = said.stdout.decode("utf-8", "replace")
+        else:
+            loaders[path] = seen.interpreter
+    said = await _all_at_once(ground, loaders, programs=programs)
+    for path, asked in loaders.items():
+        if path not in said:
+            alone = await _try(ground, (asked, "--list", f"/{path}"), programs=programs)
+            if alone.status in CANNOT_CHROOT:
+                return [*problems, _untried(alone)]
+            said[path] = alone.status, (alone.stdout + alone.stderr).decode("utf-8", "replace")
+        status, text = said[path]
         missing = proofs.missing_libraries(text)
         problems.extend(_incomplete(path, library) for library in missing)
-        if said.status != 0 and not missing:
-            problems.append(_incomplete(path, said.stderr.decode("utf-8", "replace").strip()))
+        if status != 0 and not missing:
+            problems.append(_incomplete(path, text.strip()))
     return problems
 
 
-async def _missing_applets(tree: _Tree, *, programs: Programs) -> list[Problem]:
+async def _all_at_once(
+    ground: Unpacked, loaders: Mapping[str, str], *, programs: Programs
+) -> dict[str, tuple[int, str]]:
+    """Status and words of each loader, from one run of the image's shell: starting a hundred programs is what costs.
+
+    Empty where that shell is the very program that cannot run.
+    """
+    words = [word for path, loader in loaders.items() for word in (loader, f"/{path}")]
+    shell = ground.tree.at("/bin/sh")
+    if len(loaders) < 2 or shell is None or not shell.is_elf:
+        return {}
+    argv = ("/bin/sh", "-c", WHAT_LOADERS_SAY, "sh", *words)
+    output = await _try(ground, argv, programs=programs)
+    told = output.stdout.decode("utf-8", "replace").split("\0")
+    if output.status != 0 or len(told) != len(words) + 1:
+        return {}
+    pairs = zip(told[::2], told[1::2], strict=False)
+    return {path: (int(status), text) for path, (status, text) in zip(loaders, pairs, strict=True)}
+
+
+async def _missing_applets(ground: Unpacked, *, programs: Programs) -> list[Problem]:
     """Links to a busybox that was built without what the agent calls by them."""
-    links = {path: seen.target for path, seen in tree.seen.items() if seen.entry.is_link}
+    tree = ground.tree
     wanted = {
-        path.rpartition("/")[2]: busybox
-        for path in links
-        if path.rpartition("/")[2] in agent.PROGRAMS
-        and (busybox := follow(path, links, last=True)).rpartition("/")[2] == "busybox"
+        name: busybox
+        for path in tree.links
+        if (name := path.rpartition("/")[2]) in agent.PROGRAMS
+        and (busybox := tree.place(path)).rpartition("/")[2] == "busybox"
     }
     problems: list[Problem] = []
     for busybox in sorted(set(wanted.values())):
-        said = await _try(tree, (f"/{busybox}", "--list"), programs=programs)
+        said = await _try(ground, (f"/{busybox}", "--list"), programs=programs)
         applets = said.stdout.decode("utf-8", "replace").split()
         if said.status != 0 or not applets:
             continue  # it cannot be tried here, which _incomplete_programs has told
@@ -288,72 +247,24 @@ async def _missing_applets(tree: _Tree, *, programs: Programs) -> list[Problem]:
     return problems
 
 
-async def _broken_scripts(tree: _Tree, among: Mapping[str, _Seen], *, programs: Programs) -> list[Problem]:
-    """Scripts that the image's own shell cannot read; one shell asks for all, for a program's start is what costs."""
-    scripts = [f"/{path}" for path, seen in among.items() if seen.is_script]
-    if not scripts:
-        return []
-    asked = await _sh(tree, "-c", WHICH_ARE_BROKEN, "sh", *scripts, programs=programs)
-    broken = asked.stdout.decode("utf-8", "surrogateescape").split("\0")
-    problems: list[Problem] = []
-    for path, word in zip(scripts, broken, strict=False):
-        if word == "whole":
-            continue
-        said = (await _sh(tree, "-n", path, programs=programs)).stderr.decode("utf-8", "replace").strip()
-        problems.append(Problem(code="script-broken", message=f"sh cannot read {path} of the image: {said}"))
-    if asked.status != 0 or len(broken) != len(scripts) + 1:
-        last = asked.stderr.decode("utf-8", "replace").strip()
-        problems.append(Problem(code="script-broken", message=f"sh could not try the scripts: {last}"))
-    return problems
-
-
-async def _misread_plan(
-    tree: _Tree, plan: OverlayPlan, *, base: BasePlan, programs: Programs
-) -> list[Problem]:
-    """Whether sh reads plan.env as exactly what was planned, whatever characters there are in it."""
-    problems: list[Problem] = []
-    for item in overlay_layer(plan, base=base):
-        if not isinstance(item.content, Written) or item.path.rpartition("/")[2] != PLAN_ENV:
-            continue
-        planned = environment.parse(item.content.text)
-        said = await _sh(tree, "-c", READ_BACK, "sh", f"/{item.path}", *planned, programs=programs)
-        values = said.stdout.decode("utf-8", "surrogateescape").split("\0")[:-1]
-        evaluated = dict(zip(planned, values, strict=False))
-        problems += proofs.environment_problems(planned=planned, evaluated=evaluated)
-    return problems
-
-
-async def _sh(tree: _Tree, *arguments: str, programs: Programs) -> Output:
-    """Run the image's own shell; the shell of this machine where it has none that can be run here."""
-    shell = tree.at("/bin/sh")
-    if shell is not None and shell.is_elf:
-        said = await _try(tree, ("/bin/sh", *arguments), programs=programs)
-        if said.status not in CANNOT_CHROOT:
-            return said
-    here = [tree.outside + word if word.startswith("/") else word for word in arguments]
-    return await _run(("sh", *here), programs=programs)
-
-
-async def _try(tree: _Tree, argv: tuple[str, ...], *, programs: Programs) -> Output:
-    return await _run(("chroot", tree.outside, *argv), programs=programs)
+async def _try(ground: Unpacked, argv: tuple[str, ...], *, programs: Programs) -> Output:
+    return await _run(("chroot", ground.outside, *argv), programs=programs)
 
 
 async def _run(argv: tuple[str, ...], *, programs: Programs) -> Output:
     """Whatever status it ends with: that is the answer."""
     try:
-        return await programs.run(argv, timeout=TRY_SECONDS, good=frozenset(range(256)))
+        return await programs.run(
+            argv, timeout=TRY_SECONDS, good=frozenset(range(256)), keep_bytes=ANSWER_BYTES
+        )
     except ProgramFailed as fault:
         return fault.output
 
 
-def _proof(tree: _Tree, problems: Sequence[Problem]) -> Proof:
+def _proof(tree: Tree, problems: Sequence[Problem], *, record: bytes = b"") -> Proof:
     if errors(problems):
         raise Trouble(*problems)
-    return Proof(unpacked_bytes=tree.unpacked_bytes, warnings=warnings(problems))
-
-
-def _clash(message: str) -> Problem:
-    return Problem(code="image-clash", message=message)
+    return Proof(unpacked_bytes=tree.unpacked_bytes, record=record, warnings=warnings(problems))
 
 
 def _incomplete(path: str, needed: str) -> Problem:
@@ -368,7 +279,3 @@ def _untried(said: Output) -> Problem:
         hint="the store may be on a file system that is mounted noexec",
         severity=Severity.WARNING,
     )
-
-
-def _digest(contents: bytes) -> str:
-    return hashlib.blake2b(contents, digest_size=16).hexdigest()

@@ -41,6 +41,7 @@ class Machinery:
         self._store = store
         self._kexec = kexec
         self._wishes = wishes
+        self._proved = proof.Proved()
         self._tuning = Tuning()
         self._keep = Keep(budget_bytes=Tuning().store_budget_mib << 20)
         self._is_on_network = False
@@ -119,6 +120,7 @@ class Machinery:
                     built=target,
                     description=_json(describe(plan.base)),
                     unpacked_bytes=proved.unpacked_bytes,
+                    record=proved.record,
                 )
             )
 
@@ -131,14 +133,14 @@ class Machinery:
                     plan.overlay,
                     base=plan.base,
                     files=self._files,
-                    programs=self._programs,
                     target=overlay,
-                    on_stage=telling.stage,
                 )
                 telling.stage("prove")
                 proved = await proof.prove_image(
                     (self._store.base(plan.base_fingerprint), overlay),
                     plan,
+                    beneath=self._store.record(plan.base_fingerprint),
+                    proved=self._proved,
                     reserved_bytes=self._kexec.crash_kernel().reserved_bytes,
                     files=self._files,
                     programs=self._programs,

@@ -65,7 +65,7 @@ def real_program(root: Path, path: str) -> list[ImageItem]:
     for each in (path, *libraries):
         target = root / each.lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(each, target)
+        shutil.copy(each, target)
         items.append(FromHost(path=each, source=each, digest=digest(target.read_bytes()), mode=0o755))
     return items
 

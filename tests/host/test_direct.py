@@ -10,13 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from kdumpd.core import environment
+from kdumpd.core.environment import CaptureEnvironment
 from kdumpd.core.layer import base_layer
 from kdumpd.core.plan import FromHost, ImageItem, Link, Written
 from kdumpd.core.problems import Trouble
 from kdumpd.host.direct import build_base, build_overlay
-from kdumpd.host.proof import Proof, prove_base, prove_image
+from kdumpd.host.doors import Output
+from kdumpd.host.proof import Proof, Proved, prove_base, prove_image
 from tests.host.conftest import RELEASE, Bench, module, packed_module, real_program
-from tests.host.scripted import MISSING, Answer, ScriptedPrograms
+from tests.host.scripted import MISSING, Answer, Asked, ScriptedPrograms, StandIns
 
 pytestmark = pytest.mark.tools
 
@@ -42,9 +45,7 @@ async def _overlay(bench: Bench) -> str:
         bench.plan.overlay,
         base=bench.plan.base,
         files=bench.files,
-        programs=bench.programs,
         target=target,
-        on_stage=lambda _: None,
     )
     return target
 
@@ -59,10 +60,15 @@ async def _prove_base(bench: Bench) -> Proof:
     )
 
 
-async def _prove(bench: Bench, *, reserved: int = ROOM) -> Proof:
+async def _prove(
+    bench: Bench, *, reserved: int = ROOM, beneath: bytes | None = None, proved: Proved | None = None
+) -> Proof:
+    bench.files.remove("/var/lib/kdumpd/tmp-test")
     return await prove_image(
         (await _base(bench), await _overlay(bench)),
         bench.plan,
+        beneath=beneath,
+        proved=proved or Proved(),
         reserved_bytes=reserved,
         files=bench.files,
         programs=bench.programs,
@@ -214,6 +220,124 @@ async def test_an_overlay_that_would_hide_a_folder_is_no_good(bench: Bench) -> N
     assert "image-clash" in await _codes(_prove(bench))
 
 
+class _Counting(StandIns):
+    """Counts what is run."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self.ran: list[str] = []
+
+    async def answer(self, asked: Asked) -> Output | None:
+        self.ran.append(asked.argv[0].rpartition("/")[2])
+        return None
+
+
+def _counted(bench: Bench) -> tuple[Bench, _Counting]:
+    programs = _Counting(str(bench.root))
+    return replace(bench, programs=programs), programs
+
+
+def _with_path(bench: Bench, device: str) -> Bench:
+    """What an edit of kdump.conf comes to."""
+    told = CaptureEnvironment(
+        capture_id="c",
+        version="1",
+        kernel_release=RELEASE,
+        host_name="h",
+        target_fstype="ext4",
+        target_device=device,
+    )
+    items = {item.path: item for item in bench.plan.overlay.items}
+    items["/kdumpd/plan.env"] = Written(path="/kdumpd/plan.env", text=environment.render(told))
+    return replace(
+        bench, plan=replace(bench.plan, overlay=replace(bench.plan.overlay, items=tuple(items.values())))
+    )
+
+
+async def test_an_edit_is_proved_without_the_base_by_one_run_of_the_same_shell(bench: Bench) -> None:
+    record, proved = (await _prove_base(bench)).record, Proved()
+    whole = await _prove(bench)
+    bench, programs = _counted(bench)
+    first = await _prove(bench, beneath=record, proved=proved)
+    assert first.unpacked_bytes == whole.unpacked_bytes
+    assert programs.ran.count("busybox") == 2  # the scripts, and plan.env
+    assert "chroot" not in programs.ran
+    programs.ran.clear()
+    await _prove(_with_path(bench, "UUID=2"), beneath=record, proved=proved)
+    assert programs.ran == [
+        "zstd",
+        "zstd",
+        "busybox",
+    ]  # the two zstd build the base, which is of this test alone
+
+
+async def test_all_loaders_are_asked_by_one_shell(bench: Bench) -> None:
+    bench, programs = _counted(_with_base(bench, *real_program(bench.root, "/usr/bin/cat")))
+    await _prove_base(bench)
+    assert programs.ran.count("chroot") <= 2  # the loaders of all programs; the applets of busybox
+
+
+async def test_a_shell_that_is_another_one_by_now_is_not_believed(bench: Bench) -> None:
+    record = (await _prove_base(bench)).record
+    base, overlay = await _base(bench), await _overlay(bench)
+    bench, programs = _counted(bench)
+    (bench.root / "usr/bin/busybox").write_bytes(b"upgraded meanwhile")
+    await prove_image(
+        (base, overlay),
+        bench.plan,
+        beneath=record,
+        proved=Proved(),
+        reserved_bytes=ROOM,
+        files=bench.files,
+        programs=programs,
+        folder=f"{_workshop(bench)}/proof",
+    )
+    assert set(programs.ran) == {"zstd", "chroot"}
+
+
+@pytest.mark.parametrize("of_another_form", [b"", b"{}", b'{"form":0,"entries":[]}', b"\xff"])
+async def test_without_a_record_the_base_is_unpacked(bench: Bench, of_another_form: bytes) -> None:
+    bench, programs = _counted(bench)
+    await _prove(bench, beneath=of_another_form)
+    assert "chroot" in programs.ran
+
+
+async def test_a_program_of_the_overlay_is_tried_once_and_again_where_its_library_changes(
+    bench: Bench,
+) -> None:
+    record, proved = (await _prove_base(bench)).record, Proved()
+    bench, programs = _counted(_with_overlay(bench, *real_program(bench.root, "/usr/bin/cat")))
+    await _prove(bench, beneath=record, proved=proved)
+    assert "chroot" in programs.ran
+    programs.ran.clear()
+    await _prove(_with_path(bench, "UUID=2"), beneath=record, proved=proved)
+    assert "chroot" not in programs.ran
+    without = tuple(item for item in bench.plan.overlay.items if "libc.so" not in item.path)
+    bench = replace(bench, plan=replace(bench.plan, overlay=replace(bench.plan.overlay, items=without)))
+    await _prove(bench, beneath=record, proved=proved)
+    assert "chroot" in programs.ran
+
+
+@pytest.mark.parametrize("is_edit", [True, False])
+async def test_what_is_wrong_with_an_overlay_is_found_without_the_base_too(
+    bench: Bench, *, is_edit: bool
+) -> None:
+    record, proved = (await _prove_base(bench)).record, Proved()
+    if is_edit:
+        await _prove(bench, beneath=record, proved=proved)
+    hook = Written(path="/hook", text="#!/bin/sh\nif true; then\n", mode=0o755)
+    with pytest.raises(Trouble, match="sh cannot read /hook of the image: /hook: ") as caught:
+        await _prove(_with_overlay(bench, hook), beneath=record, proved=proved)
+    assert [problem.code for problem in caught.value.problems] == ["script-broken"]
+    odd = Written(path="/other/plan.env", text="plan_a='x'\nplan_b=$plan_a\n")
+    assert await _codes(_prove(_with_overlay(bench, odd), beneath=record, proved=proved)) == {
+        "plan-env-differs"
+    }
+    hides = Written(path="/usr", text="")
+    assert "image-clash" in await _codes(_prove(_with_overlay(bench, hides), beneath=record, proved=proved))
+    assert await _codes(_prove(bench, beneath=record, proved=proved, reserved=32 << 20)) == {"image-too-big"}
+
+
 async def test_an_image_of_something_else_is_noticed(bench: Bench) -> None:
     image = await _base(bench)
     other = _with_base(bench, Written(path="/more", text="not in the image"))
@@ -264,14 +388,10 @@ async def test_a_build_that_is_cancelled_leaves_nobody_writing(bench: Bench) -> 
 async def test_the_fault_of_the_packer_has_a_name(bench: Bench, answer: Answer, code: str) -> None:
     folder = _workshop(bench)
     programs = ScriptedPrograms()
-    target = bench.files.outside(f"{folder}/overlay.img")
+    target = bench.files.outside(f"{folder}/base.img")
+    plain = replace(bench.plan.base, modules=())
     programs.expect("zstd", "-q", "-f", "-3", "-T1", "-o", target, f"{target}.cpio", answer=answer)
-    building = build_overlay(
-        bench.plan.overlay,
-        base=bench.plan.base,
-        files=bench.files,
-        programs=programs,
-        target=f"{folder}/overlay.img",
-        on_stage=lambda _: None,
+    building = build_base(
+        plain, files=bench.files, programs=programs, target=f"{folder}/base.img", on_stage=lambda _: None
     )
     assert await _codes(building) == {code}

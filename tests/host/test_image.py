@@ -202,6 +202,37 @@ def test_a_damaged_order_of_use_is_begun_anew(tmp_path: Path, damage: bytes) -> 
     assert json.loads((tmp_path / "var/lib/kdumpd/uses.json").read_bytes()) == ["b-a", "i-a"]
 
 
+def test_a_base_that_was_damaged_since_is_not_joined_and_is_built_again(tmp_path: Path) -> None:
+    store = _store(tmp_path)
+    _put(store, tmp_path, "one")
+    base = tmp_path / store.base("b-one").lstrip("/")
+    base.write_bytes(b"X" + base.read_bytes()[1:])
+    assert store.bases() == {"b-one"}
+    with store.workshop() as folder:
+        (tmp_path / folder.lstrip("/") / "overlay").write_bytes(b"other")
+        with pytest.raises(Trouble) as caught:
+            store.publish_image("i-two", base="b-one", overlay=f"{folder}/overlay", description=None)
+    assert [problem.code for problem in caught.value.problems] == ["image-damaged"]
+    assert store.images() == {"i-one"}
+    assert store.bases() == frozenset()
+
+
+def test_what_a_proof_recorded_is_given_back_only_as_it_was(tmp_path: Path) -> None:
+    store = _store(tmp_path)
+    _put(store, tmp_path, "without")
+    assert store.record("b-without") is None
+    with store.workshop() as folder:
+        (tmp_path / folder.lstrip("/") / "base").write_bytes(b"base")
+        store.publish_base("b-with", built=f"{folder}/base", description=None, record=b"what is in it")
+    assert store.record("b-with") == b"what is in it"
+    record = tmp_path / FOLDER.lstrip("/") / "bases/b-with/contents.json"
+    record.write_bytes(b"What is in it")
+    assert store.record("b-with") is None
+    record.unlink()
+    assert store.record("b-with") is None
+    assert store.bases() == {"b-with", "b-without"}
+
+
 def test_the_last_good_is_believed_while_its_files_are_there(tmp_path: Path) -> None:
     store = _store(tmp_path)
     assert store.last_good() is None

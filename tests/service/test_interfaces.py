@@ -302,6 +302,7 @@ async def test_a_failed_build_takes_the_text_back_only_where_it_is_still_ours(
     async with served(tmp_path, bus) as s:
         before = s.world.conf.read_text()
         s.world.make_folder("/var/one")
+        text = "path /var/one\nextra_modules fuse\n"
         for rolls_back in (True, False):
             s.world.programs.failing["zstd"] = 1
             _text, etag = await s.client.call(ROOT, CONFIG, "GetText", "a{sv}", {})
@@ -310,14 +311,14 @@ async def test_a_failed_build_takes_the_text_back_only_where_it_is_still_ours(
                 CONFIG,
                 "SetText",
                 "ssa{sv}",
-                "path /var/one\n",
+                text,
                 etag,
                 {"rollback-on-failure": rolls_back},
             )
             ended = await s.client.wait_until(str(job), JOB, lambda now: now["State"] == "done")
             assert ended["Result"] == "failed"
             assert ("put back" in str(ended["ErrorMessage"])) is rolls_back
-            assert s.world.conf.read_text() == (before if rolls_back else "path /var/one\n")
+            assert s.world.conf.read_text() == (before if rolls_back else text)
 
 
 async def test_describe_is_json_with_plan_and_state(tmp_path: Path, bus: PrivateBus) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from tests.service.world import World, world
 
 FULL = "zstd: error 70 : Write error : cannot write block : No space left on device"
+ANOTHER_BASE = "extra_modules fuse\n"
 DIRECTORIES = ("/var/crash", "/var/b", "/var/c")
 
 
@@ -52,7 +53,8 @@ async def test_on_a_full_disk_older_images_make_room_and_the_build_goes_on(tmp_p
         assert len(w.store.images()) == 2
         w.programs.last_words["zstd"] = FULL
         w.programs.failing["zstd"] = 1
-        await _go_through(w, "/var/c")
+        await w.edit(f"path /var/c\n{ANOTHER_BASE}")
+        assert (await w.armed()).message.endswith("in /var/c")
         assert w.programs.failing["zstd"] == 0
         [job] = [job for job in w.jobs.known if any("older images were removed" in line for line in job.tail)]
         assert job.result == "done"
@@ -68,7 +70,7 @@ async def test_on_a_full_disk_with_nothing_to_remove_the_build_fails_and_what_is
         w.make_folder("/var/b")
         w.programs.last_words["zstd"] = FULL
         w.programs.failing["zstd"] = 9
-        await w.edit("path /var/b\n")
+        await w.edit(f"path /var/b\n{ANOTHER_BASE}")
         status = await w.until(lambda now: now.activity == "waiting")
         assert status.protected
         assert status.past.last_error == "no-space"

@@ -32,6 +32,9 @@ class Ears:
         self.heard.append(("forgotten", job.number))
 
 
+ANOTHER_BASE = "extra_modules fuse\n"
+
+
 async def test_from_nothing_to_armed_says_what_it_does(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         await w.armed()
@@ -110,7 +113,7 @@ async def test_a_new_edit_during_a_build_supersedes_it(tmp_path: Path) -> None:
         await w.armed()
         w.programs.hold("zstd")
         w.make_folder("/var/one")
-        await w.edit("path /var/one\n")
+        await w.edit(f"path /var/one\n{ANOTHER_BASE}")
         await w.programs.reached("zstd")
         superseded = w.reconciler.active_job
         assert superseded is not None
@@ -140,7 +143,7 @@ async def test_a_broken_edit_during_a_build_ends_it_and_keeps_the_old_image(tmp_
         await w.armed()
         w.programs.hold("zstd")
         w.make_folder("/var/one")
-        await w.edit("path /var/one\n")
+        await w.edit(f"path /var/one\n{ANOTHER_BASE}")
         await w.programs.reached("zstd")
         await w.edit("foo bar\n")
         status = await w.until(lambda now: now.reason == "unknown-directive" and now.activity == "idle")
@@ -173,7 +176,7 @@ async def test_another_configuration_is_tried_at_once_after_a_failure(tmp_path: 
         await w.armed()
         w.programs.failing["zstd"] = 1
         w.make_folder("/var/one")
-        await w.edit("path /var/one\n")
+        await w.edit(f"path /var/one\n{ANOTHER_BASE}")
         status = await w.until(lambda now: now.activity == "waiting")
         assert (status.state, status.protected) == ("stale", True)
         w.make_folder("/var/two")
@@ -260,7 +263,7 @@ async def test_a_rebuild_by_force_builds_everything_and_loads_it(tmp_path: Path)
         assert before is not None
         assert after is not None
         assert after.loaded_us > before.loaded_us
-        assert w.programs.ran["zstd"] - zstd >= 4  # two layers packed, two unpacked to be proved
+        assert w.programs.ran["zstd"] - zstd >= 2  # the base packed, and unpacked to be proved
         assert job.progress == 1.0
 
 
