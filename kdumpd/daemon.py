@@ -36,6 +36,7 @@ from kdumpd.service.jobs import Jobs, RealClock
 from kdumpd.service.machinery import Machinery
 from kdumpd.service.permissions import BUS_NAME, ROOT
 from kdumpd.service.polkit import Polkit
+from kdumpd.service.prebuilding import Prebuilding
 from kdumpd.service.propagating import Propagating
 from kdumpd.service.proving import Proving
 from kdumpd.service.reconciler import Reconciler
@@ -75,12 +76,15 @@ async def serve(asked: argparse.Namespace) -> None:
     propagating = Propagating(propagations=Propagations(files, programs), jobs=jobs)
     recovering = Recovering(Recovery(files, programs), on_recovered=finds.poke)
 
+    prebuilding = Prebuilding(hands=hands, jobs=jobs, clock=clock)
+
     def tell(status: Status, sight: Sight) -> None:
         systemd.notify(f"STATUS={printable(status.message)}")
         desk.status_changed()
         finds.follow(sight)
         recovering.follow(sight)
         proving.follow(status, sight)
+        prebuilding.follow(status, sight)
         watcher.follow(sight)
 
     reconciler = Reconciler(hands=hands, jobs=jobs, clock=clock, on_status=tell)
@@ -116,6 +120,7 @@ async def serve(asked: argparse.Namespace) -> None:
         tasks.create_task(recovering.run(), name="recovery")
         tasks.create_task(proving.run(lambda: reconciler.sight), name="target test")
         tasks.create_task(propagating.run(), name="keys")
+        tasks.create_task(prebuilding.run(), name="prebuilding")
         tasks.create_task(_stay_alive(), name="watchdog")
         gc.collect()
         gc.freeze()

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from dataclasses import dataclass, replace
 
-from kdumpd.core import config, document, locate, sources, sysconfig, tuning
+from kdumpd.core import ahead, config, document, locate, sources, sysconfig, tuning
 from kdumpd.core.config import Config
 from kdumpd.core.machine import Machine
 from kdumpd.core.plan import Resolution
@@ -65,6 +65,7 @@ async def read(files: Files, programs: Programs) -> Reading:
     machine = await observe.machine(files, programs)
     resolution = Resolution(plan=None, problems=texts.problems)
     watched = {KDUMP_CONF, TUNING_FILE, *SYSCONFIG_FILES, *ALWAYS_WATCHED}
+    watched |= ahead.watched(files.names("/lib/modules"), machine_id=machine.machine_id)
     if texts.tuning is not None and texts.tuning.sysconfig_file:
         watched.add(texts.tuning.sysconfig_file)
     if texts.config.config is not None:
@@ -88,6 +89,20 @@ async def read(files: Files, programs: Programs) -> Reading:
         resolution=resolution,
         watched=frozenset(watched),
     )
+
+
+async def read_ahead(files: Files, programs: Programs, reading: Reading, release: str) -> Resolution:
+    """What would follow from the same configuration, were kernel `release` running: the image for its first boot.
+
+    What `reading` found of the machine is not looked at again, servers and routes included.
+    """
+    if reading.config.config is None or reading.resolution.plan is None:
+        return reading.resolution
+    machine = ahead.as_if_running(reading.machine, release)
+    found, _ = await _planned(
+        reading.config.config, reading.sysconfig, reading.tuning, machine, files, programs, is_kept=False
+    )
+    return found
 
 
 def tuning_of(files: Files) -> Tuning:
@@ -114,7 +129,23 @@ async def _resolved(
         first = wants(of_config, of_sysconfig, of_tuning, machine)
     if first.hosts:
         machine = replace(machine, network=await network.look(files, programs, first.hosts))
-    modules = await asyncio.to_thread(observe.kernel_modules, files, first.modules_directory)
+    found, hanging_on = await _planned(of_config, of_sysconfig, of_tuning, machine, files, programs)
+    return found, hanging_on, machine
+
+
+async def _planned(
+    of_config: Config,
+    of_sysconfig: Sysconfig,
+    of_tuning: Tuning,
+    machine: Machine,
+    files: Files,
+    programs: Programs,
+    *,
+    is_kept: bool = True,
+) -> tuple[Resolution, frozenset[str]]:
+    """Of a machine of which all is known, and the files it hangs on; `is_kept`: the same kernel's modules are looked at again and again."""
+    directory = wants(of_config, of_sysconfig, of_tuning, machine).modules_directory
+    modules = await asyncio.to_thread(lambda: observe.kernel_modules(files, directory, is_kept=is_kept))
     wanted = wants(of_config, of_sysconfig, of_tuning, machine, modules)
     inventory = await observe.inventory(files, programs, wanted)
     resolution = await asyncio.to_thread(
@@ -128,7 +159,7 @@ async def _resolved(
         )
     )
     hanging_on = sources.watched(wanted, inventory, resolution.plan, search_path=PATH.split(":"))
-    return resolution, hanging_on, machine
+    return resolution, hanging_on
 
 
 def _texts(files: Files) -> _Texts:

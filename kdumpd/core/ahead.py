@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 
+from kdumpd.core.capture_kernel import usual_images
 from kdumpd.core.machine import Machine
 
 MODULE_LISTS = ("modules.dep", "modules.softdep", "modules.alias", "modules.builtin")
@@ -36,10 +38,14 @@ def as_if_running(machine: Machine, release: str) -> Machine:
     return replace(machine, kernel_release=release)
 
 
-def watched(machine: Machine) -> frozenset[str]:
-    """What tells that a kernel comes, is complete, or goes."""
-    lists = {f"/lib/modules/{kernel.release}/{name}" for kernel in machine.kernels for name in MODULE_LISTS}
-    return frozenset({"/boot", "/lib/modules", *lists})
+def watched(releases: Iterable[str], *, machine_id: str) -> frozenset[str]:
+    """What tells that a kernel comes, is complete, or goes; `releases` are the folders in /lib/modules.
+
+    Not all of /boot: what else is written there, images of the boot above all, is nobody's reason to look.
+    """
+    lists = {f"/lib/modules/{release}/{name}" for release in releases for name in MODULE_LISTS}
+    images = {path for release in releases for path in usual_images(release, machine_id=machine_id)}
+    return frozenset({"/lib/modules", *lists, *images})
 
 
 def _part(part: str) -> tuple[int, int, str]:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from kdumpd.core.armed import Armed
+from kdumpd.core.machine import Machine
+from kdumpd.core.plan import Plan
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
@@ -29,6 +33,23 @@ class Keep:
     """Releases that can be booted: what is for another one goes. None where that is not known."""
     budget_bytes: int = 0
     """For all together; what has to stay does so even beyond."""
+
+
+def to_keep(
+    plan: Plan | None, armed: Armed | None, machine: Machine, *, ahead: Iterable[str], budget_bytes: int
+) -> Keep:
+    """What is planned and what is armed, and of `ahead`, the kernels that can be booted next, the last of each."""
+    needed = [armed.base, armed.image] if armed is not None else []
+    needed += [plan.base_fingerprint, plan.image_fingerprint] if plan is not None else []
+    capturing = {armed.kernel_release} if armed is not None else set()
+    capturing |= {plan.base.kernel_release} if plan is not None else set()
+    return Keep(
+        needed=tuple(needed),
+        kernels=frozenset({machine.kernel_release, *capturing, *ahead}),
+        # What captures may lie where nobody else looks for a kernel (KDUMP_BOOTDIR).
+        installed=frozenset({*capturing, *(kernel.release for kernel in machine.kernels if kernel.image)}),
+        budget_bytes=budget_bytes,
+    )
 
 
 def used(uses: Sequence[str], now: Iterable[str], *, present: Iterable[str]) -> tuple[str, ...]:

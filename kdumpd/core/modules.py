@@ -101,7 +101,6 @@ def normalised(name: str) -> str:
     return name.replace("-", "_")
 
 
-@lru_cache(maxsize=4)
 def parse_index(
     *, directory: str, dep: str, softdep: str, builtin: str, alias: str, modprobe: str = ""
 ) -> ModuleIndex:
@@ -125,6 +124,10 @@ def parse_index(
         patterns=patterns,
         options=parse_options(modprobe),
     )
+
+
+parse_kept_index = lru_cache(maxsize=4)(parse_index)
+"""The same, kept as long as the texts stay the same: for kernels that are looked at again and again."""
 
 
 def parse_options(modprobe: str) -> Mapping[str, str]:

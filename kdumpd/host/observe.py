@@ -12,7 +12,7 @@ from kdumpd.core import capture_kernel, facts, mounts
 from kdumpd.core.facts import Libraries
 from kdumpd.core.inventory import FileFacts, Inventory, Kind, Wants
 from kdumpd.core.machine import BlockDevice, CrashKernel, KernelFiles, Machine, Whereabouts
-from kdumpd.core.modules import MODPROBE_FOLDERS, ModuleIndex, parse_index
+from kdumpd.core.modules import MODPROBE_FOLDERS, ModuleIndex, parse_index, parse_kept_index
 from kdumpd.host import abilities, firmware
 from kdumpd.host.blocks import block_devices, shared_directories, with_contents
 from kdumpd.host.doors import Files, ProgramFailed, Programs, text
@@ -90,9 +90,10 @@ def followed(files: Files, machine: Machine, paths: Iterable[str]) -> Machine:
     return replace(machine, whereabouts=tuple(_whereabouts(files, machine, path) for path in paths))
 
 
-def kernel_modules(files: Files, directory: str) -> ModuleIndex:
-    """What depmod wrote in `directory`; the parsed index is kept as long as the texts stay the same."""
-    return parse_index(
+def kernel_modules(files: Files, directory: str, *, is_kept: bool = True) -> ModuleIndex:
+    """What depmod wrote in `directory`; the parsed index, some megabytes, is kept as long as the texts stay the same."""
+    parse = parse_kept_index if is_kept else parse_index
+    return parse(
         directory=directory,
         dep=text(files, f"{directory}/modules.dep"),
         softdep=text(files, f"{directory}/modules.softdep"),

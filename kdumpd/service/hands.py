@@ -33,6 +33,8 @@ class Sight:
     initramfs_built_us: int
     initramfs_bytes: int
     watched: frozenset[str]  # paths whose change is a reason to look
+    ahead: tuple[str, ...] = ()  # kernels whose image is to be there before they are booted
+    ahead_inputs: str = ""  # another text than before: what these images are made of may have changed
     target_test_hours: float = 24.0  # 0: the target is tested only when that is asked for
 
     @property

@@ -57,7 +57,11 @@ def error_name(problems: tuple[Problem, ...], kind: Kind) -> str:
     name = as_bus_error(Trouble(*problems), doing=kind).name
     if name != ErrorName.FAILED:
         return name
-    by_kind = {Kind.REBUILD: ErrorName.BUILD_FAILED, Kind.RELOAD: ErrorName.LOAD_FAILED}
+    by_kind = {
+        Kind.REBUILD: ErrorName.BUILD_FAILED,
+        Kind.PREBUILD: ErrorName.BUILD_FAILED,
+        Kind.RELOAD: ErrorName.LOAD_FAILED,
+    }
     return by_kind.get(kind, ErrorName.FAILED)
 
 

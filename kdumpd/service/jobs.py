@@ -27,6 +27,7 @@ class Kind(StrEnum):
     ENABLE = "enable"
     TARGET_TEST = "target-test"
     PROPAGATE = "propagate"
+    PREBUILD = "prebuild"
 
 
 class JobState(StrEnum):
@@ -111,6 +112,8 @@ class Job:
     cancel_asked: bool = False
     undo: Callable[[], Awaitable[str]] | None = None
     """Takes back what the job was begun for when it fails; says what it did in one sentence, or nothing."""
+    stop: Callable[[], None] | None = None
+    """Ends work that is not the reconciler's."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     _lines: deque[str] = field(default_factory=lambda: deque(maxlen=LINES_KEPT))
     _lines_seen: int = 0
@@ -208,8 +211,10 @@ class Jobs:
         self.audience.job_new(job)
         return job
 
-    def start(self, job: Job) -> None:
+    def start(self, job: Job, *, stop: Callable[[], None] | None = None) -> None:
+        """`stop` is how work that is not the reconciler's is ended early, where it can be."""
         job.state = JobState.RUNNING
+        job.stop = stop
         job.started_us = self._clock.now_us()
         self.audience.job_changed(job)
 

@@ -11,17 +11,19 @@ from typing import TypeVar, cast
 from pydantic import JsonValue
 
 from kdumpd.core import explain, facts
+from kdumpd.core.ahead import MODULE_LISTS
+from kdumpd.core.ahead import releases as releases_ahead
 from kdumpd.core.armed import Armed, is_what_was_loaded
-from kdumpd.core.keeping import Keep
-from kdumpd.core.plan import Engine, Plan, describe
+from kdumpd.core.keeping import Keep, to_keep
+from kdumpd.core.plan import Engine, Plan, Resolution, describe
 from kdumpd.core.problems import Problem, Trouble, errors
 from kdumpd.core.tuning import Tuning
 from kdumpd.host import direct, dracut, network, proof
 from kdumpd.host.doors import Files, Programs, text
-from kdumpd.host.image import Store
+from kdumpd.host.image import IMAGES, Store
 from kdumpd.host.kexec import Kexec
 from kdumpd.host.watch import sysfs_signature
-from kdumpd.reading import Reading, read
+from kdumpd.reading import Reading, read, read_ahead
 from kdumpd.service.hands import Sight, Telling
 from kdumpd.service.wishes import Wishes
 
@@ -43,6 +45,8 @@ class Machinery:
         self._wishes = wishes
         self._proved = proof.Proved()
         self._tuning = Tuning()
+        self._reading: Reading | None = None
+        self._ahead: dict[str, tuple[str, str]] = {}  # release -> base and image of its first boot
         self._keep = Keep(budget_bytes=Tuning().store_budget_mib << 20)
         self._is_on_network = False
 
@@ -53,6 +57,7 @@ class Machinery:
     async def look(self) -> Sight:
         reading = await read(self._files, self._programs)
         self._tuning = reading.tuning
+        self._reading = reading
         self._is_on_network = bool(reading.machine.network.hosts)
         return await asyncio.to_thread(self._sight, reading)
 
@@ -75,7 +80,7 @@ class Machinery:
         except Trouble as fault:
             if not any(problem.code == "no-space" for problem in fault.problems):
                 raise
-            gone = await _to_the_end(lambda: self._store.prune(replace(self._keep, budget_bytes=0)))
+            gone = await _to_the_end(lambda: self._store.prune(replace(self._kept(), budget_bytes=0)))
             if not gone:
                 raise
             telling.line(f"there was no room: {len(gone)} older images were removed, and it is tried again")
@@ -157,6 +162,30 @@ class Machinery:
                 )
             )
 
+    async def look_ahead(self, release: str) -> Resolution:
+        """What the last look would have found, were this kernel running. What is planned so is kept from now on."""
+        if self._reading is None:
+            return Resolution(plan=None)
+        found = await read_ahead(self._files, self._programs, self._reading, release)
+        if found.plan is not None:
+            self._ahead[release] = (found.plan.base_fingerprint, found.plan.image_fingerprint)
+        return found
+
+    async def lacks(self, plan: Plan) -> tuple[bool, bool]:
+        """Whether a base, and whether an image is to be built for a plan of another kernel."""
+        entries = await asyncio.to_thread(self._store.entries)
+        there = {each.fingerprint for each in entries}
+        config = self._reading.config.config if self._reading is not None else None
+        is_kept = config is not None and config.force_no_rebuild
+        if plan.image_fingerprint in there or (
+            is_kept
+            and any(
+                each.part == IMAGES and each.kernel_release == plan.base.kernel_release for each in entries
+            )
+        ):
+            return False, False
+        return plan.base_fingerprint not in there, True
+
     async def load(self, plan: Plan, telling: Telling) -> None:
         await asyncio.to_thread(self._require_as_planned, plan)
         telling.stage("load")
@@ -173,7 +202,7 @@ class Machinery:
         await self._kexec.unload(on_line=telling.line)
 
     async def tidy(self) -> None:
-        await _to_the_end(lambda: self._store.prune(self._keep))
+        await _to_the_end(lambda: self._store.prune(self._kept()))
 
     async def wish(self, *, enabled: bool, for_this_boot: bool) -> None:
         if for_this_boot:
@@ -192,7 +221,11 @@ class Machinery:
         last_good = self._store.last_good()
         releases = {machine.kernel_release, plan.base.kernel_release if plan else machine.kernel_release}
         manifest = self._store.manifest(armed.image) if armed is not None else None
-        self._keep = _to_keep(reading, armed)
+        ahead = releases_ahead(machine, count=reading.tuning.prebuild_kernels)
+        self._ahead = {release: each for release, each in self._ahead.items() if release in ahead}
+        self._keep = to_keep(
+            plan, armed, machine, ahead=ahead, budget_bytes=reading.tuning.store_budget_mib << 20
+        )
         return Sight(
             config=reading.config,
             resolution=reading.resolution,
@@ -211,7 +244,26 @@ class Machinery:
             initramfs_built_us=manifest.built_us if manifest is not None else 0,
             initramfs_bytes=manifest.size_bytes if manifest is not None else 0,
             watched=reading.watched,
+            ahead=ahead,
+            ahead_inputs=self._inputs(reading, ahead),
             target_test_hours=reading.tuning.target_test_hours,
+        )
+
+    def _kept(self) -> Keep:
+        ahead = (one for pair in tuple(self._ahead.values()) for one in pair)
+        return replace(self._keep, needed=(*ahead, *self._keep.needed))
+
+    def _inputs(self, reading: Reading, releases: tuple[str, ...]) -> str:
+        """What decides of images ahead and of what is removed; of files the lists of modules, which depmod always writes anew."""
+        plan = reading.resolution.plan
+        lists = [f"/lib/modules/{release}/{name}" for release in releases for name in MODULE_LISTS]
+        images = [kernel.image for kernel in reading.machine.kernels if kernel.image]
+        return repr(
+            (
+                plan and plan.image_fingerprint,
+                reading.tuning.store_budget_mib,
+                [(path, self._files.stat(path)) for path in (*images, *lists)],
+            )
         )
 
     def _require_as_planned(self, plan: Plan) -> None:
@@ -300,18 +352,6 @@ def _stale(reading: Reading, armed: Armed | None) -> tuple[str, ...]:
     moved = explain.reasons(armed.description, describe(plan)) or ("config-changed",)
     config = reading.config.config
     return ("force_no_rebuild", *moved) if config is not None and config.force_no_rebuild else moved
-
-
-def _to_keep(reading: Reading, armed: Armed | None) -> Keep:
-    machine, plan = reading.machine, reading.resolution.plan
-    in_use = (armed and armed.base, armed and armed.image, plan and plan.base_fingerprint)
-    capturing = {one.kernel_release for one in (armed, plan and plan.base) if one}
-    return Keep(
-        needed=tuple(one for one in (*in_use, plan and plan.image_fingerprint) if one),
-        kernels=frozenset({machine.kernel_release, *capturing}),
-        installed=frozenset({*capturing, *(kernel.release for kernel in machine.kernels if kernel.image)}),
-        budget_bytes=reading.tuning.store_budget_mib << 20,
-    )
 
 
 def _tell_warnings(proved: proof.Proof, telling: Telling) -> None:

@@ -119,6 +119,8 @@ class Reconciler:
             self._jobs.end(job, Result.CANCELLED, message="it was cancelled before it began")
             self._anew = self._anew if self._jobs.queued or self._errand.first is not None else None
             await undo(job)
+        elif job.stop is not None:
+            job.stop()
         else:
             self._cancel.set()
 

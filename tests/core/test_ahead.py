@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from kdumpd.core import ahead
 from kdumpd.core.machine import CrashKernel, KernelFiles, Machine
+from kdumpd.core.watching import interest
 
 RELEASE = st.text("0123456789.-+~abrcx_", max_size=12)
 
@@ -73,9 +74,17 @@ def test_a_half_installed_kernel_is_waited_for_and_takes_nobodys_place() -> None
     without_image = replace(whole("6.4"), image="")
     here = machine("6.1", whole("6.1"), whole("6.2"), without_modules, without_image)
     assert ahead.releases(here, count=2) == ("6.2",)
-    assert {"/boot", "/lib/modules", "/lib/modules/6.3/modules.dep"} <= ahead.watched(here)
 
 
 def test_after_the_reboot_only_the_release_is_another() -> None:
     here = machine("6.1", whole("6.1"), whole("6.2"))
     assert ahead.as_if_running(here, "6.2") == replace(here, kernel_release="6.2")
+
+
+def test_a_kernel_is_heard_of_by_its_image_and_its_list_of_modules_and_not_by_its_initramfs() -> None:
+    watched = ahead.watched(("6.3",), machine_id="")
+    assert {"/lib/modules", "/lib/modules/6.3/modules.dep", "/boot/vmlinuz-6.3"} <= watched
+    in_boot, in_modules = interest("/boot", watched), interest("/lib/modules", watched)
+    assert in_boot.in_event("vmlinuz-6.3", comes_or_goes=True)
+    assert not in_boot.in_event("initrd.img-6.3", comes_or_goes=True)
+    assert in_modules.in_event("6.4", comes_or_goes=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 from kdumpd.core.status import Status
@@ -18,6 +20,7 @@ from kdumpd.host.simulated import SimulatedPrograms
 from kdumpd.service.hands import Sight
 from kdumpd.service.jobs import Job, Jobs
 from kdumpd.service.machinery import Machinery
+from kdumpd.service.prebuilding import Prebuilding
 from kdumpd.service.reconciler import Reconciler
 from kdumpd.service.wishes import Wishes
 from tests.simulate import make_machine
@@ -83,6 +86,26 @@ class VirtualClock:
                 future.set_result(None)
 
 
+class _Gate:
+    """Programs wait before it, in whatever loop they are run."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._waiting: list[Future[None]] = []
+
+    async def passed(self) -> None:
+        waiting: Future[None] = Future()
+        self._waiting.append(waiting)
+        self._loop.call_soon_threadsafe(self.reached.set)
+        await asyncio.wrap_future(waiting)
+
+    def open(self) -> None:
+        for waiting in self._waiting:
+            if waiting.set_running_or_notify_cancel():
+                waiting.set_result(None)
+
+
 class Programs(SimulatedPrograms):
     """The simulated ones, that can be held at their beginning, and made to fail."""
 
@@ -92,18 +115,18 @@ class Programs(SimulatedPrograms):
         self.ended_early: Counter[str] = Counter()
         self.failing: dict[str, int] = {}
         self.last_words: dict[str, str] = {}
-        self._gates: dict[str, asyncio.Event] = {}
-        self._reached: dict[str, asyncio.Event] = {}
+        self.niceness: dict[str, set[int]] = {}
+        self._gates: dict[str, _Gate] = {}
 
     def hold(self, name: str) -> None:
-        self._gates[name], self._reached[name] = asyncio.Event(), asyncio.Event()
+        self._gates[name] = _Gate()
 
     async def reached(self, name: str) -> None:
         async with asyncio.timeout(PATIENCE):
-            await self._reached[name].wait()
+            await self._gates[name].reached.wait()
 
     def let_go(self, name: str) -> None:
-        self._gates.pop(name).set()
+        self._gates.pop(name).open()
 
     async def run(
         self,
@@ -119,10 +142,11 @@ class Programs(SimulatedPrograms):
     ) -> Output:
         name = os.path.basename(argv[0])
         self.ran[name] += 1
+        niceness = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        self.niceness.setdefault(name, set()).add(niceness)
         if name in self._gates:
-            self._reached[name].set()
             try:
-                await self._gates[name].wait()
+                await self._gates[name].passed()
             except asyncio.CancelledError:
                 self.ended_early[name] += 1
                 raise
@@ -179,11 +203,15 @@ class World:
         )
         self.statuses: list[Status] = []
         self.listeners: list[Callable[[], None]] = []
+        self.followers: list[Callable[[Status, Sight], None]] = []
         self._told = asyncio.Event()
+        self.prebuilding = Prebuilding(hands=self.hands, jobs=self.jobs, clock=self.clock)
         self.reconciler = Reconciler(hands=self.hands, jobs=self.jobs, clock=self.clock, on_status=self._hear)
 
-    def _hear(self, status: Status, _sight: Sight) -> None:
+    def _hear(self, status: Status, sight: Sight) -> None:
         self.statuses.append(status)
+        for follow in self.followers:
+            follow(status, sight)
         for listener in self.listeners:
             listener()
         self._told.set()
@@ -234,9 +262,16 @@ class World:
 async def world(folder: Path, *, before: Callable[[World], None] = lambda _: None) -> AsyncIterator[World]:
     made = World(make_machine(folder))
     before(made)
+    async with alive(made):
+        yield made
+
+
+@contextlib.asynccontextmanager
+async def alive(made: World) -> AsyncIterator[None]:
+    """From the daemon's start to its end."""
     running = asyncio.ensure_future(made.reconciler.run())
     try:
-        yield made
+        yield
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

@@ -1,0 +1,77 @@
+"""Work that gives way to everyone else: in a thread and a loop of its own, at nice 19, with all that it starts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+_T = TypeVar("_T")
+
+NICEST = 19
+
+
+async def gently(work: Callable[[], Coroutine[None, None, _T]]) -> _T:
+    """What `work` gives, or raises. Cancelled, the work is cancelled there, and its end is waited for.
+
+    On Linux a thread has a priority of its own, and what it starts inherits it: further threads, programs, and by the
+    rule of ioprio_set(2) the place in the queue of the disk. It cannot be raised again, so the thread ends with the work.
+    """
+    there = _There()
+    ended: Future[_T] = Future()
+
+    def run() -> None:
+        try:
+            os.setpriority(
+                os.PRIO_PROCESS, threading.get_native_id(), NICEST
+            )  # of this thread alone, on Linux
+            ended.set_result(there.run(work))
+        except asyncio.CancelledError:
+            ended.cancel()
+        except BaseException as fault:  # noqa: BLE001  # whatever it is, it is raised where the work is waited for
+            ended.set_exception(fault)
+
+    waited = asyncio.wrap_future(ended)
+    threading.Thread(target=run, name="gentle", daemon=True).start()
+    try:
+        return await asyncio.shield(waited)
+    except asyncio.CancelledError:
+        there.cancel()
+        await asyncio.wait({waited})
+        if not waited.cancelled():
+            waited.exception()  # it ended as it was told to; whatever else it met is of no use now
+        raise
+
+
+class _There:
+    """The loop in the other thread, and the one task in it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._is_cancelled = False
+        self._stop: Callable[[], object] = bool
+
+    def run(self, work: Callable[[], Coroutine[None, None, _T]]) -> _T:
+        with asyncio.Runner() as runner:
+            # A thread for each processor, as usual, would be many at once that give way to nobody but others.
+            runner.get_loop().set_default_executor(ThreadPoolExecutor(1, thread_name_prefix="gentle files"))
+            return runner.run(self._unless_cancelled(work))
+
+    def cancel(self) -> None:
+        with self._lock:
+            self._is_cancelled = True
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the work has ended
+                self._stop()
+
+    async def _unless_cancelled(self, work: Callable[[], Coroutine[None, None, _T]]) -> _T:
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert task is not None  # noqa: S101  # narrows for the checker
+        with self._lock:
+            self._stop = lambda: loop.call_soon_threadsafe(task.cancel)
+            if self._is_cancelled:
+                raise asyncio.CancelledError
+        return await work()
