@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from systemd import daemon as systemd
@@ -18,8 +18,10 @@ from kdumpd.core.config import printable
 from kdumpd.core.problems import Problem, Trouble
 from kdumpd.core.status import Status
 from kdumpd.host.dumps import Dumps
+from kdumpd.host.ears import ClockSet, Disks, Ear, MountTable, Processors, Routes
 from kdumpd.host.image import Store
 from kdumpd.host.kexec import Kexec
+from kdumpd.host.kexec_runs import KexecRuns
 from kdumpd.host.propagate import Propagations
 from kdumpd.host.real import RealFiles, RealPrograms
 from kdumpd.host.recover import Recovery
@@ -41,7 +43,8 @@ from kdumpd.service.propagating import Propagating
 from kdumpd.service.proving import Proving
 from kdumpd.service.reconciler import Reconciler
 from kdumpd.service.recovering import Recovering
-from kdumpd.service.watcher import Watcher
+from kdumpd.service.waking import hear_of_waking
+from kdumpd.service.watcher import NETWORK, Watcher
 from kdumpd.service.wishes import Wishes
 
 logger = logging.getLogger(__name__)
@@ -60,9 +63,8 @@ async def serve(asked: argparse.Namespace) -> None:
     programs = _simulated(asked.root) if asked.simulate else RealPrograms(asked.root)
     store = Store(files, folder=tuning_of(files).store)
     wishes = Wishes(files, programs, folder=store.folder)
-    hands = Machinery(
-        files=files, programs=programs, store=store, kexec=Kexec(files, programs), wishes=wishes
-    )
+    kexec = Kexec(files, programs)
+    hands = Machinery(files=files, programs=programs, store=store, kexec=kexec, wishes=wishes)
     jobs = Jobs(clock)
     finds = Finds(
         dumps=Dumps(files, programs), files=files, memory=f"{store.folder}/dumps-seen.json", clock=clock
@@ -88,7 +90,13 @@ async def serve(asked: argparse.Namespace) -> None:
         watcher.follow(sight)
 
     reconciler = Reconciler(hands=hands, jobs=jobs, clock=clock, on_status=tell)
-    watcher = Watcher(Watch(files, reconciler.poke))
+    watcher = Watcher(
+        Watch(files, reconciler.poke),
+        poke=reconciler.poke,
+        doubt=reconciler.doubt,
+        ears=_ears(files, programs, kexec, reconciler),
+        deaf_to=asked.deaf_to,
+    )
     editing = Editing(files=files, path=KDUMP_CONF, jobs=jobs, reconciler=reconciler)
 
     async with Connection(asked.bus) as connection, asyncio.TaskGroup() as tasks:
@@ -122,6 +130,8 @@ async def serve(asked: argparse.Namespace) -> None:
         tasks.create_task(propagating.run(), name="keys")
         tasks.create_task(prebuilding.run(), name="prebuilding")
         tasks.create_task(_stay_alive(), name="watchdog")
+        if "sleep" not in asked.deaf_to:
+            tasks.create_task(hear_of_waking(connection, reconciler.poke), name="sleep")
         gc.collect()
         gc.freeze()
         try:
@@ -153,6 +163,13 @@ def parser() -> argparse.ArgumentParser:
     known.add_argument("--bus", default="", metavar="ADDRESS", help="serve on this bus, not on the system's")
     known.add_argument("--simulate", action="store_true", help="pretend to load: flip the files under --root")
     known.add_argument("--interfaces", default="", metavar="DIR", help="where the introspection files are")
+    known.add_argument(
+        "--deaf-to",
+        action="append",
+        default=[],
+        metavar="WHAT",
+        help="do not watch this path, or do not hear of this: mounts, processors, disks, network, kexec, clock, sleep",
+    )
     return known
 
 
@@ -176,6 +193,31 @@ async def _stay_alive() -> None:
     while True:
         systemd.notify("WATCHDOG=1")
         await asyncio.sleep(int(allowed) / 2e6)
+
+
+def _ears(
+    files: RealFiles, programs: RealPrograms, kexec: Kexec, reconciler: Reconciler
+) -> Mapping[str, Callable[[], Ear]]:
+    """Under another root than `/` the kernel's own news are not of that machine."""
+
+    def somebody_loads() -> None:
+        kexec.disown()
+        reconciler.poke("somebody else ran kexec to load a crash kernel", urgent=True)
+
+    of_files: dict[str, Callable[[], Ear]] = {
+        "kexec": lambda: KexecRuns(
+            files, programs.find("kexec"), news=reconciler.doubt, on_load=somebody_loads
+        ),
+    }
+    if files.outside("/") != "/":
+        return of_files
+    return of_files | {
+        "mounts": lambda: MountTable(files, reconciler.doubt),
+        "processors": lambda: Processors(reconciler.doubt),
+        "disks": lambda: Disks(reconciler.doubt),
+        NETWORK: lambda: Routes(reconciler.doubt),
+        "clock": lambda: ClockSet(reconciler.poke),
+    }
 
 
 def _simulated(root: str) -> RealPrograms:

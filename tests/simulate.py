@@ -10,7 +10,7 @@ import random
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -59,7 +59,8 @@ class Machine:
         self._daemon: asyncio.subprocess.Process | None = None
         self.log = root.parent / "daemon.log"
 
-    async def start(self) -> None:
+    async def start(self, *, deaf_to: Sequence[str] = ()) -> None:
+        """`deaf_to`: what it is not to watch or hear of, see `kdumpd --deaf-to`."""
         with self.log.open("ab") as log:
             self._daemon = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -73,6 +74,7 @@ class Machine:
                     "--simulate",
                     "--interfaces",
                     str(DATA),
+                    *(f"--deaf-to={each}" for each in deaf_to),
                 ),
                 cwd=REPOSITORY,
                 env={**os.environ, "KDUMPD_LOG_LEVEL": "DEBUG"},
@@ -184,13 +186,18 @@ class Sampler:
 
 @contextlib.asynccontextmanager
 async def simulated(
-    folder: Path, bus: PrivateBus, *, heavy_bytes: int = 0, root: Path | None = None
+    folder: Path,
+    bus: PrivateBus,
+    *,
+    heavy_bytes: int = 0,
+    root: Path | None = None,
+    deaf_to: Sequence[str] = (),
 ) -> AsyncIterator[Machine]:
     """`root` is a machine that was made before, and may have been changed since."""
     root = root or make_machine(folder, heavy_bytes=heavy_bytes)
     async with bus.client(BUS_NAME) as client:
         machine = Machine(root, bus, client)
-        await machine.start()
+        await machine.start(deaf_to=deaf_to)
         try:
             yield machine
         except BaseException:

@@ -24,6 +24,7 @@ ROOM_FAULTS = (
     "Cannot allocate memory",
     "Cannot assign requested address",
 )
+_NO_LOADS: Mapping[str, str] = {"--unload": "u", "--status": "S"}
 BUSY = "Device or resource busy"
 
 
@@ -61,6 +62,20 @@ def unload_argv(flags: tuple[str, ...]) -> tuple[str, ...]:
     """By the call that was used to load: under lockdown the other one is refused, for unloading as well."""
     call = next((flag for flag in flags if flag in CALLS), "-a")
     return ("kexec", "-p", "-u", call)
+
+
+def loads_crash_kernel(argv: tuple[str, ...]) -> bool:
+    """Whether an argv of kexec(8) asks for a crash kernel to be loaded, and not for one to be unloaded or told of."""
+    letters: set[str] = set()
+    for word in argv[1:]:
+        name = word.partition("=")[0]
+        if name.startswith("--load-p") and "--load-panic".startswith(name):  # getopt_long takes a beginning
+            letters.add("p")
+        elif name in _NO_LOADS:
+            letters.add(_NO_LOADS[name])
+        elif word.startswith("-") and not word.startswith("--"):
+            letters |= set(word[1:].partition("t")[0])  # what follows -t is its argument
+    return "p" in letters and letters.isdisjoint(_NO_LOADS.values())
 
 
 def is_busy(said: str) -> bool:

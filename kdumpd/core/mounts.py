@@ -61,6 +61,28 @@ def parse_mountinfo(text: str) -> tuple[Mount, ...]:
     return tuple(mount for own, mount in found.items() if not _descends(own, parents, hidden))
 
 
+def signature(mountinfo: str, *, near: frozenset[str]) -> str:
+    """What of the table of mounts a plan can depend on, as a text to compare: cheap enough to be read often.
+
+    File systems of disks and servers wherever they are, and whatever lies on or above a path of `near`. Others, such as
+    those that each container brings, are left out; so are mounts that a test of the target makes.
+    """
+    above = {""}
+    for path in near:
+        while path not in above:
+            above.add(path)
+            path = path.rpartition("/")[0]  # noqa: PLW2901  # up to the root, step by step
+    kept: list[str] = []
+    for line in mountinfo.splitlines():
+        before, _, after = line.partition(" - ")
+        words, source = before.split(), after.split()
+        if len(words) < 6 or len(source) < 2 or words[4] == TEST_POINT:
+            continue
+        if source[0] in NETWORK_FILESYSTEMS or source[1].startswith("/dev/") or words[4].rstrip("/") in above:
+            kept.append(line)
+    return "\n".join(kept)
+
+
 def parse_swaps(text: str) -> frozenset[str]:
     """The nodes and files of /proc/swaps, below its line of headings."""
     return frozenset(unescape(line.split()[0]) for line in text.splitlines()[1:] if line.split())

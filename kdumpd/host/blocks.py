@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,6 +26,18 @@ def block_devices(files: Files) -> tuple[BlockDevice, ...]:
     parents: dict[str, Driver | None] = {}
     found = (_device(files, name, parents) for name in files.names(BLOCK))
     return tuple(device for device in found if device.size_bytes or not device.name.startswith(_OFTEN_EMPTY))
+
+
+def signature(files: Files) -> str:
+    """What devices there are, how large, and what udev says is on them, as a text to compare."""
+    lines = []
+    for name in files.names(BLOCK):
+        at = text(files, f"{BLOCK}/{name}/dev")
+        record = hashlib.blake2b(text(files, f"/run/udev/data/b{at}").encode("utf-8", "surrogateescape"))
+        size = text(files, f"{BLOCK}/{name}/size")
+        if size != "0" or not name.startswith(_OFTEN_EMPTY):
+            lines.append(f"{name} {at} {size} {record.hexdigest()[:16]}")
+    return "\n".join(lines)
 
 
 def shared_directories(files: Files) -> tuple[SharedDirectory, ...] | None:

@@ -102,6 +102,11 @@ class Kexec:
             self._files.remove(ARMED)
             self._files.remove(LOADING)
 
+    def disown(self) -> None:
+        """Remove the records: somebody else has loaded something since, so whatever is loaded now is not ours."""
+        self._files.remove(ARMED)
+        self._files.remove(LOADING)
+
     def crash_kernel(self) -> CrashKernel:
         """As much of the kernel's word as a load needs; the look of `observe` knows more."""
         new = self._files.exists("/sys/kernel/kexec/crash_loaded")

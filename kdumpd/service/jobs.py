@@ -55,16 +55,20 @@ class Clock(Protocol):
     async def sleep(self, seconds: float) -> None: ...
 
 
-async def nap_until(event: asyncio.Event, clock: Clock, *, seconds: float) -> None:
-    """Until the event is set, or for so long at most; neither task is left behind."""
-    waiting = asyncio.ensure_future(event.wait())
-    napping = asyncio.ensure_future(clock.sleep(seconds))
+async def first_of(*waiting: Awaitable[object]) -> None:
+    """Wait for one of them and end the others: no task is left behind."""
+    tasks = {asyncio.ensure_future(one) for one in waiting}
     try:
-        await asyncio.wait({waiting, napping}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        waiting.cancel()
-        napping.cancel()
-        await asyncio.gather(waiting, napping, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def nap_until(event: asyncio.Event, clock: Clock, *, seconds: float) -> None:
+    """Until the event is set, or for so long at most."""
+    await first_of(event.wait(), clock.sleep(seconds))
 
 
 class RealClock:

@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 
 from pydantic import JsonValue
 
-from kdumpd.core import explain, facts
+from kdumpd.core import explain, facts, mounts
 from kdumpd.core.ahead import MODULE_LISTS
 from kdumpd.core.ahead import releases as releases_ahead
 from kdumpd.core.armed import Armed, is_what_was_loaded
@@ -18,7 +18,7 @@ from kdumpd.core.keeping import Keep, to_keep
 from kdumpd.core.plan import Engine, Plan, Resolution, describe
 from kdumpd.core.problems import Problem, Trouble, errors
 from kdumpd.core.tuning import Tuning
-from kdumpd.host import direct, dracut, network, proof
+from kdumpd.host import blocks, direct, dracut, network, proof
 from kdumpd.host.doors import Files, Programs, text
 from kdumpd.host.image import IMAGES, Store
 from kdumpd.host.kexec import Kexec
@@ -64,8 +64,11 @@ class Machinery:
     async def glimpse(self) -> str:
         present = text(self._files, "/sys/devices/system/cpu/present")
         layout = facts.layout(cpus_present=present, iomem=text(self._files, "/proc/iomem"))
+        table = text(self._files, "/proc/1/mountinfo") or text(self._files, "/proc/self/mountinfo")
+        mounted = mounts.signature(table, near=self._reading.watched if self._reading else frozenset())
+        disks = await asyncio.to_thread(blocks.signature, self._files)
         routes = await asyncio.to_thread(network.signature, self._files) if self._is_on_network else ""
-        return f"{sysfs_signature(self._files)}\n{layout}\n{routes}"
+        return f"{sysfs_signature(self._files)}\n{layout}\n{mounted}\n{disks}\n{routes}"
 
     async def build_base(self, plan: Plan, telling: Telling) -> None:
         await self._with_room(lambda: self._build_base(plan, telling), telling)

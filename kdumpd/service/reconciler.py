@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final
 
 from kdumpd.core.decide import (
@@ -34,11 +34,11 @@ from kdumpd.core.status import Activity, Past, Status, tell
 from kdumpd.service import journal
 from kdumpd.service.errand import Errand, undo
 from kdumpd.service.hands import Hands, Sight, Telling
-from kdumpd.service.jobs import Clock, Job, Jobs, JobState, Result
+from kdumpd.service.jobs import Clock, Job, Jobs, JobState, Result, first_of
 
 logger = logging.getLogger(__name__)
 
-SYSFS_POLL: Final = 30.0  # seconds between glimpses: sysfs tells nobody of its changes
+SYSFS_POLL: Final = 120.0  # seconds between glimpses without a reason: sysfs tells nobody of its changes
 TICK: Final = 1.0  # seconds between two words about progress
 _ANEW_ORDER = (None, Anew.LOAD, Anew.IMAGE, Anew.BASE)
 
@@ -57,9 +57,11 @@ class Reconciler:
         self._on_status = on_status
         self._errand = Errand(jobs)
         self._dirty = asyncio.Event()
+        self._doubted = asyncio.Event()
         self._cancel = asyncio.Event()
         self._pokes = 0
         self._reasons: list[str] = []
+        self._doubts: dict[str, None] = {}
         self._reason = ""
         self._is_urgent = False
         self._faults = NO_FAULTS
@@ -91,6 +93,15 @@ class Reconciler:
         self._pokes += 1
         self._is_urgent |= urgent
         self._dirty.set()
+
+    def doubt(self, reason: str) -> None:
+        """Glimpse, and look only where that shows something else than before: for news that is mostly about others.
+
+        What comes together is one glimpse, a settling time later; during a step it is done after that.
+        """
+        self._doubts.setdefault(reason)
+        self._pokes += 1
+        self._doubted.set()
 
     def work_for(
         self,
@@ -298,7 +309,7 @@ class Reconciler:
             early = (
                 (self._cancel.wait(), self._dirty.wait()) if isinstance(step, BuildBase | BuildImage) else ()
             )
-            await _first_of(asyncio.wait({task}), self._clock.sleep(TICK), *early)
+            await first_of(asyncio.wait({task}), self._clock.sleep(TICK), *early)
             if task.done():
                 return None
             self._errand.tick()
@@ -357,6 +368,7 @@ class Reconciler:
     async def _wait(self, rest: Rest) -> None:
         """Until somebody pokes, until it is time to try again, or until a poll finds a change."""
         slow_poll = self.sight.slow_poll_seconds if self._told is not None else SYSFS_POLL
+        quiet = self.sight.settle_seconds if self._told is not None else TICK
         began_us = self._clock.now_us()
         until_us = began_us + int(slow_poll * 1e6)
         reason = "nothing was heard for a while"
@@ -370,26 +382,19 @@ class Reconciler:
                 return
             forget = self._jobs.forget_old()
             nap = min(left, SYSFS_POLL, SYSFS_POLL if forget is None else max(forget, TICK))
-            await _first_of(self._dirty.wait(), self._clock.sleep(nap))
+            await first_of(self._dirty.wait(), self._doubted.wait(), self._clock.sleep(nap))
+            if self._doubted.is_set() and not self._dirty.is_set():
+                await first_of(self._dirty.wait(), self._clock.sleep(quiet))
+            doubts, self._doubts = self._doubts, {}
+            self._doubted.clear()
             if not self._dirty.is_set() and await self._has_moved():
-                self.poke("what the kernel says of its crash kernel changed")
+                self.poke(next(iter(doubts), "what the kernel says of its crash kernel changed"))
 
     async def _has_moved(self) -> bool:
         try:
             return await self._hands.glimpse() != self._seen
         except (OSError, Trouble):
             return True  # a look will say what is wrong
-
-
-async def _first_of(*waiting: Awaitable[object]) -> None:
-    """Wait for one of them and end the others."""
-    tasks = {asyncio.ensure_future(one) for one in waiting}
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 __all__ = ["SYSFS_POLL", "Reconciler"]

@@ -14,6 +14,7 @@ from kdumpd.core.mounts import (
     lasting,
     parse_fstab,
     parse_mountinfo,
+    signature,
     unescape,
 )
 
@@ -120,3 +121,40 @@ def test_escaped_bytes_of_one_character_come_together_again() -> None:
 def test_what_a_test_of_the_target_mounts_is_no_part_of_the_machine() -> None:
     one = Mount(target="/srv", source="server:/srv", fstype="nfs")
     assert lasting((one, Mount(target=TEST_POINT, source="server:/srv", fstype="nfs"))) == (one,)
+
+
+BEFORE = """\
+22 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw,errors=remount-ro
+31 22 0:26 / /run rw,nosuid shared:5 - tmpfs tmpfs rw,size=10%
+40 22 254:17 / /srv/dumps rw - xfs /dev/vdb1 rw
+41 22 0:50 / /mnt/nas rw - nfs4 nas:/export rw,addr=192.0.2.1
+"""
+CONTAINER = """\
+90 22 0:61 / /var/lib/docker/overlay2/abc/merged rw - overlay overlay rw,lowerdir=/l
+91 31 0:4 net:[4026532] /run/docker/netns/abc rw - nsfs nsfs rw
+92 31 254:1 / /run/kdumpd/target-test rw - ext4 /dev/vda1 rw
+"""
+NEAR = frozenset({"/etc/kdump.conf", "/srv/dumps"})
+
+
+@pytest.mark.parametrize(
+    ("after", "is_news"),
+    [
+        (BEFORE, False),
+        (BEFORE + CONTAINER, False),
+        (BEFORE + "93 22 0:70 / /etc rw - overlay overlay rw,lowerdir=/l\n", True),
+        (BEFORE + "93 22 0:70 / /etc/kdump.conf rw - tmpfs tmpfs rw\n", True),
+        (BEFORE + "93 22 0:70 / /srv rw - tmpfs tmpfs rw\n", True),
+        (BEFORE + "93 22 254:33 / /media/stick rw - vfat /dev/vdc1 rw\n", True),
+        (BEFORE.replace("xfs /dev/vdb1 rw", "xfs /dev/vdb1 ro"), True),
+        (BEFORE.replace("/srv/dumps rw", "/srv/dumps rw,noexec"), True),
+        (BEFORE.replace("addr=192.0.2.1", "addr=192.0.2.2"), True),
+        ("".join(BEFORE.splitlines(keepends=True)[:3]), True),
+        (BEFORE + "not a line of this table\n", False),
+    ],
+)
+def test_the_signature_of_mounts_is_about_disks_servers_and_what_is_watched(
+    after: str,
+    is_news: bool,  # noqa: FBT001  # a table's column
+) -> None:
+    assert (signature(after, near=NEAR) != signature(BEFORE, near=NEAR)) == is_news

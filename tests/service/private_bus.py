@@ -82,6 +82,7 @@ _CONFIGURATION = """\
     <allow own="org.kdumpd.Kdump1"/>
     <allow own="org.kdumpd.Echo"/>
     <allow own="org.freedesktop.PolicyKit1"/>
+    <allow own="org.freedesktop.login1"/>
     <allow send_type="method_call"/>
   </policy>
   <policy context="default">

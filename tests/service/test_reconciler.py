@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from kdumpd.core.decide import Anew
 from kdumpd.core.problems import Trouble
 from kdumpd.service.jobs import Job, Kind
+from kdumpd.service.reconciler import SYSFS_POLL
 from tests.service.world import World, world
 
 
@@ -209,12 +211,84 @@ async def test_what_someone_unloads_is_found_by_the_poll(tmp_path: Path) -> None
     async with world(tmp_path) as w:
         await w.armed()
         w.loaded_file.write_text("0\n")
-        w.clock.advance(30.0)
+        w.clock.advance(SYSFS_POLL)
         await w.clock.until_asleep(0.3)
         w.clock.advance(0.3)
         await w.until(lambda now: not now.protected)
         await w.armed()
         assert w.is_loaded
+
+
+async def test_a_doubt_is_a_glimpse_and_no_look_where_nothing_changed(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.armed()
+        looks, glimpses = w.looks, w.glimpses
+        for number in range(50):
+            w.reconciler.doubt(f"use {number} of kexec")
+        await w.clock.until_asleep(0.3)
+        w.clock.advance(0.3)
+        await w.clock.until_idle()
+        assert (w.looks - looks, w.glimpses - glimpses) == (0, 1)
+
+
+async def test_a_doubt_about_what_did_change_is_a_look(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.armed()
+        w.loaded_file.write_text("0\n")
+        w.reconciler.doubt("kexec was run")
+        for _ in ("the glimpse", "the look"):
+            await w.clock.until_asleep(0.3)
+            w.clock.advance(0.3)
+        await w.until(lambda now: not now.protected)
+        await w.armed()
+        assert w.is_loaded
+        assert w.jobs.known[-1].reason == "kexec was run"
+
+
+async def test_a_burst_of_processors_that_come_is_one_load(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        present = w.root / "sys/devices/system/cpu/present"
+        await w.armed()
+        loads = w.programs.ran["kexec"]
+        for last in range(8, 12):
+            present.write_text(f"0-{last}\n")
+            w.reconciler.doubt(f"the kernel says add of cpu{last}")
+            await w.clock.until_asleep(0.3)
+            w.clock.advance(0.3)
+        await w.until(lambda _now: w.programs.ran["kexec"] > loads)
+        await w.armed()
+        assert w.programs.ran["kexec"] == loads + 1
+        armed = w.kexec.armed()
+        assert armed is not None
+        assert str(armed.layout).startswith("cpus 0-11;")
+
+
+async def test_what_somebody_loads_over_ours_is_foreign_until_ours_is_there_again(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.armed()
+        loads, zstd, w.statuses[:] = w.programs.ran["kexec"], w.programs.ran["zstd"], []
+        w.kexec.disown()
+        w.reconciler.poke("somebody else ran kexec to load a crash kernel", urgent=True)
+        await w.until(lambda now: now.state == "foreign")
+        await w.armed()
+        assert all(status.protected for status in w.statuses)
+        assert (w.programs.ran["kexec"], w.programs.ran["zstd"]) == (loads + 1, zstd)
+
+
+async def test_another_boot_is_armed_again_with_the_stored_image_in_one_load(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.armed()
+        zstd = w.programs.ran["zstd"]
+        w.loaded_file.write_text("0\n")  # a kexec reboot: the crash image is gone, and /run with it
+        shutil.rmtree(w.root / "run/kdumpd")
+        (w.root / "proc/sys/kernel/random/boot_id").write_text("another-boot\n")
+        w.reconciler.poke("as after a reboot", urgent=True)
+        await w.until(lambda now: not now.protected)
+        await w.armed()
+        armed = w.kexec.armed()
+        assert armed is not None
+        assert armed.boot_id == "another-boot"
+        assert w.programs.ran["zstd"] == zstd
 
 
 async def test_a_clock_that_is_set_back_is_a_reason_to_look(tmp_path: Path) -> None:

@@ -221,6 +221,11 @@ class World:
         return self.files.reads["/etc/kdumpd.toml"]
 
     @property
+    def glimpses(self) -> int:
+        """One of which belongs to each look; both read what they say of processors."""
+        return self.files.reads["/sys/devices/system/cpu/online"]
+
+    @property
     def is_loaded(self) -> bool:
         return self.loaded_file.read_text().strip() == "1"
 

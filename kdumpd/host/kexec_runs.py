@@ -1,0 +1,128 @@
+"""Hears of kexec being run by somebody else: the kernel tells nobody that another crash kernel was loaded over ours.
+
+Where nothing is loaded any more, /sys says so. Another image in the place of ours it does not show; then the program's
+argv is the only witness, and it must be read while it runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import Callable
+
+from watchdog.observers.inotify_c import InotifyConstants as Bits
+
+from kdumpd.core.loading import loads_crash_kernel
+from kdumpd.host.doors import Files
+from kdumpd.host.inotify import Inotify
+
+MASK = Bits.IN_OPEN | Bits.IN_CLOSE_NOWRITE | Bits.IN_ATTRIB | Bits.IN_DELETE_SELF | Bits.IN_MOVE_SELF
+GOES = Bits.IN_ATTRIB | Bits.IN_DELETE_SELF | Bits.IN_MOVE_SELF | Bits.IN_IGNORED
+AGAIN_SECONDS = 0.02
+"""Between the opening of a program and the moment from which /proc shows it: execve(2) has more to do by then."""
+
+
+class KexecRuns:
+    """An ear. `on_load` where somebody else has run it to load a crash kernel, `news` at every other use, reading included."""
+
+    def __init__(
+        self,
+        files: Files,
+        program: str,
+        *,
+        news: Callable[[str], None],
+        on_load: Callable[[], None],
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        """Raises OSError where there is no such program."""
+        if not program:
+            raise FileNotFoundError(errno.ENOENT, "kexec is not installed")
+        self._files = files
+        self._program = program
+        self._news = news
+        self._on_load = on_load
+        self._loop = loop or asyncio.get_running_loop()
+        self._loaders: set[str] = set()
+        self._again: asyncio.TimerHandle | None = None
+        self._inotify = Inotify()
+        try:
+            self._watch()
+        except OSError:
+            self._inotify.close()
+            raise
+
+    def fileno(self) -> int:
+        return self._inotify.fileno()
+
+    def hear(self) -> None:
+        seen = 0
+        for event in self._inotify.read():
+            seen |= event.mask
+        if seen & GOES:
+            self._watch_again()
+        if seen & Bits.IN_OPEN:
+            self._note_loaders()
+            if self._again is None:
+                self._again = self._loop.call_later(AGAIN_SECONDS, self._look_again)
+        if seen & (Bits.IN_CLOSE_NOWRITE | Bits.IN_Q_OVERFLOW):
+            self._tell_ended()
+
+    def close(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
+        self._inotify.close()
+
+    def _tell_ended(self) -> None:
+        ended = {loader for loader in self._loaders if not self._is_running(loader)}
+        self._loaders -= ended
+        if ended:
+            self._on_load()
+        else:
+            self._news("kexec was run or read")
+
+    def _look_again(self) -> None:
+        self._again = None
+        self._note_loaders()
+
+    def _note_loaders(self) -> None:
+        """Whoever executes the program now to load a crash kernel, and is no child of ours."""
+        self._loaders |= {
+            each
+            for each in self._files.names("/proc")
+            if each.isdecimal()
+            and each not in self._loaders
+            and self._is_running(each)
+            and loads_crash_kernel(self._argv(each))
+            and not self._is_our_child(each)
+        }
+
+    def _is_running(self, process: str) -> bool:
+        try:
+            runs = self._files.link(f"/proc/{process}/exe")
+        except OSError:  # it has ended, or is none of those that we may look at
+            return False
+        return runs.removesuffix(" (deleted)") == self._files.real(self._program)
+
+    def _argv(self, process: str) -> tuple[str, ...]:
+        try:
+            said = self._files.read_text(f"/proc/{process}/cmdline")
+        except OSError:
+            return ()
+        return tuple(said.rstrip("\0").split("\0"))
+
+    def _is_our_child(self, process: str) -> bool:
+        try:
+            after_name = self._files.read_text(f"/proc/{process}/stat").rpartition(")")[2].split()
+        except OSError:
+            return False
+        return after_name[1:2] == [str(os.getpid())]
+
+    def _watch(self) -> None:
+        self._inotify.add(self._files.outside(self._files.real(self._program)), MASK)
+
+    def _watch_again(self) -> None:
+        try:
+            self._watch()  # the same inode again, or the one that an upgrade put in its place
+        except FileNotFoundError:
+            self._news("kexec is gone")

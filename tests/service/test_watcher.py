@@ -1,0 +1,127 @@
+"""Which ears are open when, and what becomes of one that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kdumpd.core.network import Host, Network
+from kdumpd.host.ears import Ear
+from kdumpd.host.real import RealFiles
+from kdumpd.host.watch import Watch
+from kdumpd.service.hands import Sight
+from kdumpd.service.watcher import NETWORK, Watcher
+from tests.service.world import world
+
+
+class PipeEar:
+    """Hears what is written into a pipe, and fails at `x`."""
+
+    def __init__(self, said: Callable[[str], None]) -> None:
+        self._said = said
+        self._read, self.write = os.pipe()
+
+    def fileno(self) -> int:
+        return self._read
+
+    def hear(self) -> None:
+        word = os.read(self._read, 100).decode()
+        if word == "x":
+            raise OSError("it is broken")
+        self._said(word)
+
+    def close(self) -> None:
+        os.close(self._read)
+        os.close(self.write)
+
+
+class Ears:
+    """A watcher with two ears, one of which is for the network."""
+
+    def __init__(self, folder: Path) -> None:
+        self.said: asyncio.Queue[str] = asyncio.Queue()
+        self.opened: dict[str, PipeEar] = {}
+        self.missing = {"mounts"}
+        self.watcher = Watcher(
+            Watch(RealFiles(str(folder)), self.said.put_nowait),
+            poke=self.said.put_nowait,
+            doubt=self.said.put_nowait,
+            ears={name: lambda name=name: self._open(name) for name in ("mounts", NETWORK)},  # type: ignore[misc]
+        )
+
+    def _open(self, name: str) -> Ear:
+        if name in self.missing:
+            raise OSError("not on this machine")
+        self.opened[name] = ear = PipeEar(lambda word: self.said.put_nowait(f"{name}: {word}"))
+        return ear
+
+    async def hears(self) -> str:
+        async with asyncio.timeout(10):
+            return await self.said.get()
+
+
+@pytest.fixture
+async def ears(tmp_path: Path) -> AsyncIterator[Ears]:
+    made = Ears(tmp_path)
+    yield made
+    made.watcher.stop()
+
+
+async def sights(folder: Path) -> tuple[Sight, Sight]:
+    """The same machine, with a target on a disk and with one on the network."""
+    async with world(folder) as w:
+        await w.armed()
+        near = replace(w.reconciler.sight, watched=frozenset())
+        network = Network(hosts=(Host(name="nas"),))
+        return near, replace(near, machine=replace(near.machine, network=network))
+
+
+async def test_the_network_is_heard_only_while_a_dump_would_go_over_it(tmp_path: Path, ears: Ears) -> None:
+    near, far = await sights(tmp_path)
+    ears.missing.clear()
+    ears.watcher.follow(near)
+    assert set(ears.opened) == {"mounts"}
+    assert await ears.hears() == "what the kernel tells of mounts is heard from now on"
+    ears.watcher.follow(far)
+    assert await ears.hears() == "what the kernel tells of network is heard from now on"
+    os.write(ears.opened[NETWORK].write, b"a route")
+    assert await ears.hears() == "network: a route"
+    ears.watcher.follow(near)
+    with pytest.raises(OSError, match="Bad file"):
+        os.write(ears.opened[NETWORK].write, b"a route")
+
+
+async def test_an_ear_that_is_not_there_yet_is_tried_again_at_the_next_look(
+    tmp_path: Path, ears: Ears
+) -> None:
+    near, far = await sights(tmp_path)
+    ears.watcher.follow(near)
+    assert ears.opened == {}
+    ears.missing.clear()
+    ears.watcher.follow(far)
+    assert set(ears.opened) == {"mounts", NETWORK}
+
+
+async def test_an_ear_that_fails_is_closed_and_opened_at_the_next_look(tmp_path: Path, ears: Ears) -> None:
+    near, far = await sights(tmp_path)
+    ears.missing.clear()
+    ears.watcher.follow(near)
+    assert await ears.hears() == "what the kernel tells of mounts is heard from now on"
+    broken = ears.opened.pop("mounts")
+    os.write(broken.write, b"x")
+    await asyncio.sleep(0)
+    while True:
+        try:
+            os.fstat(broken.write)
+        except OSError:
+            break
+        await asyncio.sleep(0)
+    ears.watcher.follow(far)
+    os.write(ears.opened["mounts"].write, b"again")
+    heard = [await ears.hears() for _ in range(3)]
+    assert "mounts: again" in heard
