@@ -39,6 +39,7 @@ from kdumpd.service.jobs import Clock, Job, Jobs, JobState, Result, first_of
 logger = logging.getLogger(__name__)
 
 SYSFS_POLL: Final = 120.0  # seconds between glimpses without a reason: sysfs tells nobody of its changes
+LOOK_AGAIN: Final = 30.0  # seconds after a look that could not be taken
 TICK: Final = 1.0  # seconds between two words about progress
 _ANEW_ORDER = (None, Anew.LOAD, Anew.IMAGE, Anew.BASE)
 
@@ -240,7 +241,7 @@ class Reconciler:
         problem = journal.named(fault, code="look-failed")
         logger.error("cannot look at the machine: %s", problem)
         return Wait(
-            until_us=self._clock.now_us() + int(SYSFS_POLL * 1e6), why=str(problem), problems=(problem,)
+            until_us=self._clock.now_us() + int(LOOK_AGAIN * 1e6), why=str(problem), problems=(problem,)
         )
 
     async def _end_errand(self, sight: Sight, rest: Rest) -> None:
