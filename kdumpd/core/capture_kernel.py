@@ -88,11 +88,14 @@ def problems(sysconfig: Sysconfig, machine: Machine, inventory: Inventory) -> It
 
 
 def command_line(sysconfig: Sysconfig, machine: Machine, *, capture_id: str) -> str:
+    """What an administrator says stands: of a KDUMP_COMMANDLINE nothing is trimmed that nobody asked to remove."""
     remove, append = sysconfig.command_line_remove, sysconfig.command_line_append
+    own = sysconfig.command_line or ""
+    unsaid = () if own else None
     return commandline.capture(
-        base=machine.command_line if sysconfig.command_line in {None, ""} else sysconfig.command_line or "",
+        base=own or machine.command_line,
         architecture=machine.architecture,
-        remove=None if remove is None else commandline.words(remove),
+        remove=unsaid if remove is None else commandline.words(remove),
         append=None if append is None else commandline.words(append),
         capture_id=capture_id,
     )

@@ -24,6 +24,65 @@ ALWAYS_REMOVED = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trimmed:
+    """Words that the capture kernel goes without unless an administrator says otherwise, and why."""
+
+    keys: tuple[str, ...]
+    why: str
+
+
+TRIMMED = (
+    Trimmed(keys=("quiet",), why="the console is where a capture says what it does"),
+    Trimmed(
+        keys=("hugepages", "hugepagesz", "default_hugepagesz", "hugetlb_cma", "cma", "kho", "kho_scratch"),
+        why="they set memory aside for what no capture does (admin-guide/kernel-parameters, mm/kho)",
+    ),
+    Trimmed(
+        keys=("reserve_mem", "log_buf_len", "trace_buf_size", "trace_event", "trace_instance", "ftrace"),
+        why="buffers are made at boot, of the size that a whole machine was given",
+    ),
+    Trimmed(
+        keys=(
+            "dhash_entries",
+            "ihash_entries",
+            "mhash_entries",
+            "mphash_entries",
+            "thash_entries",
+            "uhash_entries",
+        ),
+        why="without them the kernel makes its hash tables as large as suits its memory (alloc_large_system_hash())",
+    ),
+    Trimmed(
+        keys=("kernelcore", "movablecore", "movable_node"),
+        why="memory for pages that can be moved alone holds neither the unpacked image nor slabs: half of it would "
+        "lie idle while the kernel is out of memory",
+    ),
+    Trimmed(
+        keys=("slub_debug", "slab_debug", "slub_nomerge", "slab_nomerge"),
+        why="red zones and caches of their own make slabs up to twice as large (mm/slub)",
+    ),
+    Trimmed(
+        keys=("page_owner", "kmemleak", "debug_pagealloc", "debug_guardpage_minorder"),
+        why="who checks the use of memory keeps a record of each page or object, or maps it by small pages",
+    ),
+    Trimmed(
+        keys=("swiotlb",),
+        why="bounce buffers as large as the whole machine wants them do not fit; what must have some (SEV, TDX) "
+        "makes 64 MiB by itself",
+    ),
+    Trimmed(
+        keys=("isolcpus", "nohz_full", "rcu_nocbs", "rcu_nocb_poll", "irqaffinity"),
+        why="the one processor of the capture is to do all the work; Linux before 6.9 could not boot where it was the "
+        "one that nohz_full= isolates (commit 5097cbcb38e6)",
+    ),
+    Trimmed(
+        keys=("audit", "audit_backlog_limit"),
+        why="records are kept in memory for a daemon that does not run here (kernel/audit.c: audit_hold_queue)",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:
     """What an architecture's capture kernel goes without, and with."""
 
@@ -31,38 +90,48 @@ class Defaults:
     append: tuple[str, ...]
 
 
-_COMMON_REMOVED = (
-    *("hugepages", "hugepagesz", "slub_debug", "quiet", "log_buf_len", "swiotlb"),
-    *("hugetlb_cma", "cma"),
+_REMOVED = tuple(key for each in TRIMMED for key in each.keys)
+_SAVING = (
+    "cgroup_disable=memory",  # 0.4 percent of the memory on older kernels, and a counter for each slab page
+    # The image is unpacked into a tmpfs of half the memory at most where no root= is given; a ramfs has no such limit
+    # (init/do_mounts.c: init_rootfs()).
+    "rootfstype=ramfs",
+    "kfence.sample_interval=0",  # 2 MiB of guarded objects (dev-tools/kfence)
+    "novmcoredd",  # drivers would copy their devices' state into memory
 )
 _DEFAULTS = {
     "x86_64": Defaults(
-        remove=_COMMON_REMOVED,
+        remove=_REMOVED,
         append=(
-            *("irqpoll", "nr_cpus=1", "reset_devices", "cgroup_disable=memory", "mce=off", "numa=off"),
+            *("irqpoll", "nr_cpus=1", "reset_devices", *_SAVING, "mce=off", "numa=off"),
             *("udev.children-max=2", "panic=10", "acpi_no_memhotplug", "transparent_hugepage=never"),
-            *("nokaslr", "hest_disable", "novmcoredd", "cma=0", "hugetlb_cma=0", "pcie_ports=compat"),
+            *("nokaslr", "hest_disable", "cma=0", "hugetlb_cma=0", "pcie_ports=compat"),
         ),
     ),
     "aarch64": Defaults(
-        remove=_COMMON_REMOVED,
+        remove=_REMOVED,
         append=(
-            *("irqpoll", "nr_cpus=1", "reset_devices", "cgroup_disable=memory", "udev.children-max=2"),
-            *("panic=10", "swiotlb=noforce", "novmcoredd", "cma=0", "hugetlb_cma=0"),
+            *("irqpoll", "nr_cpus=1", "reset_devices", *_SAVING, "udev.children-max=2"),
+            *("panic=10", "swiotlb=noforce", "cma=0", "hugetlb_cma=0"),
         ),
     ),
     "ppc64le": Defaults(
-        remove=_COMMON_REMOVED,
+        remove=_REMOVED,
         append=(
-            *("irqpoll", "nr_cpus=16", "reset_devices", "cgroup_disable=memory", "numa=off"),
-            *("udev.children-max=2", "panic=10", "transparent_hugepage=never", "novmcoredd"),
+            *("irqpoll", "nr_cpus=16", "reset_devices", *_SAVING, "numa=off"),
+            *("udev.children-max=2", "panic=10", "transparent_hugepage=never"),
             *("cma=0", "hugetlb_cma=0"),
         ),
     ),
 }
-_OTHERS = Defaults(
-    remove=_COMMON_REMOVED, append=("nr_cpus=1", "reset_devices", "cgroup_disable=memory", "panic=10")
-)
+_OTHERS = Defaults(remove=_REMOVED, append=("nr_cpus=1", "reset_devices", *_SAVING, "panic=10"))
+
+
+def has_roomy_rootfs(command_line: str) -> bool:
+    """Whether the kernel unpacks an image into a ramfs, and not into a tmpfs of half the memory at most."""
+    last = [word for word in words(command_line) if word.startswith(("root=", "rootfstype="))]
+    kinds = [word.partition("=")[2] for word in last if word.startswith("rootfstype=")]
+    return any(word.startswith("root=") for word in last) if not kinds else "tmpfs" not in kinds[-1]
 
 
 def defaults(architecture: str) -> Defaults:

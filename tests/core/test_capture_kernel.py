@@ -83,6 +83,16 @@ def test_a_command_line_of_ones_own_takes_the_place_of_the_running_one() -> None
     assert capture_kernel.command_line(usual, MACHINE, capture_id="") == "ro quiet panic=3"
 
 
+@pytest.mark.shows("KDUMP_COMMANDLINE")
+def test_nothing_is_trimmed_of_a_command_line_of_ones_own() -> None:
+    own = Sysconfig(command_line="quiet hugepages=4 crashkernel=9M", command_line_append="")
+    assert capture_kernel.command_line(own, MACHINE, capture_id="") == "quiet hugepages=4"
+    also = Sysconfig(
+        command_line="quiet hugepages=4", command_line_append="slub_debug", command_line_remove="quiet"
+    )
+    assert capture_kernel.command_line(also, MACHINE, capture_id="") == "hugepages=4 slub_debug"
+
+
 def test_a_command_line_that_the_kernel_would_cut_is_a_problem() -> None:
     long = Sysconfig(command_line="x" * 1700)
     problems = list(capture_kernel.problems(long, MACHINE, inventory("/boot/vmlinuz-6.1")))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdumpd.core.commandline import capture, words
+from kdumpd.core.commandline import LONGEST, TRIMMED, capture, has_roomy_rootfs, words
 
 
 def captured(base: str, *, remove: tuple[str, ...] = (), append: tuple[str, ...] = ()) -> str:
@@ -74,3 +74,62 @@ def test_every_architecture_has_its_own_words() -> None:
 def test_the_image_is_named_last() -> None:
     line = capture(base="a", architecture="x86_64", remove=(), append=("b",), capture_id="0f")
     assert line == "a b kdumpd.id=0f"
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "hugepages=512",
+        "hugepagesz=1G",
+        "default_hugepagesz=1G",
+        "hugetlb_cma=4G",
+        "cma=256M",
+        "kho=on",
+        "kho_scratch=512M,512M,256M",
+        "reserve_mem=12M:4096:trace",
+        "log_buf_len=16M",
+        "trace_buf_size=128M",
+        "thash_entries=1048576",
+        "dhash_entries=1048576",
+        "movablecore=50%",
+        "kernelcore=4G",
+        "movable_node",
+        "slub_debug=FZPU",
+        "slab_debug",
+        "slab_nomerge",
+        "page_owner=on",
+        "kmemleak=on",
+        "debug_pagealloc=on",
+        "swiotlb=262144",
+        "isolcpus=managed_irq,1-63",
+        "nohz-full=1-63",
+        "rcu_nocbs=1-63",
+        "audit=1",
+        "audit_backlog_limit=8192",
+    ],
+)
+@pytest.mark.parametrize("architecture", ["x86_64", "aarch64", "ppc64le", "riscv64"])
+def test_what_costs_memory_is_trimmed_and_an_administrator_is_not(word: str, architecture: str) -> None:
+    key = word.partition("=")[0]
+    trimmed = capture(base=f"before {word} after", architecture=architecture).split()
+    assert word not in trimmed
+    assert trimmed[:2] == ["before", "after"]
+    asked = capture(base=f"before {word} after", architecture=architecture, append=(word,))
+    assert asked.split() == ["before", "after", word]
+    kept = capture(base=f"before {word} after", architecture=architecture, remove=("quiet",), append=())
+    assert kept.split() == ["before", word, "after"], key
+
+
+@pytest.mark.parametrize("architecture", ["x86_64", "aarch64", "ppc64le", "riscv64"])
+def test_what_saves_memory_is_added(architecture: str) -> None:
+    line = capture(base="rootfstype=ext4 console=ttyS0", architecture=architecture)
+    assert {"cgroup_disable=memory", "kfence.sample_interval=0", "novmcoredd"} <= set(line.split())
+    assert has_roomy_rootfs(line)
+    assert len(line.encode()) < LONGEST
+
+
+def test_each_word_that_is_trimmed_has_its_reason_and_stands_once() -> None:
+    keys = [key for each in TRIMMED for key in each.keys]
+    assert len(keys) == len(set(keys))
+    assert all(each.why and each.keys for each in TRIMMED)
+    assert not set(keys) & {"console", "mem", "memmap", "iommu", "intel_iommu", "amd_iommu", "pci", "acpi"}
