@@ -12,6 +12,7 @@ now=0
 shown=0.00
 memory_total=0
 memory_least=0
+memory_reserved=0
 
 # Sets `now` to the hundredths of a second since this kernel started, and `shown` to the same as text.
 look_at_clock() {
@@ -68,6 +69,17 @@ look_at_memory() {
     done <"$root/proc/meminfo"
     [ -s "$run/memory" ] && read -r memory_kib <"$run/memory" && note_least_memory "$memory_kib"
     return 0
+}
+
+# Sets `memory_reserved` to the KiB that this kernel was given, itself included.
+look_at_reservation() {
+    [ -r "$root/proc/iomem" ] || return 0
+    given=0
+    while read -r span _ owner; do
+        [ "$owner" = "System RAM" ] || continue
+        given=$((given + 0x${span#*-} - 0x${span%-*} + 1))
+    done <"$root/proc/iomem"
+    memory_reserved=$((given / 1024))
 }
 
 note_least_memory() {

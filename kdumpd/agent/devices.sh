@@ -27,18 +27,26 @@ load_modules() {
 }
 
 # In a process of its own: what it finds missing goes through a file.
+#
+# The image lies in memory, so the file of a module that is loaded only takes the collector's. Who gets a shell may
+# want to load one again.
 insert_modules() {
+    loaded=
     # Splitting and quoting of options is the kernel's own: words joined by blanks.
     set -f
     while [ $# -ge 2 ]; do
         # shellcheck disable=SC2086
-        if ! insert_module "$1" $2; then
+        if insert_module "$1" $2; then
+            case $1 in /*) loaded="$loaded $root$1" ;; esac
+        else
             say "$1 $2 could not be loaded"
             modules_missing="$modules_missing ${1##*/}"
             printf '%s\n' "${modules_missing# }" >"$run/modules-missing"
         fi
         shift 2
     done
+    # shellcheck disable=SC2086
+    [ -z "$loaded" ] || [ "$plan_failure_action" = shell ] || rm -f $loaded
     set +f
 }
 

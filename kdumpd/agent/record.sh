@@ -65,6 +65,8 @@ summary() {
     printf '  "vmcore_bytes": %s,\n' "$vmcore_bytes"
     printf '  "memory_total_kib": %s,\n' "$memory_total"
     printf '  "memory_least_kib": %s,\n' "$memory_least"
+    printf '  "memory_reserved_kib": %s,\n' "$memory_reserved"
+    member memory_kind "$plan_memory_kind"
     printf '  "crashed_us": %s,\n' "$crashed_us"
     printf '  "started_at": %s,\n' "$started_at"
     printf '  "finished_at": %s,\n' "$finished_at"

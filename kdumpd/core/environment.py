@@ -134,6 +134,8 @@ class CaptureEnvironment:
     failure_action: AfterFailure = AfterFailure.REBOOT
     final_action: AfterDump = AfterDump.REBOOT
     debug_mem_level: int = 0
+    memory_kind: str = ""
+    """Plan.memory_kind, for the record."""
 
     disk_timeout: int = 180
     stall_seconds: int = 600

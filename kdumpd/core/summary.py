@@ -52,6 +52,11 @@ class Summary(_FromAgent):
     vmcore_bytes: int = 0
     memory_total_kib: int = 0
     memory_least_kib: int = 0
+    """The least that was available at any look: at each step, and each second while the collector worked."""
+    memory_reserved_kib: int = 0
+    """What the capture kernel was given, itself included."""
+    memory_kind: str = ""
+    """Plan.memory_kind."""
     crashed_us: int = 0
     """Microseconds since the epoch when the capture kernel started, by its clock, to the second."""
     started_at: int = 0
