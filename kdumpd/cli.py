@@ -11,7 +11,7 @@ from typing import NoReturn
 
 FAILED = 1
 
-VERBS = "start|stop|status|restart|reload|rebuild|propagate|showmem|plan|why|check|config|dumps|test-target"
+VERBS = "start|stop|status|restart|reload|rebuild|propagate|showmem|estimate|plan|why|check|config|dumps|test-target"
 DEFAULT_CONFIG = "/etc/kdump.conf"
 
 
@@ -43,6 +43,9 @@ def parser() -> argparse.ArgumentParser:
     )
     propagate.add_argument("--file", default=DEFAULT_CONFIG, metavar="FILE", help="another kdump.conf")
     verbs.add_parser("showmem", help="say how much memory is reserved for the crash kernel")
+
+    estimate = verbs.add_parser("estimate", help="say how much memory a capture needs, and what to reserve")
+    estimate.add_argument("--json", action="store_true")
 
     for name, does in (
         ("plan", "show what would be built and loaded"),
@@ -89,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit status: 0 or 1, and 3 for a `status` that finds nothing armed."""
+    """The exit status: 0 or 1; 3 for a `status` that finds nothing armed, 2 for an `estimate` without a plan."""
     words = tuple(sys.argv[1:] if argv is None else argv)
     if not words:
         print(f"Usage: kdumpctl {{{VERBS}}}", file=sys.stderr)
@@ -138,6 +141,10 @@ def _verb(asked: argparse.Namespace) -> int:
                 print("kdump: dumps recover wants the stream and the vmcore to make of it", file=sys.stderr)
                 return FAILED
             return cli_recover.run(asked.path, asked.core)
+        case "estimate":
+            from kdumpd import cli_estimate
+
+            return cli_estimate.run(asked)
         case "propagate":
             from kdumpd import cli_propagate
 

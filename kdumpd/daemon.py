@@ -17,6 +17,7 @@ from systemd import daemon as systemd
 from kdumpd.core.config import printable
 from kdumpd.core.problems import Problem, Trouble
 from kdumpd.core.status import Status
+from kdumpd.host.captures import Captures
 from kdumpd.host.dumps import Dumps
 from kdumpd.host.ears import ClockSet, Disks, Ear, MountTable, Processors, Routes
 from kdumpd.host.image import Store
@@ -64,10 +65,17 @@ async def serve(asked: argparse.Namespace) -> None:
     store = Store(files, folder=tuning_of(files).store)
     wishes = Wishes(files, programs, folder=store.folder)
     kexec = Kexec(files, programs)
-    hands = Machinery(files=files, programs=programs, store=store, kexec=kexec, wishes=wishes)
+    captures = Captures(files, path=f"{store.folder}/captures.json")
+    hands = Machinery(
+        files=files, programs=programs, store=store, kexec=kexec, wishes=wishes, captures=captures
+    )
     jobs = Jobs(clock)
     finds = Finds(
-        dumps=Dumps(files, programs), files=files, memory=f"{store.folder}/dumps-seen.json", clock=clock
+        dumps=Dumps(files, programs),
+        files=files,
+        memory=f"{store.folder}/dumps-seen.json",
+        clock=clock,
+        captures=captures,
     )
     proving = Proving(
         tests=TargetTests(files, programs),
@@ -117,6 +125,7 @@ async def serve(asked: argparse.Namespace) -> None:
             propagating=propagating,
         )
         proving.on_change = desk.status_changed
+        finds.on_measured = lambda: reconciler.poke("a capture told how much memory it took")
         finds.on_change = lambda new: desk.dumps_changed(new=new)
         await hands.sweep()
         tasks.create_task(reconciler.run(), name="reconciler")

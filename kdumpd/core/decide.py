@@ -37,6 +37,7 @@ class Observed:
     anew: Anew | None = None
     keeps_image: bool = False  # force_no_rebuild: an image that exists for this kernel is not built again
     layout: str = ""  # Machine.layout
+    too_big: Problem | None = None  # why the image of today's plan cannot fit the reservation
 
     @property
     def wants_armed(self) -> bool:
@@ -281,13 +282,15 @@ def _arm(resolution: Resolution, observed: Observed) -> Action:
 
     wanted = _towards(plan, observed) if plan is not None else None
     if not observed.crash.loaded and not (
-        isinstance(wanted, Load) and _fault_in_force(wanted, observed) is None
+        isinstance(wanted, Load) and observed.too_big is None and _fault_in_force(wanted, observed) is None
     ):
         restore = _restore(wanted, observed)
         if restore is not None:
             return restore
-    if wanted is None:
-        faults = errors(resolution.problems) or resolution.problems
+    if wanted is None or observed.too_big is not None:
+        faults = (
+            (observed.too_big,) if observed.too_big else errors(resolution.problems) or resolution.problems
+        )
         return Blocked(problems=faults, why=str(faults[0]) if faults else "there is no plan")
     return _now_or_later(wanted, observed)
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from kdumpd.core.estimate import Capture, capture_of
 from kdumpd.core.machine import Mount
 from kdumpd.core.mounts import holding
 from kdumpd.core.summary import CaptureResult, Summary
@@ -41,6 +42,7 @@ class Dump:
     kernel_release: str
     reason: str  # the panic's first line, or why there is no dump
     is_test: bool
+    capture: Capture | None = None  # what it took of memory, where that was measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +146,7 @@ def dump_of(saved: Saved) -> Dump:
         kernel_release=summary.kernel_release if summary is not None else "",
         reason=_line(said or (summary.reason if summary is not None else "")),
         is_test=summary is not None and summary.test_id != "",
+        capture=capture_of(summary) if summary is not None else None,
     )
 
 
@@ -175,6 +178,7 @@ def remote_of(*, name: str, modified_us: int, summary: Summary, mounts: tuple[Mo
         kernel_release=summary.kernel_release,
         reason=_line(summary.panic or summary.reason),
         is_test=summary.test_id != "",
+        capture=capture_of(summary),
     )
 
 

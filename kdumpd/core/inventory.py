@@ -28,6 +28,7 @@ class FileFacts:
     real: str = ""
     mode: int = 0  # permission bits
     size_bytes: int = 0
+    loaded_bytes: int = 0  # what a kernel image says that it takes of memory (kernel_size); 0 elsewhere
     digest: str = ""  # of the contents; files only
     interpreter: str = ""  # the program a "#!" line names, as an absolute path
     interpreter_line: str = ""  # that line without its "#!"

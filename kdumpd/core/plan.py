@@ -115,6 +115,11 @@ class Plan:
     working_set_bytes: int  # what the capture needs beside kernel and unpacked image
     capture_id: str
     warnings: tuple[Problem, ...] = ()
+    kernel_bytes: int = 0  # what the capture kernel keeps of the memory it is given
+    unpacked_bytes: int = (
+        0  # of the files whose size is known before the image is built: the least it will be
+    )
+    memory_kind: str = ""  # captures of one kind need about the same memory
 
     @property
     def base_fingerprint(self) -> str:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from kdumpd.core.problems import Problem, Severity
 
 PAGE_BYTES = 4096
-MIB = 1 << 20
 ELF = b"\x7fELF"
 SHELL_SCRIPT = re.compile(rb"#![ \t]*(?:/usr)?/bin/(?:busybox )?(?:sh|ash|dash)[ \t]*(?:\n|\Z)")
 _PT_INTERP = 3
@@ -137,28 +136,6 @@ def unpacked_bytes(sizes: Iterable[int]) -> int:
     return sum(-(-size // PAGE_BYTES) * PAGE_BYTES for size in sizes)
 
 
-def size_problems(
-    *, unpacked: int, image: int, kernel: int, working_set: int, reserved: int
-) -> tuple[Problem, ...]:
-    """All in bytes. While it unpacks, the kernel holds the image twice; afterwards it needs the working set instead.
-
-    Half of the memory is what the kernel lets the unpacked files have at most.
-    """
-    needed = kernel + unpacked + max(working_set, image)
-    if needed <= reserved and unpacked <= reserved // 2:
-        return ()
-    return (
-        Problem(
-            code="image-too-big",
-            message=(
-                f"the capture needs {_mib(needed)} MiB (kernel {_mib(kernel)}, image {_mib(unpacked)} unpacked, "
-                f"work {_mib(working_set)}), and {reserved // MIB} MiB are reserved"
-            ),
-            hint=f"reserve more with crashkernel={_advised(max(needed, 2 * unpacked))}M and reboot",
-        ),
-    )
-
-
 def environment_problems(*, planned: Mapping[str, str], evaluated: Mapping[str, str]) -> tuple[Problem, ...]:
     """What the image's own shell makes of plan.env, against what was planned."""
     return tuple(
@@ -169,15 +146,6 @@ def environment_problems(*, planned: Mapping[str, str], evaluated: Mapping[str, 
         for name, value in planned.items()
         if evaluated.get(name) != value
     )
-
-
-def _mib(size: int) -> int:
-    return -(-size // MIB)
-
-
-def _advised(needed: int) -> int:
-    """The next multiple of 32 MiB."""
-    return -(-needed // (32 * MIB)) * 32
 
 
 def dracut_problems(paths: frozenset[str], *, kernel_release: str) -> tuple[Problem, ...]:

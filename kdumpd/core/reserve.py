@@ -70,6 +70,19 @@ class Reserved:
     cma: int = 0
 
 
+_USUAL = {
+    "x86_64": "2G-64G:256M,64G-:512M",
+    "aarch64": "1G-4G:256M,4G-64G:320M,64G-:576M",
+    "ppc64le": "2G-4G:384M,4G-16G:512M,16G-64G:1G,64G-128G:2G,128G-:4G",
+}
+"""What kdump-utils of RHEL 10 and Fedora reserve, by the machine's memory."""
+
+
+def usual(architecture: str) -> Ranges:
+    """What distributions reserve, for images that are larger than ours; x86-64's where nothing is known."""
+    return _ranges_of(_USUAL.get(architecture, _USUAL["x86_64"]))
+
+
 def parse(value: str) -> Reservation | Problem:
     """What stands behind `crashkernel=`."""
     if ":" in value:
@@ -167,11 +180,16 @@ def reserved(command_line: str, memory_bytes: int) -> Reserved | Problem:
 def _ranges(value: str) -> Reservation | Problem:
     text, at, place = value.partition("@")
     offset = parse_size(place) if at else None
-    found = tuple(_range(part) for part in text.split(","))
-    good = tuple(one for one in found if one is not None)
-    if len(good) != len(found) or (at and offset is None):
+    good = _ranges_of(text)
+    if len(good.ranges) != text.count(",") + 1 or (at and offset is None):
         return _wrong(value, "write ranges such as 2G-64G:256M,64G-:512M")
-    return Ranges(ranges=good, offset=offset)
+    return Ranges(ranges=good.ranges, offset=offset)
+
+
+def _ranges_of(text: str) -> Ranges:
+    """Those of the parts that are ranges."""
+    found = (_range(part) for part in text.split(","))
+    return Ranges(ranges=tuple(one for one in found if one is not None))
 
 
 def _range(text: str) -> Range | None:

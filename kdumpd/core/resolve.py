@@ -9,7 +9,18 @@ from math import ceil
 from types import MappingProxyType
 
 from kdumpd import __version__, agent
-from kdumpd.core import capture_kernel, collector, dracut, fence, firmware, locate, makedumpfile, programs
+from kdumpd.core import (
+    capture_kernel,
+    collector,
+    dracut,
+    fence,
+    firmware,
+    footprint,
+    kernel_size,
+    locate,
+    makedumpfile,
+    programs,
+)
 from kdumpd.core import hooks as own_programs
 from kdumpd.core.config import Config, FailureAction, printable
 from kdumpd.core.contents import Contents
@@ -55,18 +66,6 @@ LONGEST_TOLD = 1000
 
 BASE_RECIPE = 1
 OVERLAY_RECIPE = 1
-
-MIB = 1 << 20
-KERNEL_WORKING_SET = 60 * MIB
-"""What the capture kernel itself takes beside its image file: its code and data unpacked, page structures, slabs,
-the buffers of one processor. Linux 6.1 of Debian 12 captured with 104 MiB reserved and not with 96, with an image of
-10 MiB unpacked and a kernel file of 8 MiB: the estimate has to stay below 86."""
-COLLECTOR_WORKING_SET = 10 * MIB
-"""makedumpfile: 5 MiB resident, 4 MiB of bitmap at most, its libraries' pages shared with the image."""
-LAYER_WORKING_SET = 8 * MIB
-"""lvm or mdadm while they run; not at the same time as the collector, but their slabs stay."""
-UDEV_WORKING_SET = 12 * MIB
-"""systemd-udevd with its workers while dracut brings the devices up."""
 
 
 def wants(
@@ -179,7 +178,8 @@ def resolve(
         compression_level=tuning.compression_level,
         items=base_contents.sorted_items,
     )
-    environment = _environment(ground, hooks, most_threads=suited.most_threads, sender=sender)
+    kind = footprint.memory_kind(ground, choice.engine)
+    environment = _environment(ground, hooks, most_threads=suited.most_threads, sender=sender, kind=kind)
     if choice.engine is Engine.DRACUT:
         problems += dracut.key_problems(ground.target, machine)
         base = replace(
@@ -210,15 +210,20 @@ def resolve(
     if errors(told):
         return Resolution(plan=None, problems=told)
     capture_id = fingerprint([fingerprint(base), fingerprint(blank)])
+    load = capture_kernel.load_plan(sysconfig, machine, inventory, capture_id=capture_id)
+    kernel = inventory.facts(load.kernel_image)
     plan = Plan(
         base=base,
         overlay=_overlay(overlay_contents, replace(environment, capture_id=capture_id), choice.engine),
-        load=capture_kernel.load_plan(sysconfig, machine, inventory, capture_id=capture_id),
+        load=load,
         engine_reason=_engine_reason(ground, choice),
         target=_told(ground),
-        working_set_bytes=_working_set(ground, choice.engine),
+        working_set_bytes=footprint.working_set(ground, choice.engine),
         capture_id=capture_id,
         warnings=told,
+        kernel_bytes=kernel_size.resident_bytes(loaded=kernel.loaded_bytes, file=kernel.size_bytes),
+        unpacked_bytes=footprint.unpacked(base, blank, inventory),
+        memory_kind=kind,
     )
     return Resolution(plan=plan, problems=told)
 
@@ -259,7 +264,9 @@ def _overlay(contents: Contents, environment: CaptureEnvironment, engine: Engine
     return OverlayPlan(recipe=OVERLAY_RECIPE, items=tuple(items[path] for path in sorted(items)))
 
 
-def _environment(ground: Ground, hooks: Hooks, *, most_threads: int, sender: str) -> CaptureEnvironment:
+def _environment(
+    ground: Ground, hooks: Hooks, *, most_threads: int, sender: str, kind: str
+) -> CaptureEnvironment:
     config, machine, target, root = ground.config, ground.machine, ground.target, ground.root
     return CaptureEnvironment(
         capture_id="",
@@ -297,6 +304,7 @@ def _environment(ground: Ground, hooks: Hooks, *, most_threads: int, sender: str
         failure_action=AfterFailure(config.failure_action.value),
         final_action=AfterDump(config.final_action.value),
         debug_mem_level=config.debug_mem_level,
+        memory_kind=kind,
         disk_timeout=config.disk_timeout,
         stall_seconds=int(ground.tuning.stall_seconds),
         hook_timeout=ceil(ground.tuning.hook_timeout_seconds),
@@ -321,12 +329,6 @@ def _told(ground: Ground) -> MappingProxyType[str, str]:
     saves_to_rootfs = ground.config.failure_action is FailureAction.DUMP_TO_ROOTFS and ground.root is not None
     rootfs = {ON_ROOTFS: locate.ROOTFS_DIRECTORY} if saves_to_rootfs else {}
     return MappingProxyType({**ground.target.told, **rootfs})
-
-
-def _working_set(ground: Ground, engine: Engine) -> int:
-    layers = LAYER_WORKING_SET if ground.needs.programs or engine is Engine.DRACUT else 0
-    layers += UDEV_WORKING_SET if engine is Engine.DRACUT else 0
-    return KERNEL_WORKING_SET + COLLECTOR_WORKING_SET + layers
 
 
 def _once(problems: Iterable[Problem]) -> tuple[Problem, ...]:

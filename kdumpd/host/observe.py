@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from kdumpd.core import capture_kernel, facts, mounts
+from kdumpd.core import capture_kernel, facts, kernel_size, mounts
 from kdumpd.core.facts import Libraries
 from kdumpd.core.inventory import FileFacts, Inventory, Kind, Wants
 from kdumpd.core.machine import BlockDevice, CrashKernel, KernelFiles, Machine, Whereabouts
@@ -271,7 +271,8 @@ def _file(files: Files, path: str, beginnings: dict[str, bytes]) -> FileFacts:
         if seen.kind is not Kind.FILE:
             return FileFacts(path=path, kind=seen.kind, real=real, mode=seen.mode & 0o7777)
         digest = files.digest(path)
-        beginnings[path] = files.read_bytes(path, limit=BEGINNING_BYTES)
+        beginning = files.read_bytes(path, limit=kernel_size.HEADER_BYTES)
+        beginnings[path] = beginning[:BEGINNING_BYTES]
     except OSError as fault:
         return FileFacts(path=path, kind=Kind.FILE, real=path, unreadable=fault.strerror or str(fault))
     return FileFacts(
@@ -280,6 +281,7 @@ def _file(files: Files, path: str, beginnings: dict[str, bytes]) -> FileFacts:
         real=real,
         mode=seen.mode & 0o7777,
         size_bytes=seen.size_bytes,
+        loaded_bytes=kernel_size.loaded_bytes(beginning),
         digest=digest,
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kdumpd import agent
-from kdumpd.core import proofs
+from kdumpd.core import estimate, proofs
 from kdumpd.core.layer import Placed, base_layer, overlay_layer
 from kdumpd.core.plan import BasePlan, Engine, ModuleFile, Plan, fingerprint
 from kdumpd.core.problems import Problem, Severity, Trouble, errors, warnings
@@ -147,13 +147,10 @@ async def _proved_image(
     }
     problems += await broken_scripts(shells, {path: texts[path] for path in new}, programs=programs)
     problems += await misread_plan(shells, laid, texts, programs=programs)
-    problems += proofs.size_problems(
-        unpacked=tree.unpacked_bytes,
-        image=sum(files.stat(layer).size_bytes for layer in layers),
-        kernel=files.stat(plan.load.kernel_image).size_bytes,
-        working_set=plan.working_set_bytes,
-        reserved=reserved_bytes,
+    sizes = estimate.sizes_of(
+        plan, unpacked=tree.unpacked_bytes, image=sum(files.stat(layer).size_bytes for layer in layers)
     )
+    problems += estimate.size_problems(sizes, reserved=reserved_bytes)
     proof = _proof(tree, problems)
     proved.add(_programs_key(tree, laid, plan), *(key for key in new.values() if shells[0].digest))
     return proof

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from kdumpd.core.dumps import ON_ROOTFS, Dump, DumpPlace, dump_place
+from kdumpd.host.captures import Captures
 from kdumpd.host.doors import Files
 from kdumpd.host.dumps import Dumps
 from kdumpd.service.hands import Sight
@@ -24,7 +25,7 @@ class Finds:
     What was told of is remembered in `memory`. Where there is no such file yet, nothing that is already there is new.
     """
 
-    def __init__(self, *, dumps: Dumps, files: Files, memory: str, clock: Clock) -> None:
+    def __init__(self, *, dumps: Dumps, files: Files, memory: str, clock: Clock, captures: Captures) -> None:
         self.known: tuple[Dump, ...] = ()
         self.on_change: Callable[[tuple[Dump, ...]], None] = lambda _new: None
         """Called after each look with those that are new."""
@@ -32,6 +33,9 @@ class Finds:
         self._files = files
         self._memory = memory
         self._clock = clock
+        self._captures = captures
+        self.on_measured: Callable[[], None] = lambda: None
+        """Called when a capture was found that says how much memory it took."""
         self._searched: _Search | None = None
         self._again = asyncio.Event()
 
@@ -73,6 +77,9 @@ class Finds:
             logger.warning("%s", problem)
         self._searched = search
         self.known = found.dumps
+        measured = [dump.capture for dump in found.dumps if dump.capture is not None]
+        if await asyncio.to_thread(self._captures.learn, measured):
+            self.on_measured()
         told = await asyncio.to_thread(self._told)
         present = [dump.id for dump in found.dumps]
         new = tuple(dump for dump in found.dumps if told is not None and dump.id not in told)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from kdumpd.core.armed import Armed
+from kdumpd.core.estimate import Estimate
 from kdumpd.core.machine import Machine
 from kdumpd.core.plan import Plan, Resolution
 from kdumpd.reading import ConfigText
@@ -35,6 +36,7 @@ class Sight:
     watched: frozenset[str]  # paths whose change is a reason to look
     ahead: tuple[str, ...] = ()  # kernels whose image is to be there before they are booted
     ahead_inputs: str = ""  # another text than before: what these images are made of may have changed
+    estimate: Estimate | None = None  # of today's plan; None where there is none
     target_test_hours: float = 24.0  # 0: the target is tested only when that is asked for
 
     @property

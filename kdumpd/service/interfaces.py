@@ -9,10 +9,11 @@ from typing import Protocol
 from kdumpd import __version__
 from kdumpd.core.decide import Anew
 from kdumpd.core.dumps import Dump
+from kdumpd.core.estimate import Estimate
 from kdumpd.core.machine import KernelFiles
 from kdumpd.core.plan import Json
 from kdumpd.core.plan import describe as described
-from kdumpd.core.problems import Problem, Trouble
+from kdumpd.core.problems import Problem, Trouble, errors
 from kdumpd.core.target_test import TargetTest
 from kdumpd.service.bus import (
     NO_OBJECT,
@@ -189,6 +190,13 @@ class ManagerInterface(Interface):
     async def get_permissions(self, caller: Caller) -> Mapping[str, Value]:
         return dict(await self._permissions.permissions(caller))
 
+    def estimate(self, _caller: Caller, options: Options) -> Mapping[str, Value]:
+        require_known(options)
+        sight = self._reconciler.sight
+        if sight.estimate is None:
+            raise Trouble(*errors(sight.resolution.problems))
+        return _estimated(sight.estimate)
+
     def describe(self, _caller: Caller, options: Options) -> str:
         require_known(options)
         status, sight = self._reconciler.status, self._reconciler.sight
@@ -334,6 +342,24 @@ class DumpInterface(Interface):
             "Reason": find.reason,
             "Test": find.is_test,
         }
+
+
+def _estimated(found: Estimate) -> Mapping[str, Value]:
+    return {
+        "reserved": found.reserved,
+        "kernel": found.kernel,
+        "image": found.image,
+        "unpacked": found.unpacked,
+        "working-set": found.working_set,
+        "needed": found.needed,
+        "least": found.least,
+        "recommended": found.recommended,
+        "crashkernel": found.crashkernel,
+        "basis": str(found.basis),
+        "captures": found.captures,
+        "built": found.is_built,
+        "fits": found.fits,
+    }
 
 
 def _as_count(number: int) -> int:

@@ -19,11 +19,13 @@ from kdumpd.core.plan import Engine, Plan, Resolution, describe
 from kdumpd.core.problems import Problem, Trouble, errors
 from kdumpd.core.tuning import Tuning
 from kdumpd.host import blocks, direct, dracut, network, proof
+from kdumpd.host.captures import Captures
 from kdumpd.host.doors import Files, Programs, text
 from kdumpd.host.image import IMAGES, Store
 from kdumpd.host.kexec import Kexec
 from kdumpd.host.watch import sysfs_signature
 from kdumpd.reading import Reading, read, read_ahead
+from kdumpd.service.estimating import estimate_of
 from kdumpd.service.hands import Sight, Telling
 from kdumpd.service.wishes import Wishes
 
@@ -36,7 +38,14 @@ class Machinery:
     """See `Hands`. One step at a time is the reconciler's care."""
 
     def __init__(
-        self, *, files: Files, programs: Programs, store: Store, kexec: Kexec, wishes: Wishes
+        self,
+        *,
+        files: Files,
+        programs: Programs,
+        store: Store,
+        kexec: Kexec,
+        wishes: Wishes,
+        captures: Captures,
     ) -> None:
         self._files = files
         self._programs = programs
@@ -44,6 +53,7 @@ class Machinery:
         self._kexec = kexec
         self._wishes = wishes
         self._proved = proof.Proved()
+        self._captures = captures
         self._tuning = Tuning()
         self._reading: Reading | None = None
         self._ahead: dict[str, tuple[str, str]] = {}  # release -> base and image of its first boot
@@ -249,6 +259,9 @@ class Machinery:
             watched=reading.watched,
             ahead=ahead,
             ahead_inputs=self._inputs(reading, ahead),
+            estimate=estimate_of(plan, machine, store=self._store, captures=self._captures)
+            if plan is not None
+            else None,
             target_test_hours=reading.tuning.target_test_hours,
         )
 

@@ -50,6 +50,7 @@ RULES: Mapping[tuple[str, str], Rule] = MappingProxyType(
         (MANAGER, "Refresh"): Rule(action=Action.RELOAD),
         (MANAGER, "GetPermissions"): _FREE,
         (MANAGER, "Describe"): _FREE,
+        (MANAGER, "Estimate"): _FREE,
         (CONFIG, "Get"): _FREE,
         (CONFIG, "GetText"): Rule(action=Action.READ_CONFIG),
         (CONFIG, "Validate"): _FREE,

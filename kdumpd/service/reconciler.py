@@ -212,6 +212,7 @@ class Reconciler:
             anew=self._anew,
             keeps_image=sight.keeps_image,
             layout=sight.machine.layout,
+            too_big=sight.estimate.refusal if sight.estimate is not None else None,
         )
 
     def _publish(self, sight: Sight, action: Action) -> None:

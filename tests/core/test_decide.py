@@ -85,6 +85,9 @@ GOOD = Resolution(plan=TODAY)
 BAD = Resolution(plan=None, problems=(BROKEN,))
 
 
+TOO_BIG = Problem(code="image-too-big", message="the capture needs 300 MiB, and 256 MiB are reserved")
+
+
 def ideal(step: Step, seen: Observed) -> Observed:
     """The machine after `step` went well."""
     seen = replace(seen, anew=after(seen.anew, step))
@@ -465,3 +468,38 @@ def test_an_image_that_is_kept_but_cannot_be_loaded_is_built_anew_after_all() ->
     actions, end = run(GOOD, seen, goes_well=lambda step: not isinstance(step, Restore))
     assert [type(action) for action in actions] == [Restore, BuildBase, BuildImage, Load, Nothing]
     assert end.matches(TODAY)
+
+
+@pytest.mark.parametrize("images", [frozenset(), frozenset({TODAY.image_fingerprint})])
+@pytest.mark.parametrize("anew", [None, *Anew])
+def test_what_cannot_fit_is_neither_built_nor_loaded_and_what_is_armed_stays(
+    images: frozenset[str], anew: Anew | None
+) -> None:
+    seen = Observed(crash=READY, now_us=NOW, images=images, anew=anew, too_big=TOO_BIG)
+    nothing_loaded = decide(GOOD, seen)
+    assert isinstance(nothing_loaded, Blocked)
+    assert nothing_loaded.problems == (TOO_BIG,)
+
+    armed = replace(seen, crash=replace(READY, loaded=True), armed=record(BEFORE), last_good=record(BEFORE))
+    assert decide(GOOD, armed) == nothing_loaded, "and so nothing is unloaded"
+
+    restored = decide(GOOD, replace(seen, last_good=record(BEFORE)))
+    assert isinstance(restored, Restore), "what fitted once is better than nothing"
+
+
+def test_what_is_armed_is_not_judged_again() -> None:
+    armed = Observed(
+        crash=replace(READY, loaded=True), now_us=NOW, armed=record(TODAY), too_big=TOO_BIG, last_good=None
+    )
+    assert isinstance(decide(GOOD, armed), Nothing)
+
+
+def test_an_image_that_does_not_fit_is_not_restored_in_its_own_place() -> None:
+    seen = Observed(
+        crash=READY,
+        now_us=NOW,
+        images=frozenset({TODAY.image_fingerprint}),
+        last_good=record(TODAY),
+        too_big=TOO_BIG,
+    )
+    assert isinstance(decide(GOOD, seen), Blocked)

@@ -10,11 +10,8 @@ from kdumpd.core.proofs import (
     missing_libraries,
     module_problems,
     module_words,
-    size_problems,
     unpacked_bytes,
 )
-
-MIB = 1 << 20
 
 
 def _module(*words: str) -> bytes:
@@ -63,26 +60,6 @@ def test_what_a_loader_did_not_find() -> None:
 
 def test_files_fill_whole_pages() -> None:
     assert unpacked_bytes([0, 1, 4096, 4097]) == 4096 * 4
-
-
-def test_an_image_must_fit_the_reservation_and_the_numbers_are_told() -> None:
-    assert (
-        size_problems(
-            unpacked=10 * MIB, image=3 * MIB, kernel=12 * MIB, working_set=60 * MIB, reserved=88 * MIB
-        )
-        == ()
-    )
-    (problem,) = size_problems(
-        unpacked=10 * MIB, image=3 * MIB, kernel=12 * MIB, working_set=60 * MIB, reserved=64 * MIB
-    )
-    assert problem.code == "image-too-big"
-    assert "82 MiB" in problem.message
-    assert "64 MiB are reserved" in problem.message
-    assert "crashkernel=96M" in problem.hint
-
-
-def test_unpacked_files_may_take_half_of_the_memory() -> None:
-    assert size_problems(unpacked=70 * MIB, image=1, kernel=1, working_set=1, reserved=128 * MIB) != ()
 
 
 def test_a_plan_read_differently_is_told() -> None:

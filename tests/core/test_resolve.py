@@ -16,7 +16,7 @@ from kdumpd.core.dumps import ON_ROOTFS
 from kdumpd.core.inventory import FileFacts, Firmware, Inventory, Kind
 from kdumpd.core.machine import KernelFiles, Lockdown, Mount
 from kdumpd.core.modules import ModuleIndex
-from kdumpd.core.plan import FromHost, Link, Plan, Resolution, describe
+from kdumpd.core.plan import FromHost, Link, Plan, Resolution, Written, describe
 from kdumpd.core.resolve import wants
 from kdumpd.core.sysconfig import Sysconfig
 from kdumpd.core.tuning import EngineChoice, Tuning
@@ -366,9 +366,22 @@ async def test_another_capture_kernel_takes_its_own_modules_and_asks_by_modalias
     assert f"/lib/modules/{other}/kernel/drivers/block/virtio_blk.ko" in looked_at.files
 
 
-async def test_the_estimate_lets_104_mebibytes_do_on_debian_12(looked: Looked) -> None:
-    kernel, unpacked = 8 << 20, 10 << 20
-    assert planned(looked).working_set_bytes + kernel + unpacked <= 104 << 20
+def test_the_plan_knows_the_sizes_of_what_goes_in(looked: Looked) -> None:
+    plan = planned(looked)
+    kernel = replace(
+        looked.inventory.facts(plan.load.kernel_image), size_bytes=12 << 20, loaded_bytes=56 << 20
+    )
+    packed = replace(looked.inventory.facts(plan.base.modules[0].source), size_bytes=1 << 20)
+    files = {**looked.inventory.files, kernel.path: kernel, packed.path: packed}
+    looked.inventory = replace(looked.inventory, files=files)
+    larger = planned(looked)
+    assert larger.kernel_bytes == 42 << 20
+    assert larger.unpacked_bytes - plan.unpacked_bytes >= (1 << 20) - 4096
+    assert larger.image_fingerprint == plan.image_fingerprint, "they are about the image, and not in it"
+    assert plan.memory_kind == "direct filesystem ext4 makedumpfile"
+    (told,) = (item for item in plan.overlay.items if item.path == "/kdump/plan.env")
+    assert isinstance(told, Written)
+    assert environment.parse(told.text)["plan_memory_kind"] == plan.memory_kind
 
 
 @pytest.mark.shows("failure_action dump_to_rootfs")

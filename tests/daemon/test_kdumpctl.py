@@ -84,6 +84,30 @@ async def test_start_restart_reload_rebuild_never_unload(tmp_path: Path, bus: Pr
         assert (await kdumpctl(bus, "showmem")).output == "Reserved 256MB memory for crash kernel\n"
 
 
+async def test_estimate_says_what_is_needed_and_what_to_write(tmp_path: Path, bus: PrivateBus) -> None:
+    async with simulated(tmp_path, bus) as machine:
+        await machine.until_armed()
+        before = machine.armed_with
+        said = await kdumpctl(bus, "estimate")
+        assert (said.status, said.complaint) == (0, "")
+        rows = dict(line.split(":", 1) for line in said.output.splitlines() if line)
+        assert rows["Reserved crashkernel"].strip() == "256M"
+        assert rows["Recommended crashkernel"].strip() == "256M"
+        assert rows["To write"].strip() == "crashkernel=2G-64G:256M,64G-:512M"
+        assert "guessed" in rows["Runtime reservation"]
+        assert "unpacked" in rows["Initramfs size"]
+        told = json.loads((await kdumpctl(bus, "estimate", "--json")).output)
+        assert (told["reserved"], told["basis"], told["fits"]) == (256 << 20, "guessed", True)
+        assert machine.armed_with == before, "nothing was built or loaded"
+
+        machine.conf.write_text("foo bar\n")
+        await machine.until(lambda now: now["State"] == "stale" and now["Activity"] == "idle")
+        said = await kdumpctl(bus, "estimate")
+        assert (said.status, said.output) == (2, "")
+        assert "/etc/kdump.conf:1" in said.complaint
+    assert (await kdumpctl(None, "estimate")).status == 1
+
+
 async def test_config_over_the_bus(tmp_path: Path, bus: PrivateBus) -> None:
     async with simulated(tmp_path, bus) as machine:
         await machine.until_armed()

@@ -17,6 +17,7 @@ from pathlib import Path
 from kdumpd.core import explain
 from kdumpd.core.plan import Plan, describe
 from kdumpd.core.problems import Trouble
+from kdumpd.host.captures import Captures
 from kdumpd.host.doors import Output
 from kdumpd.host.image import Store
 from kdumpd.host.kexec import Kexec
@@ -174,6 +175,7 @@ class Looker:
             store=store,
             kexec=Kexec(files, programs),
             wishes=Wishes(files, programs, folder=store.folder),
+            captures=Captures(files, path=f"{store.folder}/captures.json"),
         )
         self._said: asyncio.Queue[str] = asyncio.Queue()
         self._watch = Watch(files, self._said.put_nowait)

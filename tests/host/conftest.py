@@ -141,6 +141,7 @@ def bench(tmp_path: Path) -> Bench:
         engine_reason="",
         target={"type": "filesystem"},
         working_set_bytes=60 << 20,
+        kernel_bytes=42 << 20,
         capture_id="c",
     )
     return Bench(root=root, files=RealFiles(str(root)), programs=RealPrograms(str(root)), plan=plan)

@@ -53,6 +53,7 @@ async def served(folder: Path, bus: PrivateBus) -> AsyncIterator[Served]:
             files=w.files,
             memory=f"{w.store.folder}/dumps-seen.json",
             clock=w.clock,
+            captures=w.captures,
         )
         proving = Proving(
             tests=TargetTests(w.files, w.programs), jobs=w.jobs, clock=w.clock, saved=lambda: ()
@@ -72,6 +73,7 @@ async def served(folder: Path, bus: PrivateBus) -> AsyncIterator[Served]:
         proving.on_change = desk.status_changed
         w.listeners.append(desk.status_changed)
         finds.on_change = lambda new: desk.dumps_changed(new=new)
+        finds.on_measured = lambda: w.reconciler.poke("a capture told", urgent=True)
         await w.armed()
         desk.open()
         await connection.own(BUS_NAME)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kdumpd.host.captures import Captures
 from kdumpd.host.image import Store
 from kdumpd.host.kexec import Kexec
 from kdumpd.host.real import RealFiles, RealPrograms
@@ -32,6 +33,7 @@ async def test_a_route_that_changes_is_noticed_where_a_server_has_to_be_reached(
         store=store,
         kexec=Kexec(files, programs),
         wishes=Wishes(files, programs, folder=store.folder),
+        captures=Captures(files, path=f"{store.folder}/captures.json"),
     )
     routes = tmp_path / "proc/net/route"
     routes.parent.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from kdumpd.core.status import Status
+from kdumpd.host.captures import Captures
 from kdumpd.host.doors import KEPT_BYTES, Output, ProgramFailed
 from kdumpd.host.image import Store
 from kdumpd.host.kexec import Kexec
@@ -194,12 +195,14 @@ class World:
         self.jobs = Jobs(self.clock)
         self.kexec = Kexec(self.files, self.programs, sleep=self.clock.sleep)
         self.store = Store(self.files)
+        self.captures = Captures(self.files, path=f"{self.store.folder}/captures.json")
         self.hands = Machinery(
             files=self.files,
             programs=self.programs,
             store=self.store,
             kexec=self.kexec,
             wishes=Wishes(self.files, self.programs, folder=self.store.folder),
+            captures=self.captures,
         )
         self.statuses: list[Status] = []
         self.listeners: list[Callable[[], None]] = []
