@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from dataclasses import dataclass, replace
 
-from kdumpd.core import ahead, config, document, locate, sources, sysconfig, tuning
+from kdumpd.core import ahead, capture_kernel, config, document, locate, sources, sysconfig, tuning
 from kdumpd.core.config import Config
 from kdumpd.core.machine import Machine
 from kdumpd.core.plan import Resolution
@@ -145,7 +145,14 @@ async def _planned(
 ) -> tuple[Resolution, frozenset[str]]:
     """Of a machine of which all is known, and the files it hangs on; `is_kept`: the same kernel's modules are looked at again and again."""
     directory = wants(of_config, of_sysconfig, of_tuning, machine).modules_directory
-    modules = await asyncio.to_thread(lambda: observe.kernel_modules(files, directory, is_kept=is_kept))
+    modules = await asyncio.to_thread(
+        lambda: observe.kernel_modules(
+            files,
+            directory,
+            has_patterns=capture_kernel.is_another(of_sysconfig, machine),
+            is_kept=is_kept,
+        )
+    )
     wanted = wants(of_config, of_sysconfig, of_tuning, machine, modules)
     inventory = await observe.inventory(files, programs, wanted)
     resolution = await asyncio.to_thread(

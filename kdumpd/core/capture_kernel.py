@@ -24,6 +24,11 @@ def release(sysconfig: Sysconfig, machine: Machine) -> str:
     return sysconfig.kernel_version or machine.kernel_release
 
 
+def is_another(sysconfig: Sysconfig, machine: Machine) -> bool:
+    """Whether another kernel than the running one captures: its drivers are not those that can be seen at work."""
+    return release(sysconfig, machine) != machine.kernel_release
+
+
 def modules_directory(sysconfig: Sysconfig, machine: Machine) -> str:
     return f"/lib/modules/{release(sysconfig, machine)}"
 

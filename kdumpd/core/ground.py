@@ -67,7 +67,7 @@ class Ground:
         """Drivers first, then file systems; a kernel other than the running one is asked by modalias as well."""
         located = [self.target, *([self.root] if self.root else [])]
         others: tuple[str, ...] = ()
-        if capture_kernel.release(self.sysconfig, self.machine) != self.machine.kernel_release:
+        if capture_kernel.is_another(self.sysconfig, self.machine):
             others = tuple(
                 module
                 for one in located

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdumpd.core.modules import ModuleIndex, parse_index, parse_options
+from kdumpd.core.modules import ModuleIndex, parse_index, parse_kept_index, parse_options
 from tests.machines.roots import HERE, parse
 
 RELEASE = "/lib/modules/6.1.0-56-amd64"
@@ -97,8 +97,12 @@ def test_a_modalias_finds_the_modules_whose_patterns_it_fits() -> None:
 
 
 def test_the_parsed_index_is_kept_for_the_same_texts() -> None:
-    assert index("a.ko:\n") is index("a.ko:\n")
-    assert index("a.ko:\n") is not index("b.ko:\n")
+    def kept(dep: str) -> ModuleIndex:
+        return parse_kept_index(directory="/m", dep=dep, softdep="", builtin="", alias="")
+
+    assert kept("a.ko:\n") is kept("a.ko:\n")
+    assert kept("a.ko:\n") is not kept("b.ko:\n")
+    assert index("a.ko:\n") is not index("a.ko:\n")  # of a kernel that is looked at but once
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,23 @@ def test_options_of_modprobe_d_come_from_the_file_that_counts(tmp_path: Path) ->
     index = observe.kernel_modules(RealFiles(str(tmp_path)), "/lib/modules/6")
     assert dict(index.options) == {"a": "from=etc", "b": "c=1"}
     assert index.path("a") == "/lib/modules/6/a.ko"
+
+
+def test_without_the_patterns_every_name_of_a_module_is_still_known(tmp_path: Path) -> None:
+    write(tmp_path, "/lib/modules/6/modules.dep", "v.ko:\nx.ko:\n")
+    write(
+        tmp_path,
+        "/lib/modules/6/modules.alias",
+        "# Aliases\nalias virtio:d00000002v* v\nalias fs-xfs x\nalias usb:v04[0-9]Bp?d x\n",
+    )
+    files = RealFiles(str(tmp_path))
+    whole = observe.kernel_modules(files, "/lib/modules/6")
+    names = observe.kernel_modules(files, "/lib/modules/6", has_patterns=False)
+    assert whole.serving("virtio:d00000002v00001AF4") == ("v",)
+    assert names == replace(whole, patterns={})
+    assert names.named("fs-xfs") == ("x",)
+    nothing = observe.kernel_modules(files, "/lib/modules/none", has_patterns=False)
+    assert nothing.files == {}
 
 
 async def test_an_inventory_is_closed_over_interpreters(tmp_path: Path) -> None:
