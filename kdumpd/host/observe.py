@@ -71,7 +71,7 @@ def look(files: Files) -> Machine:
         memory_bytes=memory or facts.memory_total(meminfo),
         cpus=facts.count_of_list(present),
         layout=facts.layout(cpus_present=present, iomem=iomem),
-        crash=_crash_kernel(files, iomem),
+        crash=crash_kernel(files, iomem),
         mounts=mounts.lasting(
             mounts.parse_mountinfo(text(files, "/proc/1/mountinfo") or text(files, "/proc/self/mountinfo"))
         ),
@@ -201,13 +201,16 @@ async def _closed(
     return found
 
 
-def _crash_kernel(files: Files, iomem: str) -> CrashKernel:
+def crash_kernel(files: Files, iomem: str = "") -> CrashKernel:
+    """What the kernel says of its crash image and of loading one; `iomem` where it was read already."""
     new, old = "/sys/kernel/kexec/crash_", "/sys/kernel/kexec_crash_"
     layout, prefix = ("new", new) if files.exists(f"{new}loaded") else ("old", old)
     if not files.exists(f"{prefix}loaded"):
         layout = ""
     # The size cannot be read while a load is running (EBUSY); the reservation stands in iomem as well.
-    reserved = facts.number(text(files, f"{prefix}size")) or facts.crash_kernel_bytes(iomem)
+    reserved = facts.number(text(files, f"{prefix}size")) or facts.crash_kernel_bytes(
+        iomem or text(files, "/proc/iomem")
+    )
     fadump = text(files, "/sys/kernel/fadump/enabled") or text(files, "/sys/kernel/fadump_enabled")
     return CrashKernel(
         layout=layout,

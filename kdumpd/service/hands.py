@@ -60,6 +60,10 @@ class Hands(Protocol):
     """Looking and doing. Every step raises Trouble when it failed, and is finished or undone when it is cancelled."""
 
     async def look(self) -> Sight: ...
+    async def look_again(self) -> Sight:
+        """The last look, with what a step of ours can have moved since: the kernel's crash image, records, store."""
+        ...
+
     async def glimpse(self) -> str:
         """What is cheap enough to be read often; another text than before is a reason to look."""
         ...

@@ -18,7 +18,7 @@ from kdumpd.core.keeping import Keep, to_keep
 from kdumpd.core.plan import Engine, Plan, Resolution, describe
 from kdumpd.core.problems import Problem, Trouble, errors
 from kdumpd.core.tuning import Tuning
-from kdumpd.host import blocks, direct, dracut, network, proof
+from kdumpd.host import blocks, direct, dracut, network, observe, proof
 from kdumpd.host.captures import Captures
 from kdumpd.host.doors import Files, Programs, text
 from kdumpd.host.image import IMAGES, Store
@@ -70,6 +70,13 @@ class Machinery:
         self._reading = reading
         self._is_on_network = bool(reading.machine.network.hosts)
         return await asyncio.to_thread(self._sight, reading)
+
+    async def look_again(self) -> Sight:
+        if self._reading is None:
+            return await self.look()
+        crash = await asyncio.to_thread(observe.crash_kernel, self._files)
+        machine = replace(self._reading.machine, crash=crash)
+        return await asyncio.to_thread(self._sight, replace(self._reading, machine=machine))
 
     async def glimpse(self) -> str:
         present = text(self._files, "/sys/devices/system/cpu/present")

@@ -32,6 +32,7 @@ from kdumpd.core.faults import NO_FAULTS
 from kdumpd.core.problems import Problem, Trouble
 from kdumpd.core.status import Activity, Past, Status, tell
 from kdumpd.service import journal
+from kdumpd.service.bursts import Burst
 from kdumpd.service.errand import Errand, undo
 from kdumpd.service.hands import Hands, Sight, Telling
 from kdumpd.service.jobs import Clock, Job, Jobs, JobState, Result, first_of
@@ -74,6 +75,8 @@ class Reconciler:
         self._latest: Sight | None = None
         self._told: tuple[Sight, Status] | None = None
         self._seen = ""
+        self._stepped = False  # the last thing that happened is a step that succeeded
+        self._is_all_watched = False
 
     @property
     def sight(self) -> Sight:
@@ -150,8 +153,7 @@ class Reconciler:
 
     async def _come_to_rest(self) -> Rest:
         while True:
-            await self._settle()
-            sight = await self._look()
+            sight = await self._settled()
             action = decide(sight.resolution, self._observed(sight))
             match action:
                 case Nothing() | Wait() | Blocked():
@@ -164,30 +166,50 @@ class Reconciler:
                 case _:
                     await self._take(step=action, sight=sight)
 
-    async def _settle(self) -> None:
-        """Let a burst of changes pass, so that it becomes one look; for ever it does not wait."""
-        if self._told is None or not self._dirty.is_set():
-            return
-        quiet, cap = self.sight.settle_seconds, self.sight.settle_cap_seconds
-        if self._activity is Activity.IDLE and not self._is_urgent:
+    async def _settled(self) -> Sight:
+        """A look from after the last of a burst of changes; nothing is done on an earlier one.
+
+        The first change is looked at while more may come: after a single edit nobody waits for both.
+        """
+        if self._told is None or not self._dirty.is_set() or self._is_urgent:
+            return await self._look()
+        burst = Burst(
+            clock=self._clock,
+            quiet_seconds=self.sight.settle_seconds,
+            cap_seconds=self.sight.settle_cap_seconds,
+            began_us=self._clock.now_us(),
+            counted=self._pokes,
+        )
+        if self._activity is Activity.IDLE:
             self._activity = Activity.SETTLING
             self._publish(self.sight, decide(self.sight.resolution, self._observed(self.sight)))
-        end_us = self._clock.now_us() + int(cap * 1e6)
-        while not self._is_urgent and self._clock.now_us() < end_us:
-            pokes = self._pokes
-            await self._clock.sleep(quiet)
-            if self._pokes == pokes:
-                break
+        sight = await self._look()
+        more = await burst.is_over(lambda: self._pokes, is_urgent=lambda: self._is_urgent)
+        return await self._look() if more else sight
 
     async def _look(self) -> Sight:
+        """At everything; after a step of ours with nothing heard meanwhile, at what that step can have moved.
+
+        What moves otherwise is heard of (every path that was read is watched) or seen in a glimpse, and then there is
+        another full look: the same as for a change that comes right after one.
+        """
         reasons, self._reasons = self._reasons, []
+        is_heard = self._dirty.is_set()
         self._dirty.clear()
         self._is_urgent = False
         self._reason = reasons[0] if reasons else ""
-        logger.debug("looking, because %s", "; ".join(reasons) or "a step was done")
         self._errand.take_queued()
-        self._seen = await self._hands.glimpse()  # before the look: what changes during it is seen again
-        self._latest = sight = await self._hands.look()
+        seen = await self._hands.glimpse()  # before the look: what changes during it is seen again
+        before, stepped = self._latest, self._stepped
+        if stepped and not is_heard and before is not None and seen == self._seen and self._is_all_watched:
+            logger.debug("looking at what the step before has done")
+            sight = await self._hands.look_again()
+        else:
+            logger.debug("looking, because %s", "; ".join(reasons) or "a step was done")
+            covered = self._told[0].watched if self._told is not None else frozenset[str]()
+            sight = await self._hands.look()
+            self._is_all_watched = sight.watched <= covered  # what is not yet may change unheard
+        self._latest, self._seen, self._stepped = sight, seen, False
         if self._is_start and sight.config.config is not None:
             self._is_start = False
             self._anew = Anew.BASE if sight.forces_rebuild else self._anew
@@ -271,6 +293,7 @@ class Reconciler:
             await self._stopped(step, ended_early, members)
         elif fault is None:
             self._jobs.took(verb(step), (self._clock.now_us() - began_us) / 1e6)
+            self._stepped = True
             self._faults = self._faults.mended(fault_key(step))
             self._anew = after(self._anew, step)
             if self._anew is Anew.LOAD and isinstance(step, BuildImage) and not self._loads_afterwards:
@@ -323,9 +346,8 @@ class Reconciler:
 
     async def _is_still_wanted(self, step: BuildBase | BuildImage) -> bool:
         """Something changed while `step` is under way: is it still what is to be done?"""
-        await self._settle()
         try:
-            sight = await self._look()
+            sight = await self._settled()
         except (Trouble, OSError) as fault:
             logger.warning("cannot look at the machine: %s", fault)
             return True

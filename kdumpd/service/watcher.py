@@ -52,8 +52,11 @@ class Watcher:
     def follow(self, sight: Sight) -> None:
         if sight is self._sight:
             return
+        is_covered = self._sight is not None and sight.watched is self._sight.watched  # it was no full look
         self._sight = sight
         self._open_ears(sight)
+        if is_covered:
+            return
         problems = self._watch.cover(sight.watched - self._deaf_to)
         for problem in problems:
             if problem not in self._told:

@@ -67,7 +67,7 @@ async def test_at_rest_it_hardly_ever_wakes(tmp_path: Path) -> None:
         assert w.clock.naps - naps <= 25
 
 
-async def test_a_burst_is_one_look(tmp_path: Path) -> None:
+async def test_a_burst_is_looked_at_when_it_begins_and_when_it_is_over(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         await w.armed()
         looks = w.looks
@@ -78,10 +78,75 @@ async def test_a_burst_is_one_look(tmp_path: Path) -> None:
             w.reconciler.poke(f"file {number} changed again")
             w.clock.advance(0.3)
         await w.clock.until_asleep(0.3)
-        assert w.looks == looks
+        assert w.looks - looks == 1
         w.clock.advance(0.3)
         await w.clock.until_idle()
+        assert w.looks - looks == 2
+
+
+async def test_one_change_is_looked_at_once_and_acted_on_when_no_more_came(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.armed()
+        looks, loads = w.looks, w.programs.ran["kexec"]
+        w.make_folder("/var/other")
+        w.conf.write_text("path /var/other\n")
+        w.reconciler.poke("kdump.conf changed")
+        await w.clock.until_asleep(0.3)
         assert w.looks - looks == 1
+        assert {status.message for status in w.statuses[-1:]} == {w.statuses[-2].message}
+        w.clock.advance(0.3)
+        assert (await w.armed()).message.endswith("in /var/other")
+        assert w.looks - looks == 1  # nor at all that was read before after each step of ours
+        assert w.programs.ran["kexec"] - loads == 1
+
+
+async def test_a_path_that_is_new_is_read_again_once_it_is_watched(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.armed()
+        hook = w.root / "etc/kdump/hook.sh"
+        hook.parent.mkdir(parents=True, exist_ok=True)
+        hook.write_text("#!/bin/sh\n")
+        hook.chmod(0o755)
+        looks = w.looks
+        w.programs.hold("sh")
+        await w.edit("kdump_pre /etc/kdump/hook.sh\n")
+        await w.programs.reached("sh")
+        hook.write_text("#!/bin/sh\n# changed before anybody watched it\n")
+        w.programs.let_go("sh")
+        await w.armed()
+        assert w.looks - looks == 2  # and the image of the old hook was not loaded
+        assert w.programs.ran["kexec"] == 2
+
+
+async def test_what_is_heard_while_a_step_is_done_is_looked_at_in_full(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.armed()
+        looks = w.looks
+        w.make_folder("/var/other")
+        w.programs.hold("kexec")
+        await w.edit("path /var/other\n")
+        await w.programs.reached("kexec")
+        w.make_folder("/var/third")
+        w.conf.write_text("path /var/third\n")
+        w.reconciler.poke("kdump.conf changed", urgent=True)
+        w.programs.let_go("kexec")
+        assert (await w.until(lambda now: now.message.endswith("in /var/third"))).state == "armed"
+        assert w.looks - looks == 2
+
+
+async def test_what_the_kernel_says_after_a_step_is_seen_whoever_did_it(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.armed()
+        looks = w.looks
+        w.make_folder("/var/other")
+        w.programs.hold("sh")
+        await w.edit("path /var/other\n")
+        await w.programs.reached("sh")
+        w.loaded_file.write_text("0\n")  # somebody's kexec -u
+        w.programs.let_go("sh")
+        await w.until(lambda now: not now.protected)
+        assert (await w.armed()).message.endswith("in /var/other")
+        assert w.looks - looks == 3  # nothing loaded, and loaded again: each another word of the kernel
 
 
 async def test_a_stream_of_changes_does_not_delay_for_ever(tmp_path: Path) -> None:
@@ -90,12 +155,12 @@ async def test_a_stream_of_changes_does_not_delay_for_ever(tmp_path: Path) -> No
         looks = w.looks
         w.reconciler.poke("first")
         for number in range(17):  # five seconds and a little
-            assert w.looks == looks
             await w.clock.until_asleep(0.3)
+            assert w.looks - looks == 1
             w.reconciler.poke(f"change {number}")
             w.clock.advance(0.3)
         await w.clock.until_idle()
-        assert w.looks - looks == 1
+        assert w.looks - looks == 2
 
 
 async def test_an_edit_of_path_makes_only_the_overlay(tmp_path: Path) -> None:
