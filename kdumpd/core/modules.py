@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from types import MappingProxyType
 
 _ENDING = re.compile(r"\.ko(\.(xz|zst|gz))?$")
+_WILDCARD = re.compile(r"[*?\[]")
+_PLAIN = re.compile(r"^alias ([^\s*?\[]+) (\S+)$", re.MULTILINE)
 _NOTHING: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
@@ -27,7 +29,8 @@ class ModuleIndex:
     """What depmod wrote of one kernel. Names are normalised: `-` is `_`.
 
     `files` are paths below `directory`; `needs` are as modules.dep lists them, the last to be loaded first.
-    `aliases` holds the names without a wildcard, `patterns` the others by what stands before their first colon.
+    `aliases` holds the names without a wildcard; those with one are looked up in the text of modules.alias, for as
+    values of their own they would take several times its megabyte.
     `options` are those of modprobe.d: not the kernel's own, but looked up at the same moment.
     """
 
@@ -37,7 +40,7 @@ class ModuleIndex:
     before: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NOTHING)
     builtin: frozenset[str] = frozenset()
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NOTHING)
-    patterns: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=lambda: MappingProxyType({}))
+    alias_text: str = ""
     options: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def path(self, name: str) -> str:
@@ -58,11 +61,13 @@ class ModuleIndex:
 
     def serving(self, modalias: str) -> tuple[str, ...]:
         """The modules whose patterns a device's modalias fits, in the order of modules.alias."""
-        kind = modalias.partition(":")[0]
+        lines = re.compile(rf"^alias ({re.escape(modalias.partition(':')[0])}:\S*) (\S+)$", re.MULTILINE)
         fitting = (
-            module
-            for pattern, module in self.patterns.get(kind, ())
-            if fnmatch.fnmatchcase(modalias, pattern)
+            normalised(module)
+            for pattern, module in (found.groups() for found in lines.finditer(self.alias_text))
+            # The beginning first: each pattern that fnmatch sees it compiles and keeps.
+            if modalias.startswith(_WILDCARD.split(pattern, maxsplit=1)[0])
+            and fnmatch.fnmatchcase(modalias, pattern)
         )
         return tuple(dict.fromkeys((*self.aliases.get(modalias, ()), *fitting)))
 
@@ -107,27 +112,43 @@ def parse_index(
     """The texts of modules.dep, .softdep, .builtin and .alias, and of all modprobe.d files one after another."""
     files: dict[str, str] = {}
     needs: dict[str, tuple[str, ...]] = {}
+    once: dict[str, str] = {}  # of each name one text, however many modules need it
     for line in dep.splitlines():
         path, colon, rest = line.partition(":")
         if colon:
-            name = _name(path)
+            name = _name(path, once)
             files[name] = path
-            needs[name] = tuple(map(_name, rest.split())) if rest else ()
-    aliases, patterns = _aliases(alias)
+            needs[name] = tuple(_name(each, once) for each in rest.split()) if rest else ()
     return ModuleIndex(
         directory=directory,
         files=MappingProxyType(files),
         needs=MappingProxyType(needs),
         before=MappingProxyType(_soft(softdep)),
         builtin=frozenset(_name(line) for line in builtin.splitlines() if line),
-        aliases=aliases,
-        patterns=patterns,
+        aliases=_plain_aliases(alias, once),
+        alias_text=alias,
         options=parse_options(modprobe),
     )
 
 
-parse_kept_index = lru_cache(maxsize=4)(parse_index)
-"""The same, kept as long as the texts stay the same: for kernels that are looked at again and again."""
+def parse_kept_index(
+    *, directory: str, dep: str, softdep: str, builtin: str, alias: str, modprobe: str = ""
+) -> ModuleIndex:
+    """The same, kept as long as the texts stay the same: for kernels that are looked at again and again."""
+    texts = (directory, dep, softdep, builtin, alias, modprobe)
+    digest = hashlib.blake2b("\0".join(texts).encode("utf-8", "surrogateescape")).digest()
+    if digest not in _kept:
+        while len(_kept) >= KEPT_AT_MOST:
+            del _kept[next(iter(_kept))]
+        _kept[digest] = parse_index(
+            directory=directory, dep=dep, softdep=softdep, builtin=builtin, alias=alias, modprobe=modprobe
+        )
+    return _kept[digest]
+
+
+KEPT_AT_MOST = 2
+_kept: dict[bytes, ModuleIndex] = {}
+"""By the digest of their texts, which would take as much again."""
 
 
 def parse_options(modprobe: str) -> Mapping[str, str]:
@@ -168,8 +189,9 @@ class _Walk:
         return complete
 
 
-def _name(path: str) -> str:
-    return _ENDING.sub("", path.rpartition("/")[2]).replace("-", "_")
+def _name(path: str, once: dict[str, str] | None = None) -> str:
+    name = _ENDING.sub("", path.rpartition("/")[2]).replace("-", "_")
+    return name if once is None else once.setdefault(name, name)
 
 
 def _soft(text: str) -> dict[str, tuple[str, ...]]:
@@ -188,16 +210,9 @@ def _soft(text: str) -> dict[str, tuple[str, ...]]:
     return before
 
 
-def _aliases(text: str) -> tuple[Mapping[str, tuple[str, ...]], Mapping[str, tuple[tuple[str, str], ...]]]:
-    plain: dict[str, tuple[str, ...]] = {}
-    patterns: dict[str, list[tuple[str, str]]] = {}
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) != 3 or words[0] != "alias":
-            continue
-        alias, module = words[1], normalised(words[2])
-        if "*" in alias or "?" in alias or "[" in alias:
-            patterns.setdefault(alias.partition(":")[0], []).append((alias, module))
-        else:
-            plain[alias] = (*plain.get(alias, ()), module)
-    return MappingProxyType(plain), MappingProxyType({kind: tuple(all_) for kind, all_ in patterns.items()})
+def _plain_aliases(text: str, once: dict[str, str]) -> Mapping[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for line in _PLAIN.finditer(text):
+        module = normalised(line[2])
+        found[line[1]] = (*found.get(line[1], ()), once.setdefault(module, module))
+    return MappingProxyType(found)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -103,6 +105,19 @@ def test_the_parsed_index_is_kept_for_the_same_texts() -> None:
     assert kept("a.ko:\n") is kept("a.ko:\n")
     assert kept("a.ko:\n") is not kept("b.ko:\n")
     assert index("a.ko:\n") is not index("a.ko:\n")  # of a kernel that is looked at but once
+
+
+def test_the_index_of_a_kernel_of_thousands_of_modules_takes_little_more_than_its_text() -> None:
+    dep = "".join(f"kernel/drivers/a/module-{n}.ko.xz: kernel/b/module-{n // 2}.ko.xz\n" for n in range(4000))
+    alias = "".join(f"alias pci:v0000{n:04X}d*sv*sd*bc*sc*i* module-{n % 4000}\n" for n in range(24_000))
+    tracemalloc.start()
+    try:
+        known = index(dep, alias=alias)
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert known.serving("pci:v00000777d1sv2sd3bc4sc5i6") == ("module_1911",)
+    assert kept_bytes < 2 * len(dep + alias)  # nearly five times as much with a value for each line
 
 
 @pytest.mark.parametrize(

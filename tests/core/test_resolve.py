@@ -358,7 +358,7 @@ async def test_another_capture_kernel_takes_its_own_modules_and_asks_by_modalias
     looked.modules = replace(
         looked.modules,
         directory=f"/lib/modules/{other}",
-        patterns=MappingProxyType({"virtio": (("virtio:d00000002v*", "virtio_blk"),)}),
+        alias_text="alias virtio:d00000002v* virtio-blk\n",
     )
     looked_at = wants(looked.config, looked.sysconfig, looked.tuning, looked.machine, looked.modules)
     assert looked_at.modules_directory == f"/lib/modules/{other}"
