@@ -14,7 +14,9 @@ from kdumpd.core import explain, facts, mounts
 from kdumpd.core.ahead import MODULE_LISTS
 from kdumpd.core.ahead import releases as releases_ahead
 from kdumpd.core.armed import Armed, is_what_was_loaded
+from kdumpd.core.estimate import Estimate
 from kdumpd.core.keeping import Keep, to_keep
+from kdumpd.core.machine import Machine
 from kdumpd.core.plan import Engine, Plan, Resolution, describe
 from kdumpd.core.problems import Problem, Trouble, errors
 from kdumpd.core.tuning import Tuning
@@ -181,6 +183,9 @@ class Machinery:
                     unpacked_bytes=proved.unpacked_bytes,
                 )
             )
+        if self._reading is not None and (tight := self._estimate(plan, self._reading.machine).warning):
+            logger.warning("%s", tight)
+            telling.line(str(tight))
 
     async def look_ahead(self, release: str) -> Resolution:
         """What the last look would have found, were this kernel running. What is planned so is kept from now on."""
@@ -266,9 +271,7 @@ class Machinery:
             watched=reading.watched,
             ahead=ahead,
             ahead_inputs=self._inputs(reading, ahead),
-            estimate=estimate_of(plan, machine, store=self._store, captures=self._captures)
-            if plan is not None
-            else None,
+            estimate=self._estimate(plan, machine) if plan is not None else None,
             target_test_hours=reading.tuning.target_test_hours,
         )
 
@@ -288,6 +291,9 @@ class Machinery:
                 [(path, self._files.stat(path)) for path in (*images, *lists)],
             )
         )
+
+    def _estimate(self, plan: Plan, machine: Machine) -> Estimate:
+        return estimate_of(plan, machine, store=self._store, captures=self._captures)
 
     def _require_as_planned(self, plan: Plan) -> None:
         """What is on the disk now is what the record will say was loaded."""

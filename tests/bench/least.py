@@ -97,8 +97,8 @@ def least(
 ) -> tuple[int | None, tuple[Try, ...]]:
     """The least size of low, low+step ... high that captures, by halving; None where not even `high` does.
 
-    What captures with less captures with more: a size that failed by chance would be a wrong answer, so the size
-    just below the answer is tried twice.
+    What captures with less captures with more. A size that failed by chance would make a wrong answer, so the one just
+    below the answer is tried again, and so on down to one that fails once more.
     """
     sizes = range(low, high + 1, step)
     tries: list[Try] = []
@@ -114,7 +114,7 @@ def least(
             at = middle
         else:
             below = middle
-    if at < len(sizes) and at > 0 and captures(sizes[at - 1]):
+    while 0 < at < len(sizes) and captures(sizes[at - 1]):
         at -= 1
     return (sizes[at] if at < len(sizes) else None), tuple(tries)
 

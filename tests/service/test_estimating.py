@@ -96,6 +96,15 @@ async def test_a_reservation_that_is_too_small_is_refused_before_anything_is_bui
         assert not w.store.bases()
 
 
+async def test_a_reservation_that_may_do_is_armed_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with world(tmp_path, before=lambda w: reserve(w, 24)) as w:
+        await w.armed()
+    assert "a capture may need" in caplog.text
+    assert "24 MiB are reserved" in caplog.text
+
+
 async def test_what_is_armed_stays_armed_where_the_next_image_cannot_fit(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         await w.armed()
