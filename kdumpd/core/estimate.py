@@ -196,9 +196,7 @@ def estimate(
         basis = Basis.MEASURED
         used = [capture.used_of(reserved or capture.reserved_bytes) for capture in like]
         needed = max(used)
-        # What a capture got by with is enough, however much of it was in use.
-        enough = min(capture.reserved_bytes for capture in like)
-        least = max(min(min(used) - SPARE_BYTES, enough), 0)
+        least = max(min(used) - SPARE_BYTES, 0)
     recommended, crashkernel = _recommended(
         needed, memory=memory, architecture=architecture, is_measured=bool(like)
     )
