@@ -163,7 +163,7 @@ def test_without_the_patterns_every_name_of_a_module_is_still_known(tmp_path: Pa
     whole = observe.kernel_modules(files, "/lib/modules/6")
     names = observe.kernel_modules(files, "/lib/modules/6", has_patterns=False)
     assert whole.serving("virtio:d00000002v00001AF4") == ("v",)
-    assert names == replace(whole, alias_text="alias fs-xfs x\n")
+    assert names == replace(whole, alias_text="# Aliases\nalias fs-xfs x\n")
     assert names.named("fs-xfs") == ("x",)
     nothing = observe.kernel_modules(files, "/lib/modules/none", has_patterns=False)
     assert nothing.files == {}
