@@ -29,7 +29,6 @@ _BASE_OPTIONS = (
     "--dpkgopt=path-exclude=/usr/share/doc/*",
     "--dpkgopt=path-exclude=/usr/share/locale/*",
     f"--essential-hook={INITRAMFS_HOOK}",
-    f"--include={','.join(PACKAGES)}",
 )
 
 _DISK_SIZE = "8G"
@@ -63,20 +62,28 @@ def package_under_test() -> Path | None:
     return path
 
 
-def image(*, package: Path | None = None, say: Callable[[str], None] = say_on_stderr) -> Image:
-    """Layers 1 to 3: the tree, with the package installed, as a disk.  Cached; raises Cannot."""
+def image(
+    *,
+    package: Path | None = None,
+    base: tuple[str, ...] = PACKAGES,
+    from_archive: str = "",
+    say: Callable[[str], None] = say_on_stderr,
+) -> Image:
+    """Layers 1 to 3: the tree of the `base`'s packages, with the package installed, as a disk.  Cached; raises Cannot.
+
+    In place of a .deb the package may be one of Debian's own, by name: `from_archive`."""
     insist()
-    tree = _base_tree(say)
+    tree = _base_tree(base, say)
     key = _digest(
         tree.parent.name.encode(),
         Path(__file__).read_bytes(),
         furnishing(),
-        package.read_bytes() if package else b"",
+        package.read_bytes() if package else from_archive.encode(),
     )
     with alone(f"image-{key}"):
         finished = hold("image", key)
         if finished is None:
-            _build_image(tree, cache() / f"image-{key}", package=package, say=say)
+            _build_image(tree, cache() / f"image-{key}", package=package or from_archive, say=say)
             finished = hold("image", key)
     assert finished is not None
     return Image(
@@ -90,36 +97,36 @@ def image(*, package: Path | None = None, say: Callable[[str], None] = say_on_st
     )
 
 
-def _base_tree(say: Callable[[str], None]) -> Path:
-    key = _digest(SUITE.encode(), *(option.encode() for option in _BASE_OPTIONS))
+def _base_tree(packages: tuple[str, ...], say: Callable[[str], None]) -> Path:
+    options = (*_BASE_OPTIONS, f"--include={','.join(packages)}")
+    key = _digest(SUITE.encode(), *(option.encode() for option in options))
     with alone(f"base-{key}"):
         finished = hold("base", key)
         if finished is None:
-            _build_base(cache() / f"base-{key}", say=say)
+            _build_base(cache() / f"base-{key}", options=options, say=say)
             finished = hold("base", key)
     assert finished is not None
     return finished / "root"
 
 
-def _build_base(finished: Path, *, say: Callable[[str], None]) -> None:
+def _build_base(finished: Path, *, options: tuple[str, ...], say: Callable[[str], None]) -> None:
     source = archive_source()
     say(f"building Debian {SUITE} from {source.split()[-3]} (once; a minute or two)")
     with beside(finished) as unfinished:
         _run_aloud(
-            ["mmdebstrap", *_BASE_OPTIONS, *_apt_options(), SUITE, str(unfinished / "root"), source],
+            ["mmdebstrap", *options, *_apt_options(), SUITE, str(unfinished / "root"), source],
             say=say,
             on_failure="Debian could not be installed into a directory; is the mirror reachable?",
         )
 
 
-def _build_image(tree: Path, finished: Path, *, package: Path | None, say: Callable[[str], None]) -> None:
+def _build_image(tree: Path, finished: Path, *, package: Path | str, say: Callable[[str], None]) -> None:
     begun = time.monotonic()
     with beside(finished) as unfinished:
         root = unfinished / "root"
         _run(["cp", "-a", "--reflink=auto", str(tree), str(root)])
         (root / "etc/dpkg/dpkg.cfg.d/99mmdebstrap").unlink(missing_ok=True)
-        if package is not None:
-            say(f"installing {package.name} into the image")
+        if package:
             _install(package, root, say=say)
         furnish(root)
         _run(
@@ -136,13 +143,17 @@ def _build_image(tree: Path, finished: Path, *, package: Path | None, say: Calla
     say(f"image ready in {time.monotonic() - begun:.0f} s: {finished}")
 
 
-def _install(package: Path, root: Path, *, say: Callable[[str], None]) -> None:
+def _install(package: Path | str, root: Path, *, say: Callable[[str], None]) -> None:
+    """A .deb of this machine, or a package of Debian's by name."""
     # Services are enabled by the package's own scripts, but nothing may start in a chroot.
     policy = root / "usr/sbin/policy-rc.d"
     policy.write_text("#!/bin/sh\nexit 101\n")
     policy.chmod(0o755)
-    staged = root / "var/cache" / package.name
-    shutil.copy(package, staged)
+    name, staged = str(package), None
+    if isinstance(package, Path):
+        name, staged = package.name, root / "var/cache" / package.name
+        shutil.copy(package, staged)
+    say(f"installing {name} into the image")
     mount_and_run = 'mount -t proc proc "$1/proc" && exec chroot "$@"'
     chroot = ["unshare", "--mount", "sh", "-c", mount_and_run, "sh", str(root)]
     chroot += [
@@ -151,18 +162,21 @@ def _install(package: Path, root: Path, *, say: Callable[[str], None]) -> None:
         "LC_ALL=C.UTF-8",
         "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
     ]
-    install = ["apt-get", "install", "--yes", "--no-install-recommends", f"/var/cache/{package.name}"]
+    operand = f"/var/cache/{name}" if staged else name
+    install = ["apt-get", "install", "--yes", "--no-install-recommends", operand]
     try:
-        if _run_quietly([*chroot, *install]) != 0:
-            say(
-                f"{package.name} needs packages that the base does not have: fetching them (add them to PACKAGES)"
-            )
+        if staged is None or _run_quietly([*chroot, *install]) != 0:
+            if staged is not None:
+                say(
+                    f"{name} needs packages that the base does not have: fetching them (add them to PACKAGES)"
+                )
             _run_aloud(
                 [*chroot, "apt-get", "update", "-q"], say=say, on_failure="apt-get update failed in the image"
             )
-            _run_aloud([*chroot, *install], say=say, on_failure=f"{package.name} could not be installed")
+            _run_aloud([*chroot, *install], say=say, on_failure=f"{name} could not be installed")
     finally:
-        staged.unlink()
+        if staged is not None:
+            staged.unlink()
         policy.unlink()
 
 
