@@ -4,10 +4,11 @@
 # make lint    the linters alone
 # make vm      the machines alone
 # make directives  docs/DIRECTIVES.md, with what the last runs found
+# make bench   docs/BENCHMARKS.md: kdumpd beside kdump-tools and a hand-made image, in about 40 minutes
 # make deb     build/kdumpd_VERSION_all.deb
 # make install DESTDIR= PREFIX=/usr
 #
-# As root on Debian 12 or 13, demo, test, check, vm and deb install what they need; otherwise they say what is missing.
+# As root on Debian 12 or 13, demo, test, check, vm, bench and deb install what they need; otherwise they say what is missing.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -32,7 +33,7 @@ DATADIR = $(PREFIX)/share
 
 PAGES := $(patsubst docs/%.md,build/man/%,$(wildcard docs/*.[1-9].md))
 
-.PHONY: demo test check lint vm directives deb man install venv clean
+.PHONY: demo test check lint vm bench directives deb man install venv clean
 
 demo:
 	@.ci/prepare check deb vm
@@ -57,6 +58,11 @@ vm:
 	@.ci/prepare check deb vm
 	@$(MAKE) --no-print-directory $(DEB)
 	@KDUMPD_DEB=$(DEB) $(PYTEST) -v $(TWO_MACHINES) -m vm tests
+
+bench:
+	@.ci/prepare check deb vm
+	@$(MAKE) --no-print-directory $(DEB)
+	@KDUMPD_DEB=$(DEB) .venv/bin/python -m tests.bench $(BENCH)
 
 directives:
 	@.ci/prepare check

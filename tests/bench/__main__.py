@@ -1,0 +1,111 @@
+"""`make bench`: measures kdumpd beside kdump-tools and a hand-made image, and writes docs/BENCHMARKS.md."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.bench import comparing, rearming
+from tests.bench.figures import TITLES, Figure, not_measured
+from tests.bench.page import page
+from tests.bench.systems import Systems, prepare, versions
+from tests.vm.build import package_under_test
+from tests.vm.requirements import Cannot
+
+_BEGUN = time.monotonic()
+_PAGE = Path(__file__).parents[2] / "docs" / "BENCHMARKS.md"
+
+Measure = Callable[[Systems, argparse.Namespace], tuple[Figure, ...]]
+
+PARTS: dict[str, tuple[tuple[str, ...], Measure]] = {
+    "rearm": (("rearm", "gap"), lambda both, asked: rearming.rearm(both, repeat=asked.repeat, say=_say)),
+    "burst": (("burst",), lambda both, asked: rearming.burst(both, repeat=asked.repeat, say=_say)),
+    "status": (("status",), lambda both, asked: rearming.status(both, repeat=asked.repeat, say=_say)),
+    "build": (("build", "size"), lambda both, asked: comparing.build(both, repeat=asked.repeat, say=_say)),
+    "crash": (
+        ("collector", "synced", "floor"),
+        lambda both, asked: comparing.crash(both, repeat=asked.repeat, say=_say),
+    ),
+    "idle": (
+        ("wakeups", "memory"),
+        lambda both, asked: rearming.rest(both, seconds=60 if asked.quick else 600, say=_say),
+    ),
+}
+"""What can be asked for by name: the rows it measures, and how."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 when all that was asked for was measured, whether the targets are met or not; else 1."""
+    asking = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    asking.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}")
+    asking.add_argument("--without", nargs="+", choices=PARTS, metavar="PART", default=[])
+    asking.add_argument(
+        "--repeat", type=int, default=3, help="how often each thing is done; fewer than 3 settle nothing"
+    )
+    asking.add_argument("--quick", action="store_true", help="once, and idle for a minute: does it all work?")
+    asking.add_argument("--page", type=Path, default=_PAGE, help="where the results are written")
+    asked = asking.parse_args(argv)
+    asked.repeat = 1 if asked.quick else max(1, asked.repeat)
+    try:
+        both = prepare(_package(), say=_say)
+    except (Cannot, AssertionError) as problem:
+        print(f"\nNothing can be measured: {problem}", file=sys.stderr)
+        return 1
+    wanted = [part for part in asked.only or PARTS if part not in asked.without]
+    found = {key: not_measured(key, "left out of this run") for key in TITLES}
+    failed = []
+    for part in wanted:
+        rows, measure = PARTS[part]
+        _say(f"== {part}: {'; '.join(TITLES[row][0] for row in rows)}")
+        try:
+            found |= {figure.key: figure for figure in measure(both, asked)}
+        except (Cannot, AssertionError, OSError, ValueError, LookupError) as problem:
+            print(f"{part} could not be measured: {problem}", file=sys.stderr)
+            found |= {row: not_measured(row, f"{type(problem).__name__}: {problem}") for row in rows}
+            failed.append(part)
+    text = page(
+        found.values(),
+        when=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        minutes=(time.monotonic() - _BEGUN) / 60,
+        versions=versions(both),
+        notes=_notes(asked, wanted),
+    )
+    asked.page.write_text(text)
+    print(f"\n{text}")
+    _say(f"written to {asked.page}")
+    return 1 if failed else 0
+
+
+def _package() -> Path:
+    package = package_under_test()
+    if package is None:
+        raise Cannot("KDUMPD_DEB does not name a package: run `make bench`, which builds it")
+    return package
+
+
+def _notes(asked: argparse.Namespace, wanted: list[str]) -> list[str]:
+    notes = []
+    if set(wanted) != set(PARTS):
+        notes.append(f"Only a part was run: {', '.join(wanted)}.")
+    if asked.repeat < 3:
+        notes.append(f"Each thing was done {asked.repeat} time(s), which settles nothing.")
+    load = os.getloadavg()[2]
+    if load > 3:
+        notes.append(
+            f"This host had other work besides: its load average over the last 15 minutes was {load:.1f}."
+        )
+    return notes
+
+
+def _say(text: str) -> None:
+    minutes, seconds = divmod(int(time.monotonic() - _BEGUN), 60)
+    print(f"[{minutes:2}:{seconds:02}] {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
