@@ -6,8 +6,10 @@ import struct
 from typing import Final
 
 HEADER_BYTES: Final = 1024
-UNPACKED_TIMES: Final = 4
-"""Of a kernel that does not say it: a compressed file of 12 MB was seen to hold one of 47 MiB (6.12 of Debian 13)."""
+UNPACKED_TIMES: Final = 3
+UNKNOWN_AT_MOST_BYTES: Final = 48 << 20
+"""Of a kernel that does not say it: a compressed file of 12 MB was seen to hold one of 47 MiB (6.12 of Debian 13), and
+what is a file of 100 MB holds more than a kernel."""
 
 _ELF = b"\x7fELF"
 _PT_LOAD = 1
@@ -34,7 +36,7 @@ def resident_bytes(*, loaded: int, file: int) -> int:
 
     Debian's 6.12 says 56 MiB, and 43 MiB were missing of the memory that it was given (page structures aside).
     """
-    return loaded * 3 // 4 if loaded else file * UNPACKED_TIMES
+    return loaded * 3 // 4 if loaded else min(file * UNPACKED_TIMES, UNKNOWN_AT_MOST_BYTES)
 
 
 def _of_elf(beginning: bytes) -> int:
