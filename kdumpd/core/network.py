@@ -64,7 +64,7 @@ class Network:
     addresses: tuple[OwnAddress, ...] = ()
     hosts: tuple[Host, ...] = ()
     hosts_file: str = ""
-    """The text of /etc/hosts."""
+    """What of hosts(5) is no comment."""
     resolver: str = ""
     """What of resolv.conf(5) is no comment."""
     fault: str = ""

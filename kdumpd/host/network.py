@@ -58,7 +58,7 @@ async def look(files: Files, programs: Programs, hosts: Iterable[str]) -> Networ
         links=links,
         addresses=addresses,
         hosts=tuple(found),
-        hosts_file=await asyncio.to_thread(_beginning, files, HOSTS, limit=LARGEST_FILE_BYTES),
+        hosts_file=await asyncio.to_thread(_names, files),
         resolver=await asyncio.to_thread(_resolver, files),
     )
 
@@ -157,6 +157,11 @@ def _with_hardware(files: Files, links: Iterable[Link]) -> Iterable[Link]:
         device = files.real(f"{LINKS}/{link.name}/device")
         is_wireless = files.exists(f"{LINKS}/{link.name}/phy80211")
         yield replace(link, drivers=tuple(drivers_from(files, device, parents)), is_wireless=is_wireless)
+
+
+def _names(files: Files) -> str:
+    text = _beginning(files, HOSTS, limit=LARGEST_FILE_BYTES)
+    return "".join(f"{line}\n" for line in text.splitlines() if line.strip() and not line.startswith("#"))
 
 
 def _resolver(files: Files) -> str:

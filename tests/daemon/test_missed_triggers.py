@@ -6,15 +6,30 @@ from pathlib import Path
 
 import pytest
 
+from kdumpd.host.simulated import SimulatedPrograms
 from tests.daemon import rows_of_configuration, rows_of_network, rows_of_storage
-from tests.daemon.triggers import Row, looker, plan_of, reasons_between, work_between
+from tests.daemon.armed_machine import STEPS, armed_machine
+from tests.daemon.triggers import (
+    GLIMPSE,
+    IS_DEAF,
+    LOOK,
+    Row,
+    has,
+    looker,
+    plan_of,
+    reasons_between,
+    work_between,
+)
+from tests.service.private_bus import PrivateBus
 
 ROWS = (*rows_of_configuration.ROWS, *rows_of_network.ROWS, *rows_of_storage.ROWS)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.number}: {row.name}")
 async def test_a_change_is_heard_of_and_makes_the_least_work(tmp_path: Path, row: Row) -> None:
-    async with looker(tmp_path, row) as machine:
+    if IS_DEAF and row.heard == LOOK:
+        pytest.skip("there is no listener that could be taken out")
+    async with looker(tmp_path, row.machine, row.before, programs=row.programs) as machine:
         first = await machine.looks()
         await machine.listens(first)
         row.change(machine.root)
@@ -24,3 +39,40 @@ async def test_a_change_is_heard_of_and_makes_the_least_work(tmp_path: Path, row
         assert work_between(old, plan) is row.work
         if old is not None:
             assert reasons_between(old, plan) == row.reasons
+
+
+OF_THE_DAEMON = [
+    row
+    for row in rows_of_configuration.ROWS
+    if row.machine == "virtio"
+    and row.heard != GLIMPSE
+    and row.reasons  # armed before
+    and row.programs is SimulatedPrograms
+]
+"""What a simulation can do, and hears of at once."""
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("half", [0, 1])
+async def test_the_daemon_arms_each_change_by_itself(tmp_path: Path, bus: PrivateBus, half: int) -> None:
+    """On one machine after the other, for a daemon takes longer to start than to arm a change."""
+    wrong: dict[str, str] = {}
+    async with armed_machine(tmp_path, bus) as machine:
+        for number, row in enumerate(OF_THE_DAEMON[half::2]):
+            # Nothing like it has been before, or the store would have it still.
+            unlike = has(rows_of_configuration.CONF, f"path /var/crash-{number}\n")
+            await machine.is_changed(unlike, *row.before)
+            try:
+                done = await machine.notices(row.change)
+            except TimeoutError:
+                wrong[row.name] = "nobody noticed"
+                continue
+            await machine.asks()
+            machine.did(done)
+            if tuple(done.steps) != STEPS[row.work]:
+                wrong[row.name] = f"{done.steps} are the steps of more or less than {row.work}"
+            elif not row.reasons <= done.stale:
+                wrong[row.name] = f"it was stale for {done.stale}"
+            elif f"{row.heard} changed" not in done.looks:
+                wrong[row.name] = f"it looked because {done.looks}"
+    assert wrong == {}

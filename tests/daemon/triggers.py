@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -36,7 +36,8 @@ GLIMPSE = "(glimpse)"
 """The kernel tells nobody: what is read between two looks is another text."""
 LOOK = "(look)"
 """Nothing on this machine knows of the change before somebody asks: each look does, and there is one in a while."""
-MARK = "kdumpd-mark"
+MARK = "/~"
+"""In the order of names it comes behind every other path: heard in one go with others, it is told last."""
 
 
 class Work(StrEnum):
@@ -48,7 +49,7 @@ class Work(StrEnum):
     BASE = "base, overlay and load"
 
 
-Change = Callable[[Path], None]
+Change = Callable[[Path], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,11 +206,11 @@ class Looker:
                 while await self._next() != f"{row.heard} changed":
                     pass
 
-    async def hears_until(self, mark: str) -> list[str]:
-        """All that was heard before the mark was made."""
-        at(self.root, mark).symlink_to("nowhere")
+    async def hears_until_now(self) -> list[str]:
+        """All that there is to be heard of what was done so far; MARK has to be listened to as well."""
+        at(self.root, MARK).symlink_to("nowhere")
         heard: list[str] = []
-        while (said := await self._next()) != f"{mark} changed":
+        while (said := await self._next()) != f"{MARK} changed":
             heard.append(said)
         return heard
 
@@ -222,12 +223,18 @@ class Looker:
 
 
 @asynccontextmanager
-async def looker(folder: Path, row: Row) -> AsyncIterator[Looker]:
+async def looker(
+    folder: Path,
+    machine: str,
+    before: Iterable[Change],
+    *,
+    programs: Callable[[str], SimulatedPrograms] = SimulatedPrograms,
+) -> AsyncIterator[Looker]:
     root = folder / "root"
-    unpack(row.machine, root)
-    for change in row.before:
+    unpack(machine, root)
+    for change in before:
         change(root)
-    looker = Looker(root, row.programs(str(root)))
+    looker = Looker(root, programs(str(root)))
     try:
         yield looker
     finally:
