@@ -15,6 +15,8 @@ from kdumpd.host.doors import Files, text
 from kdumpd.host.drivers import drivers_from
 
 BLOCK = "/sys/class/block"
+SESSIONS = "/sys/class/iscsi_session"
+_OF_SESSION = ("targetname", "initiatorname", "tpgt", "username", "password", "username_in", "password_in")
 VIRTIOFS = "/sys/fs/virtiofs"
 SECTOR_BYTES = 512  # the unit of every size in /sys/class/block, whatever the disk's own
 _SESSION = re.compile(r"(?P<session>(?P<host>.*/host\d+)/(?P<name>session\d+))/")
@@ -29,8 +31,8 @@ def block_devices(files: Files) -> tuple[BlockDevice, ...]:
 
 
 def signature(files: Files) -> str:
-    """What devices there are, how large, and what udev says is on them, as a text to compare."""
-    lines = []
+    """What devices there are, how large, what udev says is on them, and iSCSI's sessions, as a text to compare."""
+    lines = [_digest_of(f"{SESSIONS}/{name}", files) for name in files.names(SESSIONS)]
     for name in files.names(BLOCK):
         at = text(files, f"{BLOCK}/{name}/dev")
         record = hashlib.blake2b(text(files, f"/run/udev/data/b{at}").encode("utf-8", "surrogateescape"))
@@ -38,6 +40,11 @@ def signature(files: Files) -> str:
         if size != "0" or not name.startswith(_OFTEN_EMPTY):
             lines.append(f"{name} {at} {size} {record.hexdigest()[:16]}")
     return "\n".join(lines)
+
+
+def _digest_of(session: str, files: Files) -> str:
+    said = "\n".join(text(files, f"{session}/{name}") for name in _OF_SESSION)
+    return f"{session} {hashlib.blake2b(said.encode('utf-8', 'surrogateescape'), digest_size=16).hexdigest()}"
 
 
 def shared_directories(files: Files) -> tuple[SharedDirectory, ...] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +12,9 @@ from pathlib import Path
 from kdumpd.service.bus import Value
 from kdumpd.service.bus.standard import PROPERTIES
 from kdumpd.service.permissions import JOB, MANAGER, ROOT
-from tests.daemon.triggers import IS_DEAF, PATIENCE, Change, Work, has
+from tests.daemon.triggers import PATIENCE, Change, Work, has
 from tests.service.private_bus import PrivateBus
-from tests.simulate import REPOSITORY, Machine, make_machine, simulated
+from tests.simulate import Machine, make_machine, simulated
 
 NEVER_BY_TIME = "slow_poll_seconds = 86400\n"
 """For kdumpd.toml: no timer makes good what nobody heard of."""
@@ -26,11 +26,6 @@ STEPS = {
 }
 _STEP = re.compile(r" kdumpd\.service\.journal: (build base|build image|load|restore|unload): ")
 _LOOK = re.compile(r" kdumpd\.service\.reconciler: looking, because (.*)")
-_DEAF = """\
-from kdumpd.host.watch import Watch
-
-Watch.cover = lambda self, paths: ()
-"""
 
 
 @dataclass(slots=True)
@@ -62,7 +57,7 @@ class ArmedMachine:
         await self.asks()
         self.did()
 
-    async def notices(self, change: Change) -> Done:
+    async def notices(self, change: Change, *, seconds: float = PATIENCE) -> Done:
         """By itself, until it is armed with it; raises TimeoutError where nothing happens."""
         client = self.machine.client
         done = Done()
@@ -71,7 +66,7 @@ class ArmedMachine:
             before = now["LastSuccess"]
             assert (now["State"], now["Activity"]) == ("armed", "idle")
             change(self.root)
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(seconds):
                 while (now["State"], now["Activity"]) != ("armed", "idle") or now["LastSuccess"] == before:
                     interface, values, _gone = (await anext(told)).body
                     if interface == MANAGER and isinstance(values, Mapping):
@@ -95,16 +90,12 @@ class ArmedMachine:
 
 
 @asynccontextmanager
-async def armed_machine(folder: Path, bus: PrivateBus, *before: Change) -> AsyncIterator[ArmedMachine]:
+async def armed_machine(
+    folder: Path, bus: PrivateBus, *, deaf_to: Sequence[str] = ()
+) -> AsyncIterator[ArmedMachine]:
     root = make_machine(folder)
-    for change in (has("/etc/kdumpd.toml", NEVER_BY_TIME), *before):
-        change(root)
-    environment = {}
-    if IS_DEAF:
-        (folder / "deaf").mkdir()
-        (folder / "deaf/sitecustomize.py").write_text(_DEAF)
-        environment["PYTHONPATH"] = f"{folder / 'deaf'}:{REPOSITORY}"
-    async with simulated(folder, bus, root=root, environment=environment) as machine:
+    has("/etc/kdumpd.toml", NEVER_BY_TIME)(root)
+    async with simulated(folder, bus, root=root, deaf_to=deaf_to) as machine:
         await machine.until_armed()
         armed = ArmedMachine(machine)
         await armed.asks()

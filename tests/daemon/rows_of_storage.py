@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.daemon.rows_of_configuration import CONF, CONFIG, HOOKS, LONG_AGO, PROGRAMS
-from tests.daemon.triggers import LOOK, Change, Row, Work, has, renamed_over, replaced
+from tests.daemon.triggers import GLIMPSE, Change, Row, Work, folder, has, link, renamed_over, replaced
 
 LVM, MULTIPATH, LUKS = "lvm-thin-dracut", "multipath", "luks-key"
 MODULE_SETUP = "/usr/lib/dracut/modules.d/90lvm/module-setup.sh"
@@ -18,7 +18,7 @@ def dracut_row(
         name=name,
         number=number,
         machine=machine,
-        before=() if before is None else (has(path, before, mode=0o755),),
+        before=(folder(path.rpartition("/")[0]),) if before is None else (has(path, before, mode=0o755),),
         change=has(path, "afterwards", mode=0o755),
         heard=heard or path,
         work=Work.BASE,
@@ -59,7 +59,7 @@ ROWS = (
         name="a part of mdadm.conf",
         number=7,
         machine="md-raid1",
-        before=on_an_array,
+        before=(*on_an_array, folder("/etc/mdadm/mdadm.conf.d")),
         change=has("/etc/mdadm/mdadm.conf.d/ours.conf", "ARRAY two\n"),
         heard="/etc/mdadm/mdadm.conf.d",
         work=Work.BASE,
@@ -87,8 +87,9 @@ ROWS = (
         name="the record of an iSCSI session",
         number=7,
         machine="iscsi",
+        before=(link("/sys/class/iscsi_session/session3", f"../..{SESSION.removeprefix('/sys')}"),),
         change=has(f"{SESSION}/password", "another password\n"),
-        heard=LOOK,
+        heard=GLIMPSE,
         work=Work.IMAGE,
         reasons=PROGRAMS,
     ),

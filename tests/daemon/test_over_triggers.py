@@ -9,7 +9,7 @@ import pytest
 from tests.daemon.armed_machine import armed_machine
 from tests.daemon.rows_of_calm import OF_A_DISK, ROWS, Calm
 from tests.daemon.rows_of_configuration import CONF
-from tests.daemon.triggers import MARK, Work, has, looker, plan_of, work_between
+from tests.daemon.triggers import Work, has, looker, plan_of, work_between
 from tests.service.private_bus import PrivateBus
 
 
@@ -17,7 +17,7 @@ from tests.service.private_bus import PrivateBus
 async def test_the_plan_stays_what_it_was(tmp_path: Path, row: Calm) -> None:
     async with looker(tmp_path, row.machine, row.before) as machine:
         first = await machine.looks()
-        await machine.listens(first, MARK)
+        await machine.listens(first)
         row.change(machine.root)
         heard = await machine.hears_until_now()
         assert {said.removesuffix(" changed") for said in heard} <= row.heard

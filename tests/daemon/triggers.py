@@ -1,8 +1,4 @@
-"""What a change on the disk is to bring about, and how a test sees it: who hears of it, and how much work it makes.
-
-With KDUMPD_WITHOUT_WATCHER=1 in the environment nobody listens: each row that has a listener must fail then, and fails
-because nothing was heard. That is how the rows are shown to be able to fail.
-"""
+"""What a change on the disk is to bring about, and how a test sees it: who hears of it, and how much work it makes."""
 
 from __future__ import annotations
 
@@ -30,8 +26,7 @@ from kdumpd.service.wishes import Wishes
 from tests.host.scripted import Asked, StandIns
 from tests.machines.roots import unpack
 
-IS_DEAF = os.environ.get("KDUMPD_WITHOUT_WATCHER", "") == "1"
-PATIENCE = 1.0 if IS_DEAF else 30.0
+PATIENCE = 30.0  # seconds; a bound, never a measure
 GLIMPSE = "(glimpse)"
 """The kernel tells nobody: what is read between two looks is another text."""
 LOOK = "(look)"
@@ -97,6 +92,10 @@ def has(path: str, text: str, *, mode: int = 0o644) -> Change:
         file.chmod(mode)
 
     return change
+
+
+def folder(path: str) -> Change:
+    return lambda root: at(root, path).mkdir(exist_ok=True)
 
 
 def renamed_over(path: str, text: str, *, modified: int | None = None, mode: int | None = None) -> Change:
@@ -168,7 +167,7 @@ class Looker:
 
     def __init__(self, root: Path, programs: SimulatedPrograms) -> None:
         self.root = root
-        files = RealFiles(str(root))
+        self._files = files = RealFiles(str(root))
         store = Store(files)
         self._hands = Machinery(
             files=files,
@@ -188,26 +187,38 @@ class Looker:
         self._seen = await self._hands.glimpse()
         return sight
 
-    async def listens(self, sight: Sight, *marks: str) -> None:
-        """From here on, to all that the look read."""
-        self._watch.cover(frozenset() if IS_DEAF else sight.watched | {*marks})
-        if not IS_DEAF:
-            await self._next()  # "... is watched now"
+    async def listens(self, sight: Sight, *, but_for: str = "") -> None:
+        """From here on, to all that the look read and to MARK; `but_for`: not to what tells of that path."""
+        self._watch.cover(frozenset({*(sight.watched - self._telling_of(but_for, sight)), MARK}))
+        await self._next()  # "... is watched now"
+
+    def _telling_of(self, path: str, sight: Sight) -> frozenset[str]:
+        """Whatever is watched at that place, in it or above it: a folder tells of its files as well."""
+        if not path:
+            return frozenset()
+        of = {path, self._files.real(path)}
+        places = {each: {each, self._files.real(each)} for each in sight.watched}
+        return frozenset(
+            each
+            for each, at in places.items()
+            if any(a == b or a.startswith(f"{b}/") or b.startswith(f"{a}/") for a in at for b in of)
+        )
 
     async def hears(self, row: Row) -> None:
-        """Of the change of that row. Raises TimeoutError where nobody tells of it."""
+        """Of the change of that row. Raises where nobody tells of it."""
         match row.heard:
             case "(look)":
                 return
             case "(glimpse)":
-                if IS_DEAF or await self._hands.glimpse() == self._seen:
-                    raise TimeoutError(f"nothing that is read between two looks tells of: {row.name}")
+                assert await self._hands.glimpse() != self._seen, (
+                    "nothing that is read between two looks tells of it"
+                )
             case _:
                 while await self._next() != f"{row.heard} changed":
                     pass
 
     async def hears_until_now(self) -> list[str]:
-        """All that there is to be heard of what was done so far; MARK has to be listened to as well."""
+        """All that there is to be heard of what was done so far."""
         at(self.root, MARK).symlink_to("nowhere")
         heard: list[str] = []
         while (said := await self._next()) != f"{MARK} changed":
