@@ -42,6 +42,7 @@ from kdumpd.service.polkit import Polkit
 from kdumpd.service.prebuilding import Prebuilding
 from kdumpd.service.propagating import Propagating
 from kdumpd.service.proving import Proving
+from kdumpd.service.pulse import Pulse, stay_alive
 from kdumpd.service.reconciler import Reconciler
 from kdumpd.service.recovering import Recovering
 from kdumpd.service.waking import hear_of_waking
@@ -97,7 +98,7 @@ async def serve(asked: argparse.Namespace) -> None:
         prebuilding.follow(status, sight)
         watcher.follow(sight)
 
-    reconciler = Reconciler(hands=hands, jobs=jobs, clock=clock, on_status=tell)
+    reconciler = Reconciler(hands=hands, jobs=jobs, clock=clock, on_status=tell, pulse=Pulse())
     watcher = Watcher(
         Watch(files, reconciler.poke),
         poke=reconciler.poke,
@@ -123,6 +124,7 @@ async def serve(asked: argparse.Namespace) -> None:
             finds=finds,
             proving=proving,
             propagating=propagating,
+            concerns=lambda: watcher.problems,
         )
         proving.on_change = desk.status_changed
         finds.on_measured = lambda: reconciler.poke("a capture told how much memory it took")
@@ -138,7 +140,7 @@ async def serve(asked: argparse.Namespace) -> None:
         tasks.create_task(proving.run(lambda: reconciler.sight), name="target test")
         tasks.create_task(propagating.run(), name="keys")
         tasks.create_task(prebuilding.run(), name="prebuilding")
-        tasks.create_task(_stay_alive(), name="watchdog")
+        tasks.create_task(stay_alive(reconciler.pulse), name="watchdog")
         if "sleep" not in asked.deaf_to:
             tasks.create_task(hear_of_waking(connection, reconciler.poke), name="sleep")
         gc.collect()

@@ -10,6 +10,7 @@ from kdumpd.core.faults import LONGEST_DELAY_US, NO_FAULTS, Fault, Faults
 from kdumpd.core.machine import CrashKernel, Lockdown
 from kdumpd.core.plan import Plan, Resolution
 from kdumpd.core.problems import Problem, errors
+from kdumpd.core.storing import UNKNOWN_ROOM, Room
 
 
 class Anew(StrEnum):
@@ -38,6 +39,7 @@ class Observed:
     keeps_image: bool = False  # force_no_rebuild: an image that exists for this kernel is not built again
     layout: str = ""  # Machine.layout
     too_big: Problem | None = None  # why the image of today's plan cannot fit the reservation
+    room: Room = UNKNOWN_ROOM  # of the store
 
     @property
     def wants_armed(self) -> bool:
@@ -394,6 +396,8 @@ def _now_or_later(step: Step, observed: Observed) -> Action:
 def _fault_in_force(step: Step, observed: Observed) -> Fault | None:
     fault = observed.faults.of(fault_key(step))
     if fault is None or fault.not_before_us <= observed.now_us:
+        return None
+    if fault.is_over(room=observed.room, now_us=observed.now_us):
         return None
     # No delay is longer: the clock was set back since, and nobody is to wait until it has caught up.
     return fault if fault.not_before_us <= observed.now_us + LONGEST_DELAY_US else None

@@ -22,9 +22,23 @@ SIGNATURE_FAULTS = (  # ENODATA, ENOKEY, EKEYREJECTED, EBADMSG, ELIBBAD, ENOPKG:
 ROOM_FAULTS = (
     "Could not find a free area of memory",
     "Cannot allocate memory",
-    "Cannot assign requested address",
+    "Cannot assign requested address",  # EADDRNOTAVAIL: a segment lies outside of the reservation
 )
 _NO_LOADS: Mapping[str, str] = {"--unload": "u", "--status": "S"}
+RESERVATION_FAULTS = (  # kexec looks for the reservation in /proc/iomem, whatever sysfs says of it
+    "Memory for crashkernel is not reserved",
+    "No crash kernel segment found in /proc/iomem",
+)
+# kexec says this, and no error number, where the file call is not there (ENOSYS) or does not take the image (ENOEXEC,
+# EINVAL, ENOTSUP) and the other call may not be tried (-s): do_kexec_file_load of kexec-tools.
+NO_FILE_CALL = "syscall kexec_file_load not available"
+IMAGE_FAULTS = (
+    "Exec format error",
+    "Cannot determine the file type",
+    "Invalid argument",
+    "Operation not supported",
+)
+REFUSALS = ("Operation not permitted", "Permission denied")  # EPERM, EACCES
 BUSY = "Device or resource busy"
 
 
@@ -130,11 +144,24 @@ def load_fault(
             hint="use a kernel signed by a key that this machine trusts",
             file=order.kernel_image if order is not None else "",
         )
-    if crash.lockdown is not Lockdown.NONE and "Operation not permitted" in said:
+    is_refused = any(words in said for words in REFUSALS)
+    if crash.lockdown is not Lockdown.NONE and is_refused:
         return Problem(
             code="lockdown",
             message=f"kernel lockdown ({crash.lockdown}) refuses the call: {_tail(said)}",
             hint="a signed kernel can be loaded with -s; see KEXEC_ARGS",
+        )
+    if is_refused:
+        return Problem(
+            code="not-permitted",
+            message=f"the kernel does not permit the call: {_tail(said)}",
+            hint="kdumpd needs CAP_SYS_BOOT, and no security module (SELinux, LoadPin, IMA) may forbid it",
+        )
+    if order is not None and any(words in said for words in RESERVATION_FAULTS):
+        return Problem(
+            code="reservation-hidden",
+            message=f"kexec does not see the {crash.reserved_bytes // MIB} MiB that are reserved: {_tail(said)}",
+            hint="/proc/iomem shows its addresses to CAP_SYS_ADMIN alone",
         )
     if order is not None and any(words in said for words in ROOM_FAULTS):
         return Problem(
@@ -142,10 +169,18 @@ def load_fault(
             message=f"kernel and image do not fit the {crash.reserved_bytes // MIB} MiB that are reserved",
             hint="reserve more with crashkernel= and reboot",
         )
-    if order is not None and ("Exec format error" in said or "Cannot determine the file type" in said):
+    if order is not None and NO_FILE_CALL in said:
+        return Problem(
+            code="kexec-image",
+            message=f"{order.kernel_image} is not taken by this kernel's file call, if there is one: {_tail(said)}",
+            hint="-a in KEXEC_ARGS tries the other call as well, -s forbids it",
+            file=order.kernel_image,
+        )
+    if order is not None and any(words in said for words in IMAGE_FAULTS):
         return Problem(
             code="kexec-image",
             message=f"{order.kernel_image} is no kernel that can be loaded here: {_tail(said)}",
+            hint="it may be damaged or for another architecture; KDUMP_IMG and KDUMP_KERNELVER say which is taken",
             file=order.kernel_image,
         )
     return Problem(code="kexec-failed", message=f"kexec {reason}", hint=_tail(said))

@@ -3,11 +3,38 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import dataclass
 
 from kdumpd.core.problems import Problem
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 UNWRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+MORE_BYTES = 1 << 20  # so much more room than before is a reason to try again; less comes and goes by itself
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What the file system of the store says of itself."""
+
+    free_bytes: int
+    is_read_only: bool
+
+
+UNKNOWN_ROOM = Room(
+    free_bytes=0, is_read_only=False
+)  # where nobody looked, or the file system does not even say
+
+
+def is_mended(code: str, *, before: Room, now: Room) -> bool:
+    """Whether what made storing fail with `code`, while the store was as `before`, has gone since.
+
+    Of a disk that fails, and of a folder that is not ours, nothing but a try can tell.
+    """
+    if UNKNOWN_ROOM in {before, now}:
+        return False
+    if code == "no-space":
+        return now.free_bytes >= before.free_bytes + MORE_BYTES
+    return code == "store-unwritable" and before.is_read_only and not now.is_read_only
 
 
 def storing_fault(fault: OSError, path: str) -> Problem:

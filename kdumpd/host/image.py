@@ -19,7 +19,7 @@ from kdumpd.core.armed import Armed
 from kdumpd.core.inventory import Kind
 from kdumpd.core.keeping import Keep, Stored, unneeded, used
 from kdumpd.core.problems import Problem, Trouble
-from kdumpd.core.storing import storing_fault
+from kdumpd.core.storing import UNKNOWN_ROOM, Room, storing_fault
 from kdumpd.host.doors import Files
 
 logger = logging.getLogger(__name__)
@@ -109,6 +109,15 @@ class Store:
         """Raises Trouble (`image-damaged`) where its image is not, byte for byte, what was published."""
         if not self.is_sound(last_good.image):
             raise Trouble(Problem(code="image-damaged", message="the last good image is damaged"))
+
+    def room(self) -> Room:
+        try:
+            return Room(
+                free_bytes=self._files.free_bytes(self.folder),
+                is_read_only=self._files.is_read_only(self.folder),
+            )
+        except OSError:
+            return UNKNOWN_ROOM
 
     @contextlib.contextmanager
     def workshop(self) -> Iterator[str]:

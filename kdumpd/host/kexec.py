@@ -54,7 +54,8 @@ class Kexec:
         """Load what `wanted` says in one call, with no unload before it; returns the record, of this boot and now.
 
         Raises Trouble: `kexec-missing`, `load-disabled`, `load-limit`, `no-reserved-memory`, `kexec-busy`,
-        `kexec-signature`, `lockdown`, `image-too-big`, `kexec-image`, `kexec-failed`, `run-unwritable`.
+        `kexec-signature`, `lockdown`, `not-permitted`, `reservation-hidden`, `image-too-big`, `kexec-image`,
+        `kexec-failed`, `run-unwritable`.
         """
         order = LoadOrder.of(wanted)
         paths = (order.kernel_image, order.initramfs)

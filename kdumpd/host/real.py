@@ -227,6 +227,9 @@ class RealFiles:
         found = os.statvfs(self.outside(path))
         return found.f_bavail * found.f_frsize
 
+    def is_read_only(self, path: str) -> bool:
+        return bool(os.statvfs(self.outside(path)).f_flag & os.ST_RDONLY)
+
     def capacity_bytes(self, path: str) -> int:
         found = os.statvfs(self.outside(path))
         return found.f_blocks * found.f_frsize

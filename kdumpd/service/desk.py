@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from kdumpd.core.dumps import Dump
+from kdumpd.core.problems import Problem
 from kdumpd.service.bus import Description, Exports, describe
 from kdumpd.service.editing import Editing
 from kdumpd.service.finds import Finds
@@ -56,7 +57,9 @@ class Desk:
         finds: Finds,
         proving: Proving,
         propagating: Propagating,
+        concerns: Callable[[], tuple[Problem, ...]],
     ) -> None:
+        """`concerns` are warnings of kdumpd itself, that no plan knows of."""
         self._exports = exports
         self._descriptions = descriptions
         self._reconciler = reconciler
@@ -74,6 +77,7 @@ class Desk:
             permissions=permissions,
             last_dump=lambda: finds.latest,
             target_test=lambda: proving.last,
+            concerns=concerns,
         )
         self.config = ConfigInterface(
             descriptions[CONFIG],

@@ -10,6 +10,7 @@ from kdumpd.core.armed import Armed
 from kdumpd.core.estimate import Estimate
 from kdumpd.core.machine import Machine
 from kdumpd.core.plan import Plan, Resolution
+from kdumpd.core.storing import UNKNOWN_ROOM, Room
 from kdumpd.reading import ConfigText
 
 
@@ -37,6 +38,8 @@ class Sight:
     ahead: tuple[str, ...] = ()  # kernels whose image is to be there before they are booted
     ahead_inputs: str = ""  # another text than before: what these images are made of may have changed
     estimate: Estimate | None = None  # of today's plan; None where there is none
+    room: Room = UNKNOWN_ROOM  # of the store
+    build_timeout_seconds: float = 600.0
     target_test_hours: float = 24.0  # 0: the target is tested only when that is asked for
 
     @property
@@ -66,6 +69,10 @@ class Hands(Protocol):
 
     async def glimpse(self) -> str:
         """What is cheap enough to be read often; another text than before is a reason to look."""
+        ...
+
+    async def room(self) -> Room:
+        """Of the store: what says without a try whether it would take an image again."""
         ...
 
     async def build_base(self, plan: Plan, telling: Telling) -> None: ...

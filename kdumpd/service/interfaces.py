@@ -85,8 +85,10 @@ class ManagerInterface(Interface):
         permissions: Permissions,
         last_dump: Callable[[], str],
         target_test: Callable[[], TargetTest],
+        concerns: Callable[[], tuple[Problem, ...]],
     ) -> None:
         super().__init__(description)
+        self._concerns = concerns
         self._reconciler = reconciler
         self._jobs = jobs
         self._hands = hands
@@ -204,7 +206,7 @@ class ManagerInterface(Interface):
             "status": described(status),
             "plan": _without_texts(described(sight.resolution.plan)) if sight.resolution.plan else None,
             "loaded": sight.armed.model_dump(mode="json", exclude={"description"}) if sight.armed else None,
-            "problems": [described(problem) for problem in sight.resolution.problems],
+            "problems": [described(problem) for problem in (*sight.resolution.problems, *self._concerns())],
         }
         return json.dumps(told, sort_keys=True)
 

@@ -264,8 +264,11 @@ class Jobs:
             self.audience.job_forgotten(self._finished.popleft())
 
     def forget_old(self) -> float | None:
-        """Forget what ended a minute ago; gives the seconds until the next one, None where there is none."""
+        """Forget what ended a minute ago; gives the seconds until the next one, None where there is none.
+
+        What ended later than now, by a clock that was set back since, is forgotten as well.
+        """
         now = self._clock.now_us()
-        while self._finished and now - self._finished[0].end_us >= KEPT_SECONDS * 1e6:
+        while self._finished and not 0 <= now - self._finished[0].end_us < KEPT_SECONDS * 1e6:
             self.audience.job_forgotten(self._finished.popleft())
         return KEPT_SECONDS - (now - self._finished[0].end_us) / 1e6 if self._finished else None

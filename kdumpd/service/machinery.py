@@ -19,6 +19,7 @@ from kdumpd.core.keeping import Keep, to_keep
 from kdumpd.core.machine import Machine
 from kdumpd.core.plan import Engine, Plan, Resolution, describe
 from kdumpd.core.problems import Problem, Trouble, errors
+from kdumpd.core.storing import Room
 from kdumpd.core.tuning import Tuning
 from kdumpd.host import blocks, direct, dracut, network, observe, proof
 from kdumpd.host.captures import Captures
@@ -88,6 +89,9 @@ class Machinery:
         disks = await asyncio.to_thread(blocks.signature, self._files)
         routes = await asyncio.to_thread(network.signature, self._files) if self._is_on_network else ""
         return f"{sysfs_signature(self._files)}\n{layout}\n{mounted}\n{disks}\n{routes}"
+
+    async def room(self) -> Room:
+        return await asyncio.to_thread(self._store.room)
 
     async def build_base(self, plan: Plan, telling: Telling) -> None:
         await self._with_room(lambda: self._build_base(plan, telling), telling)
@@ -272,6 +276,8 @@ class Machinery:
             ahead=ahead,
             ahead_inputs=self._inputs(reading, ahead),
             estimate=self._estimate(plan, machine) if plan is not None else None,
+            room=self._store.room(),
+            build_timeout_seconds=reading.tuning.build_timeout_seconds,
             target_test_hours=reading.tuning.target_test_hours,
         )
 

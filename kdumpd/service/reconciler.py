@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from kdumpd.core.decide import (
@@ -36,11 +37,13 @@ from kdumpd.service.bursts import Burst
 from kdumpd.service.errand import Errand, undo
 from kdumpd.service.hands import Hands, Sight, Telling
 from kdumpd.service.jobs import Clock, Job, Jobs, JobState, Result, first_of
+from kdumpd.service.pulse import LOOK_SECONDS, Pulse, longest
 
 logger = logging.getLogger(__name__)
 
 SYSFS_POLL: Final = 120.0  # seconds between glimpses without a reason: sysfs tells nobody of its changes
 LOOK_AGAIN: Final = 30.0  # seconds after a look that could not be taken
+FAULTY_POLL: Final = 30.0  # while a step waits to be tried again
 TICK: Final = 1.0  # seconds between two words about progress
 _ANEW_ORDER = (None, Anew.LOAD, Anew.IMAGE, Anew.BASE)
 
@@ -49,8 +52,15 @@ class Reconciler:
     """One per daemon. `poke` says "look again, because ..."; everything else follows from what is seen."""
 
     def __init__(
-        self, *, hands: Hands, jobs: Jobs, clock: Clock, on_status: Callable[[Status, Sight], None]
+        self,
+        *,
+        hands: Hands,
+        jobs: Jobs,
+        clock: Clock,
+        on_status: Callable[[Status, Sight], None],
+        pulse: Pulse,
     ) -> None:
+        self.pulse = pulse
         self.looked = asyncio.Event()
         """Set once the first look is done: from then on there are `status` and `sight`."""
         self._hands = hands
@@ -177,7 +187,8 @@ class Reconciler:
             clock=self._clock,
             quiet_seconds=self.sight.settle_seconds,
             cap_seconds=self.sight.settle_cap_seconds,
-            began_us=self._clock.now_us(),
+            now=self.pulse.now,
+            began=self.pulse.now(),
             counted=self._pokes,
         )
         if self._activity is Activity.IDLE:
@@ -199,16 +210,23 @@ class Reconciler:
         self._is_urgent = False
         self._reason = reasons[0] if reasons else ""
         self._errand.take_queued()
-        seen = await self._hands.glimpse()  # before the look: what changes during it is seen again
-        before, stepped = self._latest, self._stepped
-        if stepped and not is_heard and before is not None and seen == self._seen and self._is_all_watched:
-            logger.debug("looking at what the step before has done")
-            sight = await self._hands.look_again()
-        else:
-            logger.debug("looking, because %s", "; ".join(reasons) or "a step was done")
-            covered = self._told[0].watched if self._told is not None else frozenset[str]()
-            sight = await self._hands.look()
-            self._is_all_watched = sight.watched <= covered  # what is not yet may change unheard
+        with self.pulse.within(LOOK_SECONDS, "a look at the machine"):
+            seen = await self._hands.glimpse()  # before the look: what changes during it is seen again
+            before, stepped = self._latest, self._stepped
+            if (
+                stepped
+                and not is_heard
+                and before is not None
+                and seen == self._seen
+                and self._is_all_watched
+            ):
+                logger.debug("looking at what the step before has done")
+                sight = await self._hands.look_again()
+            else:
+                logger.debug("looking, because %s", "; ".join(reasons) or "a step was done")
+                covered = self._told[0].watched if self._told is not None else frozenset[str]()
+                sight = await self._hands.look()
+                self._is_all_watched = sight.watched <= covered  # what is not yet may change unheard
         self._latest, self._seen, self._stepped = sight, seen, False
         if self._is_start and sight.config.config is not None:
             self._is_start = False
@@ -235,6 +253,7 @@ class Reconciler:
             keeps_image=sight.keeps_image,
             layout=sight.machine.layout,
             too_big=sight.estimate.refusal if sight.estimate is not None else None,
+            room=sight.room,
         )
 
     def _publish(self, sight: Sight, action: Action) -> None:
@@ -281,24 +300,28 @@ class Reconciler:
         job = self._errand.has_one_for(step, reason=self._reason or step.why)
         members = self._errand.members
         journal.tell_step(step, job)
-        began_us = self._clock.now_us()
+        began = self.pulse.now()
         task = asyncio.create_task(self._do(step, sight), name=verb(step))
-        try:
-            ended_early = await self._watch(task, step)
-        finally:
-            task.cancel()
-            await asyncio.wait({task})
+        allowed = longest(step, build_timeout_seconds=sight.build_timeout_seconds)
+        with self.pulse.within(allowed, verb(step)):
+            try:
+                ended_early = await self._watch(task, step)
+            finally:
+                task.cancel()
+                await asyncio.wait({task})
         fault = None if task.cancelled() else task.exception()
         if ended_early is not None and (task.cancelled() or fault is not None):
             await self._stopped(step, ended_early, members)
         elif fault is None:
-            self._jobs.took(verb(step), (self._clock.now_us() - began_us) / 1e6)
+            self._jobs.took(verb(step), self.pulse.now() - began)
             self._stepped = True
             self._faults = self._faults.mended(fault_key(step))
             self._anew = after(self._anew, step)
             if self._anew is Anew.LOAD and isinstance(step, BuildImage) and not self._loads_afterwards:
                 self._anew = None
-            self._past = Past(last_result=Result.DONE, last_success_us=self._clock.now_us())
+            # What was before is loaded again because something failed, which is not undone by that.
+            before = self._past if isinstance(step, Restore) else Past()
+            self._past = replace(before, last_result=Result.DONE, last_success_us=self._clock.now_us())
         elif isinstance(fault, Trouble | OSError):
             await self._failed(step, fault)
         else:
@@ -371,7 +394,8 @@ class Reconciler:
         code = "build-failed" if is_build else "load-failed"
         problems = fault.problems if isinstance(fault, Trouble) and fault.problems else ()
         problems = problems or (journal.named(fault, code=code),)
-        self._faults = self._faults.failed(fault_key(step), problems, now_us=self._clock.now_us())
+        now_us, room = self._clock.now_us(), await self._hands.room()
+        self._faults = self._faults.failed(fault_key(step), problems, now_us=now_us, room=room)
         self._past = Past(
             last_result=Result.FAILED,
             last_error=problems[0].code,
@@ -405,20 +429,25 @@ class Reconciler:
                 self.poke(reason if left <= 0 else "the clock was set back", urgent=True)
                 return
             forget = self._jobs.forget_old()
-            nap = min(left, SYSFS_POLL, SYSFS_POLL if forget is None else max(forget, TICK))
+            poll = FAULTY_POLL if self._faults.known else SYSFS_POLL
+            nap = min(left, poll, poll if forget is None else max(forget, TICK))
             await first_of(self._dirty.wait(), self._doubted.wait(), self._clock.sleep(nap))
             if self._doubted.is_set() and not self._dirty.is_set():
                 await first_of(self._dirty.wait(), self._clock.sleep(quiet))
             doubts, self._doubts = self._doubts, {}
             self._doubted.clear()
-            if not self._dirty.is_set() and await self._has_moved():
-                self.poke(next(iter(doubts), "what the kernel says of its crash kernel changed"))
+            moved = "" if self._dirty.is_set() else await self._moved()
+            if moved:
+                self.poke(next(iter(doubts), moved))
 
-    async def _has_moved(self) -> bool:
+    async def _moved(self) -> str:
+        """Why there is to be a look although nobody poked, "" where there is no reason."""
         try:
-            return await self._hands.glimpse() != self._seen
-        except (OSError, Trouble):
-            return True  # a look will say what is wrong
-
-
-__all__ = ["SYSFS_POLL", "Reconciler"]
+            with self.pulse.within(LOOK_SECONDS, "a glimpse at the machine"):
+                if await self._hands.glimpse() != self._seen:
+                    return "what the kernel says of its crash kernel changed"
+                if self._faults.are_over(room=await self._hands.room(), now_us=self._clock.now_us()):
+                    return "the store takes files again"
+        except (OSError, Trouble) as fault:
+            return f"it cannot be glimpsed at: {fault}"  # a look will say what is wrong
+        return ""

@@ -46,7 +46,8 @@ class Watcher:
         self._open: dict[str, Ear] = {}
         self._loop = asyncio.get_running_loop()
         self._sight: Sight | None = None
-        self._told: tuple[Problem, ...] = ()
+        self.problems: tuple[Problem, ...] = ()
+        """What cannot be watched now: there the slow poll is all that notices a change."""
         self._next_look: asyncio.TimerHandle | None = None
 
     def follow(self, sight: Sight) -> None:
@@ -59,9 +60,9 @@ class Watcher:
             return
         problems = self._watch.cover(sight.watched - self._deaf_to)
         for problem in problems:
-            if problem not in self._told:
+            if problem not in self.problems:
                 logger.warning("%s", problem)
-        self._told = problems
+        self.problems = problems
         self._forget_next_look()
         if problems:
             reason = "changes of files cannot all be heard"

@@ -69,6 +69,7 @@ async def served(folder: Path, bus: PrivateBus) -> AsyncIterator[Served]:
             finds=finds,
             proving=proving,
             propagating=Propagating(propagations=Propagations(w.files, w.programs), jobs=w.jobs),
+            concerns=lambda: (),
         )
         proving.on_change = desk.status_changed
         w.listeners.append(desk.status_changed)

@@ -9,7 +9,9 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from kdumpd.core.status import Status
 from kdumpd.host.captures import Captures
@@ -22,6 +24,7 @@ from kdumpd.service.hands import Sight
 from kdumpd.service.jobs import Job, Jobs
 from kdumpd.service.machinery import Machinery
 from kdumpd.service.prebuilding import Prebuilding
+from kdumpd.service.pulse import Pulse
 from kdumpd.service.reconciler import Reconciler
 from kdumpd.service.wishes import Wishes
 from tests.simulate import make_machine
@@ -34,6 +37,8 @@ class VirtualClock:
 
     def __init__(self) -> None:
         self.now = 1_700_000_000_000_000
+        self.elapsed = 0.0
+        """In seconds, as the clock tells that nobody can set."""
         self.naps = 0
         self._sleepers: list[tuple[int, asyncio.Future[None]]] = []
         self._someone_sleeps = asyncio.Event()
@@ -43,7 +48,7 @@ class VirtualClock:
 
     async def sleep(self, seconds: float) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        sleeper = (self.now + int(seconds * 1e6), future)
+        sleeper = (self.now + round(seconds * 1e6), future)
         self._sleepers.append(sleeper)
         self.naps += 1
         self._someone_sleeps.set()
@@ -81,7 +86,8 @@ class VirtualClock:
                 await self._someone_sleeps.wait()
 
     def advance(self, seconds: float) -> None:
-        self.now += int(seconds * 1e6)
+        self.now += round(seconds * 1e6)
+        self.elapsed += seconds
         for due, future in self._sleepers:
             if due <= self.now and not future.done():
                 future.set_result(None)
@@ -107,6 +113,15 @@ class _Gate:
                 waiting.set_result(None)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """How a load fails: kexec's last words, and whether the kernel still had the old image by then."""
+
+    said: str
+    keeps_the_old: bool
+    status: int = 255
+
+
 class Programs(SimulatedPrograms):
     """The simulated ones, that can be held at their beginning, and made to fail."""
 
@@ -118,6 +133,8 @@ class Programs(SimulatedPrograms):
         self.last_words: dict[str, str] = {}
         self.niceness: dict[str, set[int]] = {}
         self._gates: dict[str, _Gate] = {}
+        self.refuse: Callable[[tuple[str, ...]], Refusal | None] = lambda _argv: None
+        """Asked for each load."""
 
     def hold(self, name: str) -> None:
         self._gates[name] = _Gate()
@@ -158,6 +175,12 @@ class Programs(SimulatedPrograms):
             said = self.last_words.get(name, "it was made to fail")
             output = Output(argv=tuple(argv), status=1, stdout=b"", stderr=f"{said}\n".encode())
             raise ProgramFailed(output, f"exit status 1: {said}")
+        refusal = self.refuse(tuple(argv)) if name == "kexec" and "-u" not in argv else None
+        if refusal is not None:
+            if not refusal.keeps_the_old:
+                self._flip("/sys/kernel/kexec_crash_", "0")
+            output = Output(argv=tuple(argv), status=refusal.status, stdout=b"", stderr=refusal.said.encode())
+            raise ProgramFailed(output, f"exit status {refusal.status}: {refusal.said}")
         return await super().run(
             argv,
             timeout=timeout,
@@ -171,15 +194,61 @@ class Programs(SimulatedPrograms):
 
 
 class Files(RealFiles):
-    """The real ones, that count how often a path was read."""
+    """The real ones, that count how often a path was read, and whose disk can fail below one folder."""
 
     def __init__(self, root: str) -> None:
         super().__init__(root)
         self.reads: Counter[str] = Counter()
+        self._held = ""
+        self.failing: tuple[str, int] | None = None  # a folder, and the error of every write below it
+        self.room: tuple[int, bool] | None = None
+        """What the file system says: bytes free, and whether it is read-only."""
+
+    def _write_below(self, path: str) -> None:
+        if self.failing is not None and path.startswith(self.failing[0]):
+            raise OSError(self.failing[1], os.strerror(self.failing[1]), path)
+
+    def make_folder(self, path: str, *, mode: int = 0o700) -> None:
+        self._write_below(path)
+        super().make_folder(path, mode=mode)
+
+    def create(self, path: str, *, mode: int = 0o600) -> BinaryIO:
+        self._write_below(path)
+        return super().create(path, mode=mode)
+
+    def sync(self, path: str) -> None:
+        self._write_below(path)
+        super().sync(path)
+
+    def rename(self, source: str, target: str) -> None:
+        self._write_below(target)
+        super().rename(source, target)
+
+    def free_bytes(self, path: str) -> int:
+        return super().free_bytes(path) if self.room is None else self.room[0]
+
+    def is_read_only(self, path: str) -> bool:
+        return super().is_read_only(path) if self.room is None else self.room[1]
 
     def read_bytes(self, path: str, *, limit: int | None = None) -> bytes:
         self.reads[path] += 1
+        if path == self._held:
+            self._loop.call_soon_threadsafe(self._reached.set)
+            assert self._gate.wait(PATIENCE)
         return super().read_bytes(path, limit=limit)
+
+    def hold(self, path: str) -> None:
+        """Whoever reads it next, in a thread, waits, as for a disk or server that does not answer."""
+        self._loop = asyncio.get_running_loop()
+        self._reached, self._gate, self._held = asyncio.Event(), threading.Event(), path
+
+    async def reached(self) -> None:
+        async with asyncio.timeout(PATIENCE):
+            await self._reached.wait()
+
+    def let_go(self) -> None:
+        self._held = ""
+        self._gate.set()
 
 
 class World:
@@ -209,7 +278,10 @@ class World:
         self.followers: list[Callable[[Status, Sight], None]] = []
         self._told = asyncio.Event()
         self.prebuilding = Prebuilding(hands=self.hands, jobs=self.jobs, clock=self.clock)
-        self.reconciler = Reconciler(hands=self.hands, jobs=self.jobs, clock=self.clock, on_status=self._hear)
+        self.pulse = Pulse(lambda: self.clock.elapsed)
+        self.reconciler = Reconciler(
+            hands=self.hands, jobs=self.jobs, clock=self.clock, on_status=self._hear, pulse=self.pulse
+        )
 
     def _hear(self, status: Status, sight: Sight) -> None:
         self.statuses.append(status)
