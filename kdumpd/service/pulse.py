@@ -21,10 +21,12 @@ PUBLISH_SECONDS = 600.0  # after a build: what is written has to be on the disk
 
 
 def longest(step: Step, *, build_timeout_seconds: float) -> float:
-    """In seconds, how long `step` may take before it is taken for stuck; its own bounds end it sooner."""
-    return (
-        build_timeout_seconds + PUBLISH_SECONDS if isinstance(step, BuildBase | BuildImage) else LOAD_SECONDS
-    )
+    """In seconds, how long `step` may take before it is taken for stuck; its own bounds end it sooner.
+
+    On a full disk a build is begun anew once.
+    """
+    is_build = isinstance(step, BuildBase | BuildImage)
+    return 2 * build_timeout_seconds + PUBLISH_SECONDS if is_build else LOAD_SECONDS
 
 
 class Pulse:
