@@ -11,6 +11,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -177,6 +178,7 @@ def render(env: CaptureEnvironment) -> str:
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in assignments.items())
 
 
+@lru_cache(maxsize=4)
 def parse(text: str) -> Mapping[str, str]:
     """What sh would hold after sourcing `text`: the inverse of `render` (`parse(render(e)) == variables(e)`).
 

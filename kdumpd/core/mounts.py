@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from kdumpd.core.machine import CrypttabEntry, FstabEntry, Mount
 
@@ -34,6 +35,7 @@ def lasting(found: tuple[Mount, ...]) -> tuple[Mount, ...]:
     return tuple(mount for mount in found if mount.target != TEST_POINT)
 
 
+@lru_cache(maxsize=2)
 def parse_mountinfo(text: str) -> tuple[Mount, ...]:
     """The lines of /proc/PID/mountinfo in their order; `options` are the mount's own, then its file system's.
 
@@ -185,6 +187,8 @@ def joined(root: str, below: str) -> str:
 
 
 def _clean(path: str) -> str:
+    if path.startswith("/") and not path.endswith("/") and "//" not in path:
+        return path  # as nearly all are: this is asked for each mount and each path
     return "/" + "/".join(part for part in path.split("/") if part)
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from kdumpd.core.problems import Problem
 
@@ -105,7 +105,7 @@ class LoadPlan:
     kexec_digest: str = ""  # of the program that loads it: it writes part of what runs first after a crash
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots, for what is remembered of it once it was asked for
 class Plan:
     base: BasePlan
     overlay: OverlayPlan
@@ -121,24 +121,24 @@ class Plan:
     )
     memory_kind: str = ""  # captures of one kind need about the same memory
 
-    @property
+    @cached_property
     def base_fingerprint(self) -> str:
         return fingerprint(self.base)
 
-    @property
+    @cached_property
     def overlay_fingerprint(self) -> str:
         return fingerprint(self.overlay)
 
-    @property
+    @cached_property
     def image_fingerprint(self) -> str:
         return fingerprint([self.base_fingerprint, self.overlay_fingerprint])
 
-    @property
+    @cached_property
     def load_fingerprint(self) -> str:
         """Covers the image as well: another image is another load."""
         return fingerprint([self.image_fingerprint, fingerprint(self.load)])
 
-    @property
+    @cached_property
     def load_fingerprint_but_layout(self) -> str:
         """The same for a kernel that keeps the crash headers of a loaded image current by itself."""
         return fingerprint([self.image_fingerprint, fingerprint(replace(self.load, layout=""))])
@@ -154,6 +154,10 @@ class Resolution:
 
 def describe(value: object) -> Json:
     """Every field of a frozen value, by name, in a form that json keeps: nobody picks what counts by hand."""
+    if value is None or isinstance(value, str | int):  # first of all, for they are by far the most
+        return value
+    if isinstance(value, tuple | list):
+        return [describe(item) for item in value]
     if is_dataclass(value) and not isinstance(value, type):
         described: dict[str, Json] = {"is": type(value).__name__}
         described.update({field.name: describe(getattr(value, field.name)) for field in fields(value)})
@@ -162,12 +166,8 @@ def describe(value: object) -> Json:
         return described
     if isinstance(value, Mapping):
         return {str(key): describe(item) for key, item in sorted(value.items())}
-    if isinstance(value, tuple | list):
-        return [describe(item) for item in value]
     if isinstance(value, frozenset):
         return sorted(json.dumps(describe(item), sort_keys=True) for item in value)
-    if value is None or isinstance(value, str | int | bool):
-        return value
     raise TypeError(f"{type(value).__name__} has no place in a plan")
 
 

@@ -130,7 +130,7 @@ async def _unpack_zstd_modules(
     packed = [module.source for module in modules if module.source.endswith(".zst")]
     if not packed:
         return {}
-    files.make_folder(folder)
+    files.make_folder(folder, lasts=False)
     places: dict[str, str] = {}
     for number, source in enumerate(packed):
         # One at a time: a kernel may have two modules of one name in different folders.

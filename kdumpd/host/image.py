@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
@@ -51,6 +51,15 @@ class Manifest(BaseModel):
     description: JsonValue = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """As much of a manifest as is asked for at each look; `digest` is of its text."""
+
+    digest: str
+    manifest: Manifest  # without its description
+    kernel_release: str
+
+
 class Store:
     """Bases and images below one private folder; what is damaged is as good as absent.
 
@@ -62,6 +71,7 @@ class Store:
         self._files = files
         self.folder = folder
         self._pruning = threading.Lock()
+        self._known: dict[str, _Known] = {}
 
     def bases(self) -> frozenset[str]:
         return self._whole(BASES)
@@ -94,8 +104,13 @@ class Store:
 
     def description(self, fingerprint: str) -> JsonValue:
         """Of what an image was made; None where there is no such image."""
-        found = self.manifest(fingerprint)
-        return found.description if found is not None else None
+        if self.manifest(fingerprint) is None:
+            return None
+        try:
+            text = self._files.read_bytes(f"{self._entry(IMAGES, fingerprint)}/{MANIFEST}")
+        except OSError:
+            return None
+        return Manifest.model_validate_json(text).description
 
     def is_sound(self, fingerprint: str) -> bool:
         """Whether an image still is, byte for byte, what was published: reads all of it."""
@@ -124,7 +139,7 @@ class Store:
         """A private folder to build in, of the same file system; gone afterwards, whatever happened."""
         folder = f"{self.folder}/{WORKSHOP}{secrets.token_hex(6)}"
         with self._faults():
-            self._files.make_folder(folder)
+            self._files.make_folder(folder, lasts=False)
         try:
             yield folder
         finally:
@@ -160,13 +175,13 @@ class Store:
             Stored(
                 part=part,
                 fingerprint=fingerprint,
-                size_bytes=found.size_bytes,
-                built_us=found.built_us,
-                kernel_release=_kernel_release(found.description),
+                size_bytes=found.manifest.size_bytes,
+                built_us=found.manifest.built_us,
+                kernel_release=found.kernel_release,
             )
             for part in PARTS
             for fingerprint in self._names(f"{self.folder}/{part}")
-            if (found := self._manifest(part, fingerprint)) is not None
+            if (found := self._whole_one(part, fingerprint)) is not None
         )
 
     def prune(self, keep: Keep) -> tuple[Stored, ...]:
@@ -247,7 +262,7 @@ class Store:
     ) -> str:
         with self.workshop() as folder, self._faults():
             beside = f"{folder}/{fingerprint}"
-            self._files.make_folder(beside)
+            self._files.make_folder(beside, lasts=False)
             size, first, digest = self._join(sources, f"{beside}/{PARTS[part]}")
             if begins and first != begins:
                 self._files.remove(sources[0])
@@ -257,7 +272,7 @@ class Store:
                     )
                 )
             if record:
-                self._files.write(f"{beside}/{RECORD}", record)
+                self._put(f"{beside}/{RECORD}", record)
             manifest = Manifest(
                 fingerprint=fingerprint,
                 size_bytes=size,
@@ -267,7 +282,7 @@ class Store:
                 record=_digest(record) if record else "",
                 description=description,
             )
-            self._files.write(f"{beside}/{MANIFEST}", manifest.model_dump_json(indent=1).encode())
+            self._put(f"{beside}/{MANIFEST}", manifest.model_dump_json(indent=1).encode())
             self._files.sync(beside)
             self._files.make_folder(f"{self.folder}/{part}")
             entry = self._entry(part, fingerprint)
@@ -275,6 +290,12 @@ class Store:
                 self._files.rename(entry, f"{folder}/before")
             self._files.rename(beside, entry)
         return self._artefact(part, fingerprint)
+
+    def _put(self, path: str, text: bytes) -> None:
+        """A new file in a folder that nobody else sees yet: there is nothing to be renamed over."""
+        with self._files.create(path) as file:
+            file.write(text)
+        self._files.sync(path)
 
     def _join(self, sources: Iterable[str], target: str) -> tuple[int, str, str]:
         """Write the archives one after the other, the next one aligned; size, digest of the first and of the whole.
@@ -305,18 +326,40 @@ class Store:
         return frozenset(name for name in names if self._manifest(part, name) is not None)
 
     def _manifest(self, part: str, fingerprint: str) -> Manifest | None:
+        """Without the description."""
+        found = self._whole_one(part, fingerprint)
+        return found.manifest if found is not None else None
+
+    def _whole_one(self, part: str, fingerprint: str) -> _Known | None:
         entry = self._entry(part, fingerprint)
         try:
-            found = Manifest.model_validate_json(self._files.read_bytes(f"{entry}/{MANIFEST}"))
+            known = self._told(f"{entry}/{MANIFEST}")
             artefact = self._files.stat(f"{entry}/{PARTS[part]}")
         except (OSError, ValidationError, ValueError):
             return None
         is_whole = (
             artefact.kind is Kind.FILE
-            and artefact.size_bytes == found.size_bytes
-            and found.fingerprint == fingerprint
+            and artefact.size_bytes == known.manifest.size_bytes
+            and known.manifest.fingerprint == fingerprint
         )
-        return found if is_whole else None
+        return known if is_whole else None
+
+    def _told(self, path: str) -> _Known:
+        """What a manifest says: read each time, parsed once."""
+        try:
+            text = self._files.read_bytes(path)
+        except OSError:
+            self._known.pop(path, None)
+            raise
+        known = self._known.get(path)
+        if known is None or known.digest != _digest(text):
+            whole = Manifest.model_validate_json(text)
+            known = self._known[path] = _Known(
+                digest=_digest(text),
+                manifest=whole.model_copy(update={"description": None}),
+                kernel_release=_kernel_release(whole.description),
+            )
+        return known
 
     def _entry(self, part: str, fingerprint: str) -> str:
         return f"{self.folder}/{part}/{fingerprint}"

@@ -14,6 +14,7 @@ void.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -49,6 +50,7 @@ class Kexec:
         self._files = files
         self._programs = programs
         self._sleep = sleep
+        self._parsed: dict[str, tuple[bytes, Armed]] = {}  # by path, with the digest of the text
 
     async def load(self, wanted: Armed, *, on_line: Callable[[str], None] | None = None) -> Armed:
         """Load what `wanted` says in one call, with no unload before it; returns the record, of this boot and now.
@@ -171,7 +173,11 @@ class Kexec:
 
     def _read(self, path: str) -> Armed | None:
         try:
-            found = Armed.model_validate_json(self._files.read_bytes(path))
+            text = self._files.read_bytes(path)
+            digest = hashlib.blake2b(text).digest()
+            if self._parsed.get(path, (b"", None))[0] != digest:
+                self._parsed[path] = digest, Armed.model_validate_json(text)
+            found = self._parsed[path][1]
         except (OSError, ValidationError, ValueError):
             return None
         return found if found.boot_id == self._boot_id() else None

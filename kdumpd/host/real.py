@@ -114,7 +114,8 @@ class RealFiles:
             raise
 
     def real(self, path: str) -> str:
-        return self._resolve(path, follow_last=True)
+        told = _told_by_the_kernel(path) if self.root == "/" else ""
+        return told or self._resolve(path, follow_last=True)
 
     def open(self, path: str) -> BinaryIO:
         return open(self.outside(path), "rb")  # the caller closes it
@@ -182,7 +183,7 @@ class RealFiles:
         finally:
             os.close(descriptor)
 
-    def make_folder(self, path: str, *, mode: int = 0o700) -> None:
+    def make_folder(self, path: str, *, mode: int = 0o700, lasts: bool = True) -> None:
         """With its parents, which get the same mode; a folder that is there already keeps its own."""
         folder = self.real(path)
         missing: list[str] = []
@@ -194,7 +195,8 @@ class RealFiles:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(outside, mode)
                 os.chmod(outside, mode)  # the umask took bits away
-                _sync(os.path.dirname(outside))
+                if lasts:
+                    _sync(os.path.dirname(outside))
 
     def make_new_folder(self, path: str) -> None:
         outside = self._outside_itself(path)
@@ -236,6 +238,8 @@ class RealFiles:
 
     def _outside_itself(self, path: str) -> str:
         """Where `path` lies when its last part is not followed, should it be a link."""
+        if self.root == "/" and path.startswith("/"):
+            return path  # each call that is given this leaves the last part as it is
         return self._under_root(self._resolve(path, follow_last=False))
 
     def _under_root(self, resolved: str) -> str:
@@ -376,6 +380,24 @@ def _sync(outside: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _told_by_the_kernel(path: str) -> str:
+    """Where an absolute path leads to, in three calls whatever its depth; "" where the kernel does not say."""
+    if not path.startswith("/"):
+        return ""
+    try:
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        said = os.readlink(f"/proc/self/fd/{descriptor}")
+    except OSError:
+        return ""
+    finally:
+        os.close(descriptor)
+    # What was removed meanwhile, or is no file of this root, is told in other ways.
+    return said if said.startswith("/") and not said.endswith(" (deleted)") else ""
 
 
 def _parts(path: str) -> deque[str]:

@@ -41,7 +41,7 @@ class Shell:
         """Lay a text where the shell finds it; the path by which it does."""
         at = f"{self.folder}/{path}"
         if not self.files.exists(at):
-            self.files.make_folder(at.rpartition("/")[0] or "/")
+            self.files.make_folder(at.rpartition("/")[0] or "/", lasts=False)
             with self.files.create(at) as file:
                 file.write(text)
         return f"{self.root}/{path}"

@@ -32,7 +32,7 @@ class Unpacked:
     def put(self, entry: newc.Entry, contents: bytes) -> None:
         path = f"/{entry.path}"
         if entry.is_folder:
-            self.files.make_folder(path, mode=0o700)
+            self.files.make_folder(path, mode=0o700, lasts=False)
             return
         self.files.remove(path)
         if entry.is_link:
@@ -52,7 +52,7 @@ async def unpacked(image: str, look: Look, *, files: Files, programs: Programs, 
     """The base on the disk, below `folder`."""
     root, archive = f"{folder}/tree", f"{folder}/base.cpio"
     try:
-        files.make_folder(root)
+        files.make_folder(root, lasts=False)
         ground = Unpacked(files=files.below(root))
         await _unzstd(programs, files.outside(image), files.outside(archive), folder=folder)
         await asyncio.to_thread(_unpack, ground, files, archive, look)

@@ -17,7 +17,7 @@ from kdumpd.core.armed import Armed, is_what_was_loaded
 from kdumpd.core.estimate import Estimate
 from kdumpd.core.keeping import Keep, to_keep
 from kdumpd.core.machine import Machine
-from kdumpd.core.plan import Engine, Plan, Resolution, describe
+from kdumpd.core.plan import Engine, Json, Plan, Resolution, describe
 from kdumpd.core.problems import Problem, Trouble, errors
 from kdumpd.core.storing import Room
 from kdumpd.core.tuning import Tuning
@@ -59,6 +59,8 @@ class Machinery:
         self._captures = captures
         self._tuning = Tuning()
         self._reading: Reading | None = None
+        self._described: tuple[Plan, Json] | None = None
+        self._moved: tuple[Plan, Armed, tuple[str, ...]] | None = None
         self._ahead: dict[str, tuple[str, str]] = {}  # release -> base and image of its first boot
         self._keep = Keep(budget_bytes=Tuning().store_budget_mib << 20)
         self._is_on_network = False
@@ -183,7 +185,7 @@ class Machinery:
                     plan.image_fingerprint,
                     base=plan.base_fingerprint,
                     overlay=overlay,
-                    description=_json(describe(plan)),
+                    description=self._describe(plan),
                     unpacked_bytes=proved.unpacked_bytes,
                 )
             )
@@ -269,7 +271,7 @@ class Machinery:
             last_good=last_good if last_good is not None and last_good.kernel_release in releases else None,
             bases=self._store.bases(),
             images=self._store.images(),
-            stale=_stale(reading, armed),
+            stale=self._stale(reading, armed),
             initramfs_built_us=manifest.built_us if manifest is not None else 0,
             initramfs_bytes=manifest.size_bytes if manifest is not None else 0,
             watched=reading.watched,
@@ -280,6 +282,25 @@ class Machinery:
             build_timeout_seconds=reading.tuning.build_timeout_seconds,
             target_test_hours=reading.tuning.target_test_hours,
         )
+
+    def _describe(self, plan: Plan) -> JsonValue:
+        """Made once for a plan: it goes into the image's manifest, into the records, and into what is stale."""
+        if self._described is None or self._described[0] is not plan:
+            self._described = plan, describe(plan)
+        return _json(self._described[1])
+
+    def _stale(self, reading: Reading, armed: Armed | None) -> tuple[str, ...]:
+        plan = reading.resolution.plan
+        if plan is None:
+            return tuple(dict.fromkeys(problem.code for problem in errors(reading.resolution.problems)))
+        if armed is None or is_what_was_loaded(plan, armed, reading.machine.crash):
+            return ()
+        if self._moved is None or self._moved[0] is not plan or self._moved[1] is not armed:
+            moved = explain.reasons(armed.description, self._describe(plan)) or ("config-changed",)
+            self._moved = plan, armed, moved
+        config = reading.config.config
+        is_kept = config is not None and config.force_no_rebuild
+        return (*(("force_no_rebuild",) if is_kept else ()), *self._moved[2])
 
     def _kept(self) -> Keep:
         ahead = (one for pair in tuple(self._ahead.values()) for one in pair)
@@ -332,7 +353,7 @@ class Machinery:
             load=plan.load_fingerprint,
             load_but_layout=plan.load_fingerprint_but_layout,
             layout=plan.load.layout,
-            description=_json(describe(plan)),
+            description=self._describe(plan),
         )
 
     async def _remember_good(self, record: Armed) -> None:
@@ -376,17 +397,6 @@ async def _to_the_end(work: Callable[[], _T]) -> _T:
     except asyncio.CancelledError:
         await asyncio.wait({task})
         raise
-
-
-def _stale(reading: Reading, armed: Armed | None) -> tuple[str, ...]:
-    plan = reading.resolution.plan
-    if plan is None:
-        return tuple(dict.fromkeys(problem.code for problem in errors(reading.resolution.problems)))
-    if armed is None or is_what_was_loaded(plan, armed, reading.machine.crash):
-        return ()
-    moved = explain.reasons(armed.description, describe(plan)) or ("config-changed",)
-    config = reading.config.config
-    return ("force_no_rebuild", *moved) if config is not None and config.force_no_rebuild else moved
 
 
 def _tell_warnings(proved: proof.Proof, telling: Telling) -> None:

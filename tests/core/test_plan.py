@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import TypeVar
@@ -65,9 +64,7 @@ class Change:
 
 def with_value(value: Described, field: str, new: object) -> Described:
     """`replace` for a field that is only known by its name."""
-    twin = copy(value)
-    object.__setattr__(twin, field, new)
-    return twin
+    return type(value)(**{**{each.name: getattr(value, each.name) for each in fields(value)}, field: new})
 
 
 def changed(value: Described, field: str) -> Described:
