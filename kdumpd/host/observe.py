@@ -13,6 +13,7 @@ from kdumpd.core.facts import Libraries
 from kdumpd.core.inventory import FileFacts, Inventory, Kind, Wants
 from kdumpd.core.machine import BlockDevice, CrashKernel, KernelFiles, Machine, Whereabouts
 from kdumpd.core.modules import MODPROBE_FOLDERS, ModuleIndex, parse_index, parse_kept_index
+from kdumpd.core.sources import LIBRARIES_CACHE
 from kdumpd.host import abilities, firmware
 from kdumpd.host.blocks import block_devices, shared_directories, with_contents
 from kdumpd.host.doors import Files, ProgramFailed, Programs, text
@@ -325,8 +326,7 @@ async def _with_libraries(
         if each.is_executable and facts.is_elf_program(beginnings.get(path, b""))
     }
     keys = {path: (where, read[path].digest) for path, where in outside.items()}
-    told = {path: _told_before[key] for path, key in keys.items() if key in _told_before}
-    told = {path: each for path, each in told.items() if all(map(files.exists, each.found))}
+    told = await asyncio.to_thread(_still_true, files, keys)
     wanted = dict.fromkeys(where for path, where in outside.items() if path not in told)
     if wanted and programs.find("ldd"):
         try:
@@ -342,7 +342,7 @@ async def _with_libraries(
             only=next(iter(wanted)) if len(wanted) == 1 else "",
         )
         told |= {path: answers.get(where, Libraries()) for path, where in outside.items() if where in wanted}
-    _remember({key: told[path] for path, key in keys.items() if path in told})
+    await asyncio.to_thread(_remember, files, {key: told[path] for path, key in keys.items() if path in told})
     return {
         path: replace(each, libraries=told[path].found, missing_libraries=told[path].missing)
         if path in told
@@ -351,11 +351,41 @@ async def _with_libraries(
     }
 
 
-_told_before: dict[tuple[str, str], Libraries] = {}
-"""What ldd said, by a program's place and the digest of its contents: it takes longer than all else in a look."""
+_Program = tuple[str, str]  # its place, and the digest of its contents
+_told_before: dict[_Program, tuple[Libraries, Mapping[str, str]]] = {}
+"""What ldd said, which takes longer than all else in a look, and the digests of what its answer hangs on: a library that
+is replaced may need others than before, and where each is found stands in the loader's cache."""
 
 
-def _remember(answers: Mapping[tuple[str, str], Libraries]) -> None:
+def _still_true(files: Files, asked: Mapping[str, _Program]) -> dict[str, Libraries]:
+    """By path, what ldd would say again."""
+    digests: dict[str, str] = {}
+    found: dict[str, Libraries] = {}
+    for path, key in asked.items():
+        libraries, hangs_on = _told_before.get(key, (None, {}))
+        for each in hangs_on.keys() - digests.keys():
+            digests[each] = _digest(files, each)
+        if libraries is not None and all(digests[each] == digest for each, digest in hangs_on.items()):
+            found[path] = libraries
+    return found
+
+
+def _remember(files: Files, answers: Mapping[_Program, Libraries]) -> None:
     if len(_told_before) > REMEMBERED_AT_MOST:
         _told_before.clear()
-    _told_before.update({key: each for key, each in answers.items() if not each.missing})
+    digests: dict[str, str] = {}
+    for key, each in answers.items():
+        if each.missing:
+            continue
+        hangs_on = (*each.found, LIBRARIES_CACHE)
+        for path in hangs_on:
+            if path not in digests:
+                digests[path] = _digest(files, path)
+        _told_before[key] = (each, MappingProxyType({path: digests[path] for path in hangs_on}))
+
+
+def _digest(files: Files, path: str) -> str:
+    try:
+        return files.digest(path)
+    except OSError:
+        return ""

@@ -10,6 +10,7 @@ from tests.daemon.triggers import (
     Change,
     Row,
     WithFirmware,
+    WithLibraries,
     Work,
     at,
     chmod,
@@ -25,6 +26,9 @@ RELEASE = "6.1.0-56-amd64"
 MODULES = f"/lib/modules/{RELEASE}"
 CONF = "/etc/kdump.conf"
 DISK = f"{MODULES}/kernel/drivers/block/virtio_blk.ko"
+LIBRARY = "/usr/lib/libdw.so.1"
+PROGRAM = "\x7fELF\x02\x01\x01" + "\0" * 9 + "\x03\0" + "\0" * 16
+"""The beginning of an ELF file that can be run."""
 HOOK = "/etc/kdump/pre.d/10-hook"
 LONG_AGO = 1_000_000_000  # 2001
 CONFIG = frozenset({"config-changed"})
@@ -59,6 +63,11 @@ def rebuilt(root: Path) -> None:
 
 a_conf: Change = has(CONF, "path /var/crash\n")
 a_hook: Change = has(HOOK, "#!/bin/sh\ntrue\n", mode=0o755)
+
+with_a_library: tuple[Change, ...] = (
+    has("/usr/bin/makedumpfile", f"{PROGRAM}\nneeds {LIBRARY}\n", mode=0o755),
+    has(LIBRARY, "of today\n"),
+)
 
 ROWS = (
     Row(
@@ -227,6 +236,43 @@ ROWS = (
         heard=f"{MODULES}/modules.softdep",
         work=Work.BASE,
         reasons=MODULES_CHANGED,
+    ),
+    Row(
+        name="a library of makedumpfile",
+        number=8,
+        programs=WithLibraries,
+        before=with_a_library,
+        change=renamed_over(LIBRARY, "of tomorrow\n"),
+        heard=LIBRARY,
+        work=Work.BASE,
+        reasons=PROGRAMS,
+    ),
+    Row(
+        name="a library with another version's name, as ldconfig links it",
+        number=8,
+        programs=WithLibraries,
+        before=(
+            *with_a_library,
+            removed(LIBRARY),
+            link(LIBRARY, "libdw-1.so"),
+            has("/usr/lib/libdw-1.so", "one\n"),
+            has("/usr/lib/libdw-2.so", "two\n"),
+        ),
+        change=link(LIBRARY, "libdw-2.so"),
+        heard=LIBRARY,
+        work=Work.BASE,
+        reasons=PROGRAMS,
+    ),
+    Row(
+        name="a library that now needs another one",
+        number=8,
+        programs=WithLibraries,
+        before=(*with_a_library, has("/usr/lib/libnew.so.1", "new\n")),
+        change=renamed_over(LIBRARY, "needs /usr/lib/libnew.so.1\n"),
+        heard=LIBRARY,
+        work=Work.BASE,
+        reasons=PROGRAMS,
+        brings="/usr/lib/libnew.so.1",
     ),
     Row(
         name="firmware of a disk's driver",

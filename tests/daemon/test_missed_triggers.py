@@ -19,6 +19,7 @@ from tests.daemon.triggers import (
     looker,
     plan_of,
     reasons_between,
+    sources_of,
     work_between,
 )
 from tests.service.private_bus import PrivateBus
@@ -36,6 +37,7 @@ async def test_a_change_is_heard_of_and_makes_the_least_work(tmp_path: Path, row
         plan = plan_of(await machine.looks())
         old = first.resolution.plan
         assert work_between(old, plan) is row.work
+        assert not row.brings or row.brings in sources_of(plan)
         if old is not None:
             assert reasons_between(old, plan) == row.reasons
 

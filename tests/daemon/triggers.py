@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from kdumpd.core import explain
-from kdumpd.core.plan import Plan, describe
+from kdumpd.core.plan import FromHost, Plan, describe
 from kdumpd.core.problems import Trouble
 from kdumpd.host.captures import Captures
 from kdumpd.host.doors import Output
@@ -58,6 +58,8 @@ class Row:
     heard: str
     """The path of which the watcher tells, GLIMPSE, or LOOK."""
     reasons: frozenset[str] = frozenset()
+    brings: str = ""
+    """A file that the new image has, whatever else changes."""
     machine: str = "virtio"
     programs: Callable[[str], SimulatedPrograms] = SimulatedPrograms
     before: tuple[Change, ...] = ()
@@ -83,6 +85,31 @@ class WithFirmware(StandIns, SimulatedPrograms):
         disks = (path for path in asked.argv[1:] if path.endswith("/virtio_blk.ko"))
         said = "".join(f"filename: {path}\nfirmware: disk.bin\n" for path in disks)
         return Output(argv=asked.argv, status=0, stdout=said.encode(), stderr=b"")
+
+
+class WithLibraries(StandIns, SimulatedPrograms):
+    """A simulation whose ldd goes by lines `needs PATH` in the programs and libraries themselves."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self._root = Path(root)
+
+    def find(self, name: str) -> str:
+        return "/usr/bin/ldd" if name == "ldd" else super().find(name)
+
+    async def answer(self, asked: Asked) -> Output | None:
+        if asked.argv[0] != "ldd":
+            return None
+        said = "".join(f"{path}:\n{self._needs(Path(path))}" for path in asked.argv[1:])
+        return Output(argv=asked.argv, status=0, stdout=said.encode(), stderr=b"")
+
+    def _needs(self, path: Path) -> str:
+        lines = path.read_text().splitlines() if path.exists() else []
+        needed = [line.removeprefix("needs ") for line in lines if line.startswith("needs ")]
+        return "".join(
+            f"\t{Path(each).name} => {each} (0x0000)\n{self._needs(self._root / each.lstrip('/'))}"
+            for each in needed
+        )
 
 
 def has(path: str, text: str, *, mode: int = 0o644) -> Change:
@@ -151,6 +178,11 @@ def all_of(*changes: Change) -> Change:
             each(root)
 
     return change
+
+
+def sources_of(plan: Plan) -> frozenset[str]:
+    items = (*plan.base.items, *plan.overlay.items)
+    return frozenset(item.source for item in items if isinstance(item, FromHost))
 
 
 def work_between(old: Plan | None, new: Plan) -> Work:
