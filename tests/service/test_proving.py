@@ -12,8 +12,9 @@ import pytest
 from kdumpd.core.status import State
 from kdumpd.core.target_test import Reached, SshTrial, Verdict
 from kdumpd.host.target_test import TargetTests
-from kdumpd.service.jobs import QUEUED_MOST, Kind, Result
+from kdumpd.service.jobs import KEPT_SECONDS, QUEUED_MOST, Kind, Result
 from kdumpd.service.proving import BUSY_SECONDS, NAP_SECONDS, Proving
+from kdumpd.service.reconciler import SYSFS_POLL
 from tests.service.world import PATIENCE, World, world
 
 DAY = 86_400.0
@@ -78,6 +79,8 @@ async def test_where_too_many_jobs_wait_it_is_tested_later(
         tests = Counted(w)
         proving = Proving(tests=tests, jobs=w.jobs, clock=w.clock, saved=lambda: ())
         await w.armed()
+        w.clock.advance(KEPT_SECONDS)  # the reconciler naps until a job is forgotten, as long as the test is put off
+        await w.clock.until_asleep(SYSFS_POLL)
         waiting = [w.jobs.ask(Kind.UNLOAD, reason=f"{number}") for number in range(QUEUED_MOST)]
         proving.follow(w.reconciler.status, w.reconciler.sight)
         running = asyncio.create_task(proving.run(lambda: w.reconciler.sight))
