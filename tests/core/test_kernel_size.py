@@ -59,4 +59,6 @@ def test_a_header_says_how_large_the_kernel_becomes(beginning: bytes, expected: 
 def test_a_kernel_that_does_not_say_is_taken_for_compressed() -> None:
     assert resident_bytes(loaded=56 * MIB, file=12 * MIB) == 42 * MIB
     assert resident_bytes(loaded=0, file=12 * MIB) == 36 * MIB
-    assert resident_bytes(loaded=0, file=90 * MIB) == 48 * MIB, "as of a unified image with an initramfs in it"
+    assert resident_bytes(loaded=0, file=90 * MIB) == 48 * MIB, (
+        "as of a unified image with an initramfs in it"
+    )

@@ -79,7 +79,9 @@ async def test_where_too_many_jobs_wait_it_is_tested_later(
         tests = Counted(w)
         proving = Proving(tests=tests, jobs=w.jobs, clock=w.clock, saved=lambda: ())
         await w.armed()
-        w.clock.advance(KEPT_SECONDS)  # the reconciler naps until a job is forgotten, as long as the test is put off
+        w.clock.advance(
+            KEPT_SECONDS
+        )  # the reconciler naps until a job is forgotten, as long as the test is put off
         await w.clock.until_asleep(SYSFS_POLL)
         waiting = [w.jobs.ask(Kind.UNLOAD, reason=f"{number}") for number in range(QUEUED_MOST)]
         proving.follow(w.reconciler.status, w.reconciler.sight)

@@ -208,9 +208,9 @@ class Files(RealFiles):
         if self.failing is not None and path.startswith(self.failing[0]):
             raise OSError(self.failing[1], os.strerror(self.failing[1]), path)
 
-    def make_folder(self, path: str, *, mode: int = 0o700) -> None:
+    def make_folder(self, path: str, *, mode: int = 0o700, lasts: bool = True) -> None:
         self._write_below(path)
-        super().make_folder(path, mode=mode)
+        super().make_folder(path, mode=mode, lasts=lasts)
 
     def create(self, path: str, *, mode: int = 0o600) -> BinaryIO:
         self._write_below(path)
