@@ -6,7 +6,8 @@ written before the call and removed after the record:
     write loading -> kexec -p -> write armed -> remove loading
 
 Killed before the end, `loading` is left: what is loaded is ours, but whether the old or the new image nobody can
-tell, so it is loaded again. A load that fails leaves either the image of before (then its record is still true) or
+tell, so it is loaded again. Whoever is merely cancelled (the daemon is stopped) lets the call come to its end: the
+kernel has freed the old image by then, and a kexec that is ended while the kernel reads the new one leaves nothing. A load that fails leaves either the image of before (then its record is still true) or
 nothing (then the record is removed); the kernel says which. Both files belong to one boot: another boot id makes them
 void.
 """
@@ -17,7 +18,8 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -35,6 +37,8 @@ ARMED = f"{RUN}/armed"
 LOADING = f"{RUN}/loading"
 KEXEC_SECONDS = 120.0  # two seconds on an emulated machine; a bound for one that is almost dead
 BACK_OFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0)  # while the kernel is busy with somebody else's load
+
+T = TypeVar("T")
 
 
 class Kexec:
@@ -59,6 +63,9 @@ class Kexec:
         `kexec-signature`, `lockdown`, `not-permitted`, `reservation-hidden`, `image-too-big`, `kexec-image`,
         `kexec-failed`, `run-unwritable`.
         """
+        return await _to_its_end(self._load(wanted, on_line))
+
+    async def _load(self, wanted: Armed, on_line: Callable[[str], None] | None) -> Armed:
         order = LoadOrder.of(wanted)
         paths = (order.kernel_image, order.initramfs)
         argv = order.argv({path: self._files.outside(path) for path in paths})
@@ -87,7 +94,7 @@ class Kexec:
         before = self.armed() or self.intent()
         if self.crash_kernel().loaded:
             flags = before.kexec_flags if before is not None else ()
-            await self._call(unload_argv(flags), order=None, on_line=on_line)
+            await _to_its_end(self._call(unload_argv(flags), order=None, on_line=on_line))
         self._files.remove(ARMED)
         self._files.remove(LOADING)
 
@@ -191,6 +198,18 @@ class Kexec:
             return self._files.read_text(path).strip()
         except OSError:
             return ""
+
+
+async def _to_its_end(work: Coroutine[None, None, T]) -> T:
+    """Do it all, also when cancelled meanwhile; what went wrong with it then is for the next look to find."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            logger.error("the last load before the end failed: %s", fault)
+        raise
 
 
 def _number(text: str, *, otherwise: int) -> int:

@@ -9,11 +9,11 @@ import pytest
 
 from kdumpd.core.armed import Armed
 from kdumpd.core.problems import Trouble
-from kdumpd.host.doors import ProgramFailed
+from kdumpd.host.doors import Output, ProgramFailed
 from kdumpd.host.kexec import Kexec
 from kdumpd.host.real import RealFiles
 from kdumpd.host.simulated import SimulatedPrograms
-from tests.host.scripted import MISSING, Answer, ScriptedPrograms
+from tests.host.scripted import MISSING, Answer, Asked, ScriptedPrograms, StandIns
 
 BUSY = Answer(status=255, stderr="kexec_file_load failed: Device or resource busy")
 
@@ -232,6 +232,37 @@ async def test_cancelled_in_the_call_the_intent_stays(lab: Lab) -> None:
     assert left is not None
     assert left.load == "l"
     assert lab.kexec.armed() is None
+
+
+class _Held(StandIns):
+    """A kexec that takes as long as it is held, and then has loaded."""
+
+    def __init__(self, lab: Lab) -> None:
+        super().__init__()
+        self._lab = lab
+        self.has_begun = asyncio.Event()
+        self.goes_on = asyncio.Event()
+
+    async def answer(self, asked: Asked) -> Output:
+        self.has_begun.set()
+        await self.goes_on.wait()
+        self._lab.loaded("1")
+        return Output(argv=asked.argv, status=0, stdout=b"", stderr=b"")
+
+
+async def test_stopped_in_the_call_it_lets_the_call_come_to_its_end(lab: Lab) -> None:
+    held = _Held(lab)
+    kexec = Kexec(RealFiles(str(lab.root)), held)
+    loading = asyncio.ensure_future(kexec.load(_wanted()))
+    await held.has_begun.wait()
+    loading.cancel()
+    held.goes_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await loading
+    armed = kexec.armed()
+    assert armed is not None
+    assert armed.load == "l"
+    assert kexec.intent() is None
 
 
 async def test_a_doubt_is_not_ended_by_a_later_load_that_changed_nothing(lab: Lab) -> None:
