@@ -142,6 +142,19 @@ def key_fault(text: str) -> str:
     return "" if name[4 : 4 + length] == b"none" else secured
 
 
+def included(text: str, *, beside: str) -> tuple[str, ...]:
+    """The patterns of Include in the text of an ssh_config(5), as absolute paths; `beside` is where relative ones lie."""
+    found: list[str] = []
+    for line in text.splitlines():
+        keyword, _, rest = line.strip().replace("=", " ", 1).partition(" ")
+        for word in rest.replace('"', " ").split() if keyword.lower() == "include" else ():
+            home = word.removeprefix("~/")
+            found.append(
+                f"/root/{home}" if home != word else word if word.startswith("/") else f"{beside}/{word}"
+            )
+    return tuple(found)
+
+
 def parse_known_hosts(text: str) -> tuple[str, ...]:
     """The lines that `ssh-keygen -F` found, without its remarks."""
     return tuple(line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#"))

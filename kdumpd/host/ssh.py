@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import fnmatch
 from collections.abc import Mapping
 from dataclasses import replace
 
 from kdumpd.core import ssh
 from kdumpd.core.inventory import Kind
 from kdumpd.core.ssh import SshKey, SshServer, SshWish
-from kdumpd.host.doors import Files, ProgramFailed, Programs
+from kdumpd.host.doors import Files, ProgramFailed, Programs, text
 
 USER_CONFIG = "/root/.ssh/config"
 SYSTEM_CONFIG = "/etc/ssh/ssh_config"
 ASK_SECONDS = 20.0
 """`ssh -G` resolves names where CanonicalizeHostname asks for it."""
+FILES_AT_MOST = 100
+"""Of ssh's configuration; ssh itself follows Include sixteen files deep."""
 LARGEST_KEY_BYTES = 64 * 1024
 _FOUND_NOTHING = frozenset({0, 1})  # of ssh-keygen -F
 
@@ -22,7 +25,7 @@ _FOUND_NOTHING = frozenset({0, 1})  # of ssh-keygen -F
 async def look(files: Files, programs: Programs, wish: SshWish) -> SshServer:
     """What ssh says of `wish`; never raises for what is missing, unreadable or refused: that becomes `fault`."""
     keys = tuple([await _key(files, programs, path) for path in wish.keys])
-    read = (USER_CONFIG, SYSTEM_CONFIG, *wish.keys)
+    read = (*await asyncio.to_thread(_configuration, files), *wish.keys)
     try:
         plain = await _options(programs, wish, "-F", "none")
         where = await asyncio.to_thread(_where, files)
@@ -44,6 +47,44 @@ async def look(files: Files, programs: Programs, wish: SshWish) -> SshServer:
         unread=tuple(unread),
         read=(*read, *server.known_hosts_files),
     )
+
+
+def _configuration(files: Files) -> tuple[str, ...]:
+    """The files that ssh reads, with all that they include, and the folders in which more of those would lie."""
+    found: dict[str, None] = {}
+    ahead = [(USER_CONFIG, "/root/.ssh"), (SYSTEM_CONFIG, "/etc/ssh")]
+    while ahead and len(found) < FILES_AT_MOST:
+        path, beside = ahead.pop()
+        if path in found:
+            continue
+        found[path] = None
+        for pattern in ssh.included(text(files, path), beside=beside):
+            folder, _, name = _inside(files, pattern).rpartition("/")
+            if _is_pattern(folder):
+                continue  # only a poll hears of it
+            if _is_pattern(name):
+                found[folder] = None
+                fitting = (each for each in _names(files, folder) if fnmatch.fnmatchcase(each, name))
+                ahead += ((f"{folder}/{each}", beside) for each in fitting)
+            else:
+                ahead.append((f"{folder}/{name}", beside))
+    return tuple(found)
+
+
+def _is_pattern(path: str) -> bool:
+    return any(mark in path for mark in "*?[")
+
+
+def _names(files: Files, folder: str) -> tuple[str, ...]:
+    try:
+        return files.names(folder)
+    except OSError:
+        return ()
+
+
+def _inside(files: Files, path: str) -> str:
+    """Ssh that is run here on a copy of another machine's files takes the paths in them for those of this machine."""
+    return path.removeprefix(files.outside("/").rstrip("/"))
 
 
 def _where(files: Files) -> tuple[str, ...]:

@@ -198,3 +198,20 @@ def test_a_description_has_the_digest_of_a_secret_and_not_its_text() -> None:
     told = json.dumps(describe(one))
     assert "192.0.2.77" not in told
     assert told != json.dumps(describe(replace(one, text="HostName 192.0.2.78")))
+
+
+def test_what_ssh_config_includes_is_read_from_its_text() -> None:
+    text = """\
+Include conf.d/* ~/.ssh/work
+  include="/etc/ssh/ssh_config.d/*.conf"
+# Include not/this
+Host x
+    Include /etc/crypto-policies/openssh.config
+IncludeNothing x
+"""
+    assert ssh.included(text, beside="/root/.ssh") == (
+        "/root/.ssh/conf.d/*",
+        "/root/.ssh/work",
+        "/etc/ssh/ssh_config.d/*.conf",
+        "/etc/crypto-policies/openssh.config",
+    )

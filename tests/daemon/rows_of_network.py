@@ -135,6 +135,25 @@ ROWS = (
         reasons=PROGRAMS,
     ),
     Row(
+        name="the policy of ciphers, included by what is included",
+        number=5,
+        machine="net-card",
+        before=(
+            *ssh_target,
+            folder("/etc/ssh/ssh_config.d"),
+            folder("/etc/crypto-policies"),
+            has("/etc/crypto-policies/openssh.config", "Ciphers aes256-ctr\n"),
+            lambda root: replaced(SSH_CONFIG, "conf.d", f"{root}/etc/ssh/ssh_config.d")(root),
+            lambda root: has(
+                "/etc/ssh/ssh_config.d/50-system.conf", f"Include {root}/etc/crypto-policies/openssh.config\n"
+            )(root),
+        ),
+        change=renamed_over("/etc/crypto-policies/openssh.config", "Ciphers aes128-ctr\n"),
+        heard="/etc/crypto-policies/openssh.config",
+        work=Work.IMAGE,
+        reasons=PROGRAMS,
+    ),
+    Row(
         name="another ssh",
         number=5,
         machine="net-card",
