@@ -87,7 +87,7 @@ async def serve(asked: argparse.Namespace) -> None:
     propagating = Propagating(propagations=Propagations(files, programs), jobs=jobs)
     recovering = Recovering(Recovery(files, programs), on_recovered=finds.poke)
 
-    prebuilding = Prebuilding(hands=hands, jobs=jobs, clock=clock)
+    prebuilding = Prebuilding(hands=hands, ahead=hands.ahead, jobs=jobs, clock=clock)
 
     def tell(status: Status, sight: Sight) -> None:
         systemd.notify(f"STATUS={printable(status.message)}")

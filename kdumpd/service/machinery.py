@@ -11,23 +11,21 @@ from typing import TypeVar, cast
 from pydantic import JsonValue
 
 from kdumpd.core import explain, facts, mounts
-from kdumpd.core.ahead import MODULE_LISTS
-from kdumpd.core.ahead import releases as releases_ahead
 from kdumpd.core.armed import Armed, is_what_was_loaded
 from kdumpd.core.estimate import Estimate
-from kdumpd.core.keeping import Keep, to_keep
 from kdumpd.core.machine import Machine
-from kdumpd.core.plan import Engine, Json, Plan, Resolution, describe
+from kdumpd.core.plan import Engine, Json, Plan, describe
 from kdumpd.core.problems import Problem, Trouble, errors
 from kdumpd.core.storing import Room
 from kdumpd.core.tuning import Tuning
 from kdumpd.host import blocks, direct, dracut, network, observe, proof
 from kdumpd.host.captures import Captures
 from kdumpd.host.doors import Files, Programs, text
-from kdumpd.host.image import IMAGES, Store
+from kdumpd.host.image import Store
 from kdumpd.host.kexec import Kexec
 from kdumpd.host.watch import sysfs_signature
-from kdumpd.reading import Reading, read, read_ahead
+from kdumpd.reading import Reading, read
+from kdumpd.service.ahead import Ahead
 from kdumpd.service.estimating import estimate_of
 from kdumpd.service.hands import Sight, Telling
 from kdumpd.service.wishes import Wishes
@@ -50,6 +48,7 @@ class Machinery:
         wishes: Wishes,
         captures: Captures,
     ) -> None:
+        self.ahead = Ahead(files=files, programs=programs, store=store)
         self._files = files
         self._programs = programs
         self._store = store
@@ -61,8 +60,6 @@ class Machinery:
         self._reading: Reading | None = None
         self._described: tuple[Plan, Json] | None = None
         self._moved: tuple[Plan, Armed, tuple[str, ...]] | None = None
-        self._ahead: dict[str, tuple[str, str]] = {}  # release -> base and image of its first boot
-        self._keep = Keep(budget_bytes=Tuning().store_budget_mib << 20)
         self._is_on_network = False
 
     async def sweep(self) -> None:
@@ -108,7 +105,7 @@ class Machinery:
         except Trouble as fault:
             if not any(problem.code == "no-space" for problem in fault.problems):
                 raise
-            gone = await _to_the_end(lambda: self._store.prune(replace(self._kept(), budget_bytes=0)))
+            gone = await _to_the_end(lambda: self._store.prune(replace(self.ahead.keep, budget_bytes=0)))
             if not gone:
                 raise
             telling.line(f"there was no room: {len(gone)} older images were removed, and it is tried again")
@@ -193,30 +190,6 @@ class Machinery:
             logger.warning("%s", tight)
             telling.line(str(tight))
 
-    async def look_ahead(self, release: str) -> Resolution:
-        """What the last look would have found, were this kernel running. What is planned so is kept from now on."""
-        if self._reading is None:
-            return Resolution(plan=None)
-        found = await read_ahead(self._files, self._programs, self._reading, release)
-        if found.plan is not None:
-            self._ahead[release] = (found.plan.base_fingerprint, found.plan.image_fingerprint)
-        return found
-
-    async def lacks(self, plan: Plan) -> tuple[bool, bool]:
-        """Whether a base, and whether an image is to be built for a plan of another kernel."""
-        entries = await asyncio.to_thread(self._store.entries)
-        there = {each.fingerprint for each in entries}
-        config = self._reading.config.config if self._reading is not None else None
-        is_kept = config is not None and config.force_no_rebuild
-        if plan.image_fingerprint in there or (
-            is_kept
-            and any(
-                each.part == IMAGES and each.kernel_release == plan.base.kernel_release for each in entries
-            )
-        ):
-            return False, False
-        return plan.base_fingerprint not in there, True
-
     async def load(self, plan: Plan, telling: Telling) -> None:
         await asyncio.to_thread(self._require_as_planned, plan)
         telling.stage("load")
@@ -233,7 +206,7 @@ class Machinery:
         await self._kexec.unload(on_line=telling.line)
 
     async def tidy(self) -> None:
-        await _to_the_end(lambda: self._store.prune(self._kept()))
+        await _to_the_end(lambda: self._store.prune(self.ahead.keep))
 
     async def wish(self, *, enabled: bool, for_this_boot: bool) -> None:
         if for_this_boot:
@@ -252,11 +225,7 @@ class Machinery:
         last_good = self._store.last_good()
         releases = {machine.kernel_release, plan.base.kernel_release if plan else machine.kernel_release}
         manifest = self._store.manifest(armed.image) if armed is not None else None
-        ahead = releases_ahead(machine, count=reading.tuning.prebuild_kernels)
-        self._ahead = {release: each for release, each in self._ahead.items() if release in ahead}
-        self._keep = to_keep(
-            plan, armed, machine, ahead=ahead, budget_bytes=reading.tuning.store_budget_mib << 20
-        )
+        self.ahead.follow(reading, armed)
         return Sight(
             config=reading.config,
             resolution=reading.resolution,
@@ -275,8 +244,8 @@ class Machinery:
             initramfs_built_us=manifest.built_us if manifest is not None else 0,
             initramfs_bytes=manifest.size_bytes if manifest is not None else 0,
             watched=reading.watched,
-            ahead=ahead,
-            ahead_inputs=self._inputs(reading, ahead),
+            ahead=self.ahead.releases,
+            ahead_inputs=self.ahead.inputs,
             estimate=self._estimate(plan, machine) if plan is not None else None,
             room=self._store.room(),
             build_timeout_seconds=reading.tuning.build_timeout_seconds,
@@ -285,9 +254,10 @@ class Machinery:
 
     def _describe(self, plan: Plan) -> JsonValue:
         """Made once for a plan: it goes into the image's manifest, into the records, and into what is stale."""
-        if self._described is None or self._described[0] is not plan:
-            self._described = plan, describe(plan)
-        return _json(self._described[1])
+        described = self._described  # an image may be built ahead in another thread, of another plan
+        if described is None or described[0] is not plan:
+            described = self._described = plan, describe(plan)
+        return _json(described[1])
 
     def _stale(self, reading: Reading, armed: Armed | None) -> tuple[str, ...]:
         plan = reading.resolution.plan
@@ -301,23 +271,6 @@ class Machinery:
         config = reading.config.config
         is_kept = config is not None and config.force_no_rebuild
         return (*(("force_no_rebuild",) if is_kept else ()), *self._moved[2])
-
-    def _kept(self) -> Keep:
-        ahead = (one for pair in tuple(self._ahead.values()) for one in pair)
-        return replace(self._keep, needed=(*ahead, *self._keep.needed))
-
-    def _inputs(self, reading: Reading, releases: tuple[str, ...]) -> str:
-        """What decides of images ahead and of what is removed; of files the lists of modules, which depmod always writes anew."""
-        plan = reading.resolution.plan
-        lists = [f"/lib/modules/{release}/{name}" for release in releases for name in MODULE_LISTS]
-        images = [kernel.image for kernel in reading.machine.kernels if kernel.image]
-        return repr(
-            (
-                plan and plan.image_fingerprint,
-                reading.tuning.store_budget_mib,
-                [(path, self._files.stat(path)) for path in (*images, *lists)],
-            )
-        )
 
     def _estimate(self, plan: Plan, machine: Machine) -> Estimate:
         return estimate_of(plan, machine, store=self._store, captures=self._captures)

@@ -6,14 +6,15 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
-from kdumpd.core.plan import Plan, Resolution
+from kdumpd.core.plan import Plan
 from kdumpd.core.problems import Problem, Severity, Trouble, errors
 from kdumpd.core.status import Activity, State, Status
 from kdumpd.host.gentle import gently
 from kdumpd.service import journal
-from kdumpd.service.hands import Sight, Telling
+from kdumpd.service.ahead import Ahead
+from kdumpd.service.hands import Hands, Sight, Telling
 from kdumpd.service.jobs import Clock, Job, Jobs, Kind, Result, nap_until
 
 logger = logging.getLogger(__name__)
@@ -37,29 +38,14 @@ class _Rest:
     inputs: str
 
 
-class AheadHands(Protocol):
-    """What is needed of the rooms below. All but `tidy` is called in a thread that gives way to everyone else."""
-
-    async def look_ahead(self, release: str) -> Resolution:
-        """What would follow from the configuration of the last look, were this kernel running."""
-        ...
-
-    async def lacks(self, plan: Plan) -> tuple[bool, bool]:
-        """Whether a base, and whether an image has to be built for `plan`."""
-        ...
-
-    async def build_base(self, plan: Plan, telling: Telling) -> None: ...
-    async def build_image(self, plan: Plan, telling: Telling) -> None: ...
-    async def tidy(self) -> None: ...
-
-
 class Prebuilding:
     """One kernel at a time, the newest first. Whatever fails here is a warning: it keeps nobody from being armed."""
 
-    def __init__(self, *, hands: AheadHands, jobs: Jobs, clock: Clock) -> None:
+    def __init__(self, *, hands: Hands, ahead: Ahead, jobs: Jobs, clock: Clock) -> None:
         self.is_done = asyncio.Event()
         """Set while nothing is to be built or removed, as far as the last look tells."""
         self._hands = hands
+        self._ahead = ahead
         self._jobs = jobs
         self._clock = clock
         self._rest: _Rest | None = None
@@ -146,14 +132,14 @@ class Prebuilding:
 
     async def _prepare(self, release: str) -> None:
         try:
-            resolution = await gently(lambda: self._hands.look_ahead(release))
+            resolution = await gently(lambda: self._ahead.look(release))
             plan = resolution.plan
             if plan is None:
                 self._warn(release, errors(resolution.problems))
                 return
             if plan.image_fingerprint in self._put_off:
                 return
-            lacks_base, lacks_image = await gently(lambda: self._hands.lacks(plan))
+            lacks_base, lacks_image = await gently(lambda: self._ahead.lacks(plan))
             if lacks_base or lacks_image:
                 await self._build(release, plan, lacks_base=lacks_base)
         except (Trouble, OSError) as fault:

@@ -277,7 +277,9 @@ class World:
         self.listeners: list[Callable[[], None]] = []
         self.followers: list[Callable[[Status, Sight], None]] = []
         self._told = asyncio.Event()
-        self.prebuilding = Prebuilding(hands=self.hands, jobs=self.jobs, clock=self.clock)
+        self.prebuilding = Prebuilding(
+            hands=self.hands, ahead=self.hands.ahead, jobs=self.jobs, clock=self.clock
+        )
         self.pulse = Pulse(lambda: self.clock.elapsed)
         self.reconciler = Reconciler(
             hands=self.hands, jobs=self.jobs, clock=self.clock, on_status=self._hear, pulse=self.pulse
