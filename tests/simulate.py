@@ -59,8 +59,8 @@ class Machine:
         self._daemon: asyncio.subprocess.Process | None = None
         self.log = root.parent / "daemon.log"
 
-    async def start(self, *, deaf_to: Sequence[str] = ()) -> None:
-        """`deaf_to`: what it is not to watch or hear of, see `kdumpd --deaf-to`."""
+    async def start(self, *, deaf_to: Sequence[str] = (), code: Path = REPOSITORY) -> None:
+        """`deaf_to`: what it is not to watch or hear of, see `kdumpd --deaf-to`; `code`: where the package kdumpd is."""
         with self.log.open("ab") as log:
             self._daemon = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -76,7 +76,7 @@ class Machine:
                     str(DATA),
                     *(f"--deaf-to={each}" for each in deaf_to),
                 ),
-                cwd=REPOSITORY,
+                cwd=code,
                 env={**os.environ, "KDUMPD_LOG_LEVEL": "DEBUG"},
                 stdout=log,
                 stderr=log,
@@ -192,12 +192,13 @@ async def simulated(
     heavy_bytes: int = 0,
     root: Path | None = None,
     deaf_to: Sequence[str] = (),
+    code: Path = REPOSITORY,
 ) -> AsyncIterator[Machine]:
     """`root` is a machine that was made before, and may have been changed since."""
     root = root or make_machine(folder, heavy_bytes=heavy_bytes)
     async with bus.client(BUS_NAME) as client:
         machine = Machine(root, bus, client)
-        await machine.start(deaf_to=deaf_to)
+        await machine.start(deaf_to=deaf_to, code=code)
         try:
             yield machine
         except BaseException:
