@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import kdumpd.lean  # noqa: F401  # before all others: see there
+
+# isort: split
 import argparse
 import asyncio
 import gc
@@ -16,13 +19,14 @@ from systemd import daemon as systemd
 
 from kdumpd.core.config import printable
 from kdumpd.core.problems import Problem, Trouble
-from kdumpd.core.status import Status
+from kdumpd.core.status import Activity, Status
 from kdumpd.host.captures import Captures
 from kdumpd.host.dumps import Dumps
 from kdumpd.host.ears import ClockSet, Disks, Ear, MountTable, Processors, Routes
 from kdumpd.host.image import Store
 from kdumpd.host.kexec import Kexec
 from kdumpd.host.kexec_runs import KexecRuns
+from kdumpd.host.memory import give_back
 from kdumpd.host.propagate import Propagations
 from kdumpd.host.real import RealFiles, RealPrograms
 from kdumpd.host.recover import Recovery
@@ -52,6 +56,7 @@ from kdumpd.service.wishes import Wishes
 logger = logging.getLogger(__name__)
 
 THREADS = 3
+REST_SECONDS = 2.0
 
 
 class Lost(Exception):
@@ -97,7 +102,10 @@ async def serve(asked: argparse.Namespace) -> None:
         proving.follow(status, sight)
         prebuilding.follow(status, sight)
         watcher.follow(sight)
+        if status.activity is Activity.IDLE:
+            rest.begin()
 
+    rest = Rest(give_back)
     reconciler = Reconciler(hands=hands, jobs=jobs, clock=clock, on_status=tell, pulse=Pulse())
     watcher = Watcher(
         Watch(files, reconciler.poke),
@@ -204,6 +212,20 @@ async def _stay_alive() -> None:
     while True:
         systemd.notify("WATCHDOG=1")
         await asyncio.sleep(int(allowed) / 2e6)
+
+
+class Rest:
+    """Does something once, a moment after the last piece of work."""
+
+    def __init__(self, once: Callable[[], None]) -> None:
+        self._once = once
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(REST_SECONDS, self._once)
 
 
 def _ears(
