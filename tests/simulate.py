@@ -132,6 +132,11 @@ class Machine:
                 async with asyncio.timeout(PATIENCE):
                     await anext(changes)
 
+    @property
+    def pid(self) -> int:
+        assert self._daemon is not None
+        return self._daemon.pid
+
     def resident_bytes(self) -> int:
         """Of the daemon."""
         assert self._daemon is not None

@@ -78,7 +78,10 @@ class Tuning(BaseModel, frozen=True, extra="forbid", strict=True):
         default=5.0, ge=0, description="After this long it looks, though changes still go on."
     )
     slow_poll_seconds: Seconds = Field(
-        default=300.0, ge=1, description="How often it looks without any sign of a change."
+        default=3600.0,
+        ge=1,
+        description="How often it looks without any sign of a change; but at least every five minutes while a dump goes "
+        "over the network, for name servers tell nobody of their changes.",
     )
     target_test_hours: float = Field(
         default=24.0,

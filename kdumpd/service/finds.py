@@ -18,6 +18,9 @@ from kdumpd.service.journal import tell_dump
 
 logger = logging.getLogger(__name__)
 
+NAP_SECONDS = 600.0
+"""Until dumps are looked for again: somebody may have removed one."""
+
 
 class Finds:
     """Looks at the start, when the target is another one, when it is poked, and now and then.
@@ -61,7 +64,8 @@ class Finds:
                 await self.look(sight())
             except OSError as fault:
                 logger.warning("dumps cannot be looked for: %s", fault)
-            await nap_until(self._again, self._clock, seconds=sight().slow_poll_seconds)
+            nap = min(sight().slow_poll_seconds, NAP_SECONDS)
+            await nap_until(self._again, self._clock, seconds=nap)
 
     async def look(self, sight: Sight) -> None:
         """Look once, and tell of what is new."""

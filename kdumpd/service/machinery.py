@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TypeVar, cast
@@ -32,6 +33,8 @@ from kdumpd.service.wishes import Wishes
 
 logger = logging.getLogger(__name__)
 
+NETWORK_POLL = 300.0
+"""Seconds between two looks while a dump goes to a server: what a name means is known to nobody who would tell us."""
 _T = TypeVar("_T")
 
 
@@ -85,7 +88,7 @@ class Machinery:
         layout = facts.layout(cpus_present=present, iomem=text(self._files, "/proc/iomem"))
         table = text(self._files, "/proc/1/mountinfo") or text(self._files, "/proc/self/mountinfo")
         mounted = mounts.signature(table, near=self._reading.watched if self._reading else frozenset())
-        disks = await asyncio.to_thread(blocks.signature, self._files)
+        disks = blocks.signature(self._files)
         routes = await asyncio.to_thread(network.signature, self._files) if self._is_on_network else ""
         return f"{sysfs_signature(self._files)}\n{layout}\n{mounted}\n{disks}\n{routes}"
 
@@ -232,7 +235,9 @@ class Machinery:
             machine=machine,
             settle_seconds=reading.tuning.settle_seconds,
             settle_cap_seconds=reading.tuning.settle_cap_seconds,
-            slow_poll_seconds=reading.tuning.slow_poll_seconds,
+            slow_poll_seconds=min(
+                reading.tuning.slow_poll_seconds, NETWORK_POLL if self._is_on_network else math.inf
+            ),
             enabled=self._wishes.enabled,
             held=self._wishes.held,
             armed=armed,

@@ -446,7 +446,9 @@ class Reconciler:
             with self.pulse.within(LOOK_SECONDS, "a glimpse at the machine"):
                 if await self._hands.glimpse() != self._seen:
                     return "what the kernel says of its crash kernel changed"
-                if self._faults.are_over(room=await self._hands.room(), now_us=self._clock.now_us()):
+                if self._faults.known and self._faults.are_over(
+                    room=await self._hands.room(), now_us=self._clock.now_us()
+                ):
                     return "the store takes files again"
         except (OSError, Trouble) as fault:
             return f"it cannot be glimpsed at: {fault}"  # a look will say what is wrong

@@ -22,7 +22,7 @@ def test_an_empty_file_is_all_defaults() -> None:
     assert reading.problems == ()
     assert Tuning().store == "/var/lib/kdumpd"
     assert Tuning().settle_seconds == 0.3
-    assert Tuning().slow_poll_seconds == 300
+    assert Tuning().slow_poll_seconds == 3600
     assert Tuning().build_timeout_seconds == 600
 
 

@@ -58,13 +58,25 @@ async def test_from_nothing_to_armed_says_what_it_does(tmp_path: Path) -> None:
 async def test_at_rest_it_hardly_ever_wakes(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         await w.armed()
-        looks, naps = w.looks, w.clock.naps
-        for _ in range(20):
-            await w.clock.until_idle()
-            w.clock.advance(30.0)
         await w.clock.until_idle()
-        assert w.looks - looks == 2  # the slow poll
-        assert w.clock.naps - naps <= 25
+        w.clock.advance(60.0)  # what was done is forgotten
+        await w.clock.until_another_nap()
+        looks, glimpses, naps = w.looks, w.glimpses, w.clock.naps
+        for _ in range(5):  # ten minutes
+            await w.clock.until_asleep(SYSFS_POLL)
+            w.clock.advance(SYSFS_POLL)
+        await w.clock.until_asleep(SYSFS_POLL)
+        assert (w.looks - looks, w.glimpses - glimpses, w.clock.naps - naps) == (0, 5, 5)
+
+
+async def test_without_any_sign_it_looks_once_an_hour(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.armed()
+        looks = w.looks
+        w.clock.advance(3601.0)
+        await w.clock.until_another_nap()
+        await w.clock.until_idle()
+        assert w.looks - looks == 1
 
 
 async def test_a_burst_is_looked_at_when_it_begins_and_when_it_is_over(tmp_path: Path) -> None:
