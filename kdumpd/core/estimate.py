@@ -23,6 +23,9 @@ LEAST_WORK_BYTES = 16 * MIB
 SPARE_BYTES = 8 * MIB
 """Of the memory that a capture had in use, so much was seen to be given back where there was less of it: caches, slabs,
 and what the kernel keeps free for itself."""
+UNSEEN_BYTES = 4 * MIB
+"""What no look sees: they are a second apart, and the image is unpacked before the first. With 80 MiB a capture was seen
+to come by with 75; with 76 the kernel was out of memory while it unpacked (6.12 of Debian 13)."""
 DRACUT_UNPACKED_BYTES = 50 * MIB
 """An image of dracut without systemd (106, Debian 13), where none is built yet."""
 PAGES_PER_STRUCT = 64
@@ -195,7 +198,7 @@ def estimate(
     if like:
         basis = Basis.MEASURED
         used = [capture.used_of(reserved or capture.reserved_bytes) for capture in like]
-        needed = max(used)
+        needed = max(used) + UNSEEN_BYTES
         least = max(min(used) - SPARE_BYTES, 0)
     recommended, crashkernel = _recommended(
         needed, memory=memory, architecture=architecture, is_measured=bool(like)

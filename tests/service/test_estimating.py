@@ -71,7 +71,7 @@ async def test_a_capture_refines_it_and_is_remembered(tmp_path: Path, bus: Priva
         await s.finds.look(s.world.reconciler.sight)
         await s.world.until(lambda _now: s.world.reconciler.sight.estimate != guessed)
         found = await estimated(s)
-        assert (found["basis"], found["captures"], found["needed"]) == ("measured", 1, 87 * MIB)
+        assert (found["basis"], found["captures"], found["needed"]) == ("measured", 1, 91 * MIB)
         assert (found["recommended"], found["crashkernel"]) == (128 * MIB, "128M")
         kept = json.loads((s.world.root / "var/lib/kdumpd/captures.json").read_text())
         assert [each["kind"] for each in kept] == [plan.memory_kind]
