@@ -64,7 +64,7 @@ SSH_CONFIG_FOLDER = "/etc/ssh/ssh_config.d"
 LONGEST_TOLD = 1000
 """Characters of a problem's sentence: many files may have been looked for in vain, and each is named."""
 
-BASE_RECIPE = 1
+BASE_RECIPE = 2
 OVERLAY_RECIPE = 1
 
 

@@ -357,6 +357,17 @@ async def test_a_torn_image_is_damaged(bench: Bench) -> None:
     assert await _codes(proving) == {"image-damaged"}
 
 
+@pytest.mark.parametrize("level", [9, 22])
+async def test_unpacking_takes_a_mebibyte_of_the_capture_kernel_at_most(bench: Bench, level: int) -> None:
+    large = Written(path="/large", text="".join(f"{number} " for number in range(600_000)))
+    plan = bench.plan.base
+    plan = replace(plan, compression_level=level, items=(*plan.items, large))
+    target = f"{_workshop(bench)}/base.img"
+    await build_base(plan, files=bench.files, programs=bench.programs, target=target, on_stage=lambda _: None)
+    told = await bench.programs.run(("zstd", "-lv", bench.files.outside(target)), timeout=60)
+    assert b"Window Size: 1.000 MiB" in told.stdout + told.stderr
+
+
 async def test_a_build_that_is_cancelled_leaves_nobody_writing(bench: Bench) -> None:
     started = asyncio.Event()
     folder = _workshop(bench)
@@ -390,7 +401,8 @@ async def test_the_fault_of_the_packer_has_a_name(bench: Bench, answer: Answer, 
     programs = ScriptedPrograms()
     target = bench.files.outside(f"{folder}/base.img")
     plain = replace(bench.plan.base, modules=())
-    programs.expect("zstd", "-q", "-f", "-3", "-T1", "-o", target, f"{target}.cpio", answer=answer)
+    packing = ("zstd", "-q", "-f", "-3", "--zstd=wlog=20", "-T1", "-o", target, f"{target}.cpio")
+    programs.expect(*packing, answer=answer)
     building = build_base(
         plain, files=bench.files, programs=programs, target=f"{folder}/base.img", on_stage=lambda _: None
     )
