@@ -11,16 +11,17 @@ import secrets
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import JsonValue, ValidationError
 
 from kdumpd.core.armed import Armed
 from kdumpd.core.inventory import Kind
 from kdumpd.core.keeping import Keep, Stored, unneeded, used
 from kdumpd.core.problems import Problem, Trouble
 from kdumpd.core.storing import UNKNOWN_ROOM, Room, storing_fault
-from kdumpd.host.doors import Files
+from kdumpd.host.doors import Facts, Files
+from kdumpd.host.manifests import Known, Manifest, Manifests, digest_of
 
 logger = logging.getLogger(__name__)
 
@@ -34,30 +35,8 @@ LAST_GOOD = "last-good.json"
 USES = "uses.json"
 WORKSHOP = "tmp-"
 CHUNK_BYTES = 1 << 20
+TICK_US = 20_000  # twice the longest between two times that a file system writes down
 ALIGNMENT = 4  # where the kernel looks for the next archive
-
-
-class Manifest(BaseModel):
-    """What stands beside each artefact: whose it is, how large, and of what it was made."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    fingerprint: str
-    size_bytes: int
-    digest: str  # blake2b of the artefact, 32 hexadecimal digits
-    built_us: int  # microseconds since epoch
-    unpacked_bytes: int = 0
-    record: str = ""  # digest of what the proof recorded of a base; "" where it recorded nothing
-    description: JsonValue = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Known:
-    """As much of a manifest as is asked for at each look; `digest` is of its text."""
-
-    digest: str
-    manifest: Manifest  # without its description
-    kernel_release: str
 
 
 class Store:
@@ -71,7 +50,8 @@ class Store:
         self._files = files
         self.folder = folder
         self._pruning = threading.Lock()
-        self._known: dict[str, _Known] = {}
+        self._manifests = Manifests(files)
+        self._fresh: tuple[str, Facts] | None = None  # the image that was published last, as it was then
 
     def bases(self) -> frozenset[str]:
         return self._whole(BASES)
@@ -100,22 +80,26 @@ class Store:
             text = self._files.read_bytes(f"{self._entry(BASES, fingerprint)}/{RECORD}")
         except OSError:
             return None
-        return text if found is not None and found.record == _digest(text) else None
+        return text if found is not None and found.record == digest_of(text) else None
 
     def description(self, fingerprint: str) -> JsonValue:
         """Of what an image was made; None where there is no such image."""
         if self.manifest(fingerprint) is None:
             return None
-        try:
-            text = self._files.read_bytes(f"{self._entry(IMAGES, fingerprint)}/{MANIFEST}")
-        except OSError:
-            return None
-        return Manifest.model_validate_json(text).description
+        return self._manifests.description(f"{self._entry(IMAGES, fingerprint)}/{MANIFEST}")
 
     def is_sound(self, fingerprint: str) -> bool:
-        """Whether an image still is, byte for byte, what was published: reads all of it."""
+        """Whether an image still is, byte for byte, what was published: reads all of it.
+
+        Not again what was just written, and its digest taken, while nobody has touched it since.
+        """
         found = self.manifest(fingerprint)
         try:
+            if (
+                found is not None
+                and (fingerprint, self._files.stat(self.initramfs(fingerprint))) == self._fresh
+            ):
+                return True
             return found is not None and found.digest == self._files.digest(self.initramfs(fingerprint))
         except OSError:
             return False
@@ -279,7 +263,7 @@ class Store:
                 digest=digest,
                 built_us=time.time_ns() // 1000,
                 unpacked_bytes=unpacked_bytes,
-                record=_digest(record) if record else "",
+                record=digest_of(record) if record else "",
                 description=description,
             )
             self._put(f"{beside}/{MANIFEST}", manifest.model_dump_json(indent=1).encode())
@@ -289,6 +273,10 @@ class Store:
             if self._files.exists(entry):
                 self._files.rename(entry, f"{folder}/before")
             self._files.rename(beside, entry)
+            if part == IMAGES:
+                published = self._files.stat(self._artefact(part, fingerprint))
+                is_of_before = published.modified_us + TICK_US < time.time_ns() // 1000
+                self._fresh = (fingerprint, published) if is_of_before else None
         return self._artefact(part, fingerprint)
 
     def _put(self, path: str, text: bytes) -> None:
@@ -330,10 +318,10 @@ class Store:
         found = self._whole_one(part, fingerprint)
         return found.manifest if found is not None else None
 
-    def _whole_one(self, part: str, fingerprint: str) -> _Known | None:
+    def _whole_one(self, part: str, fingerprint: str) -> Known | None:
         entry = self._entry(part, fingerprint)
         try:
-            known = self._told(f"{entry}/{MANIFEST}")
+            known = self._manifests.read(f"{entry}/{MANIFEST}")
             artefact = self._files.stat(f"{entry}/{PARTS[part]}")
         except (OSError, ValidationError, ValueError):
             return None
@@ -343,23 +331,6 @@ class Store:
             and known.manifest.fingerprint == fingerprint
         )
         return known if is_whole else None
-
-    def _told(self, path: str) -> _Known:
-        """What a manifest says: read each time, parsed once."""
-        try:
-            text = self._files.read_bytes(path)
-        except OSError:
-            self._known.pop(path, None)
-            raise
-        known = self._known.get(path)
-        if known is None or known.digest != _digest(text):
-            whole = Manifest.model_validate_json(text)
-            known = self._known[path] = _Known(
-                digest=_digest(text),
-                manifest=whole.model_copy(update={"description": None}),
-                kernel_release=_kernel_release(whole.description),
-            )
-        return known
 
     def _entry(self, part: str, fingerprint: str) -> str:
         return f"{self.folder}/{part}/{fingerprint}"
@@ -387,16 +358,3 @@ class Store:
             yield
         except OSError as fault:
             raise Trouble(storing_fault(fault, self.folder)) from fault
-
-
-def _kernel_release(description: JsonValue) -> str:
-    """Of the capture kernel, out of the description of a base or of an image."""
-    if not isinstance(description, dict):
-        return ""
-    base = description.get("base", description)
-    release = base.get("kernel_release") if isinstance(base, dict) else None
-    return release if isinstance(release, str) else ""
-
-
-def _digest(text: bytes) -> str:
-    return hashlib.blake2b(text, digest_size=16).hexdigest()

@@ -194,8 +194,8 @@ class Machinery:
             telling.line(str(tight))
 
     async def load(self, plan: Plan, telling: Telling) -> None:
-        await asyncio.to_thread(self._require_as_planned, plan)
         telling.stage("load")
+        await asyncio.to_thread(self._require_as_planned, plan)
         record = await self._kexec.load(self._order(plan), on_line=telling.line)
         await self._remember_good(record)
 

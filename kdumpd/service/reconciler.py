@@ -329,7 +329,6 @@ class Reconciler:
 
     async def _do(self, step: Step, sight: Sight) -> None:
         telling = Telling(stage=lambda stage: self._enter(step, sight, stage), line=self._errand.say)
-        self._enter(step, sight, "")
         match step:
             case BuildBase(plan=plan):
                 await self._hands.build_base(plan, telling)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from kdumpd.core.armed import Armed
 from kdumpd.core.keeping import Keep
 from kdumpd.core.problems import Trouble
 from kdumpd.core.storing import is_out_of_space, storing_fault
+from kdumpd.host.doors import Facts
 from kdumpd.host.image import FOLDER, Store
 from kdumpd.host.real import RealFiles
 
@@ -142,6 +144,38 @@ def test_a_flipped_bit_is_found_by_reading_all(tmp_path: Path) -> None:
     assert store.images() == {"i-one"}
     assert not store.is_sound("i-one")
     assert not store.is_sound("i-two")
+
+
+class SlowDisk(RealFiles):
+    """Where a second passes between writing and publishing; counts what is read whole."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self.digested: list[str] = []
+
+    def stat(self, path: str) -> Facts:
+        found = super().stat(path)
+        return replace(found, modified_us=found.modified_us - 1_000_000)
+
+    def digest(self, path: str) -> str:
+        self.digested.append(path)
+        return super().digest(path)
+
+
+def test_what_was_just_written_is_not_read_again_unless_somebody_touched_it(tmp_path: Path) -> None:
+    files = SlowDisk(str(tmp_path))
+    store = Store(files)
+    _put(store, tmp_path, "one")
+    assert store.is_sound("i-one")
+    assert files.digested == []
+    image = tmp_path / store.initramfs("i-one").lstrip("/")
+    image.write_bytes(b"X" + image.read_bytes()[1:])
+    os.utime(image, ns=(0, 0))
+    assert not store.is_sound("i-one")
+    _put(store, tmp_path, "two")
+    _put(store, tmp_path, "one")
+    assert store.is_sound("i-two")
+    assert files.digested == [store.initramfs("i-one"), store.initramfs("i-two")]
 
 
 def test_pruning_keeps_what_is_needed_the_last_good_and_what_was_used_last(tmp_path: Path) -> None:
