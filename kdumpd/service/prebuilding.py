@@ -64,8 +64,9 @@ class Prebuilding:
                 self._rest = None
                 self._interrupt(Result.SUPERSEDED)
             case Activity.IDLE:
-                kernels = sight.ahead if status.state is State.ARMED else ()
-                self._rest = _Rest(kernels=kernels, inputs=sight.ahead_inputs)
+                # At rest and stale is what force_no_rebuild asks for, or there is no plan.
+                is_armed = status.state in {State.ARMED, State.STALE} and sight.resolution.plan is not None
+                self._rest = _Rest(kernels=sight.ahead if is_armed else (), inputs=sight.ahead_inputs)
                 if self._rest != (self._under_way or self._done):
                     self.is_done.clear()
                     self._wake.set()

@@ -268,7 +268,7 @@ async def test_with_the_setting_at_0_nothing_is_built_ahead(tmp_path: Path) -> N
         assert prebuilds(w) == []
 
 
-async def test_force_no_rebuild_keeps_the_image_that_is_there_for_the_other_kernel_too(
+async def test_force_no_rebuild_is_content_with_any_image_of_the_other_kernel_and_builds_one_where_there_is_none(
     tmp_path: Path,
 ) -> None:
     async with ahead(tmp_path, before=install_kernel) as w:
@@ -276,9 +276,32 @@ async def test_force_no_rebuild_keeps_the_image_that_is_there_for_the_other_kern
         await done(w)
         w.make_folder("/var/other")
         await w.edit("path /var/other\nforce_no_rebuild 1\n")
+        await w.until(lambda now: now.state == "stale" and now.activity == "idle")
         await rest(w)
         await done(w)
         assert [job.result for job in prebuilds(w)] == ["done"]
+        later = "6.1.0-58-amd64"
+        install_kernel(w.root, later)
+        await look(w)
+        await rest(w)
+        await done(w)
+        assert [job.kernel for job in prebuilds(w)] == [NEXT, later]
+        assert w.reconciler.status.state == "stale"
+
+
+async def test_with_a_configuration_that_is_wrong_nothing_is_built_or_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with ahead(tmp_path) as w:
+        await rest(w)
+        await done(w)
+        await w.edit("pth /var/crash\n")
+        install_kernel(w.root)
+        await rest(w)
+        await done(w)
+        assert w.reconciler.status.state == "stale"
+        assert prebuilds(w) == []
+        assert "ahead of its boot" not in caplog.text
 
 
 async def test_a_kernel_that_lacks_what_the_target_needs_is_a_warning(
