@@ -8,8 +8,12 @@ from kdumpd.core import modules
 from kdumpd.core.inventory import Inventory, Kind, Wants
 from kdumpd.core.plan import FromHost, Plan
 
-READ_ALWAYS = ("/etc/crypttab", "/etc/fstab", "/etc/hostname", "/etc/localtime", "/etc/machine-id")
-"""By every look at a machine, beside what the kernel serves."""
+READ_ALWAYS = (
+    *("/etc/crypttab", "/etc/fstab", "/etc/hostname", "/etc/localtime", "/etc/machine-id"),
+    *("/proc/sys/kernel/hostname", "/proc/sys/kernel/kexec_load_disabled"),
+    "/proc/sys/kernel/kexec_load_limit_panic",
+)
+"""By every look at a machine. inotify tells of what is written to files of sysctl(8), though not of sethostname(2)."""
 LIBRARIES_CACHE = "/etc/ld.so.cache"
 """Written anew when libraries come or go: where a program finds those it was looked for in vain with."""
 

@@ -7,6 +7,7 @@ import errno
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from watchdog.observers.inotify_c import InotifyConstants as Bits
 
@@ -38,6 +39,14 @@ SIGNS = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Way:
+    """Where a path leads to, and the links that it leads over, with no link above any of them."""
+
+    real: str
+    links: frozenset[str] = frozenset()
+
+
 class Watch:
     """Calls `poke` in the loop with a reason, when one of the covered paths may have changed.
 
@@ -54,6 +63,7 @@ class Watch:
         self._loop = loop or asyncio.get_running_loop()
         self._covered: frozenset[str] = frozenset()
         self._spelled: dict[str, str] = {}  # from where a path really is to how it was asked for
+        self._links: frozenset[str] = frozenset()  # which of those places are links
         self._watched: dict[str, int] = {}  # from a folder to its watch; two folders may be one and the same
         self._interests: dict[int, tuple[Interest, ...]] = {}
         self._inotify: Inotify | None = None
@@ -113,31 +123,48 @@ class Watch:
         return self._inotify
 
     def _real_places(self) -> dict[str, str]:
-        """Each covered path where its folder really is, and should it be a link, every place that it leads over.
+        """Where each covered path really is, and every link on the way there, should there be any.
 
         Of several paths to one place the one that is no way round is told.
         """
         places: dict[str, str] = {}
-        real_folders: dict[str, str] = {}
+        known: dict[str, _Way] = {}
+        links: set[str] = set()
         for path in self._covered:
-            at = path.rstrip("/") or "/"
             try:
-                for _ in range(LINKS_AT_MOST):
-                    above, _, name = at.rpartition("/")
-                    if above not in real_folders:
-                        real_folders[above] = self._files.real(above or "/").rstrip("/")
-                    place = f"{real_folders[above]}/{name}"
-                    if place not in places or place == path:
-                        places[place] = path
-                    target = self._files.link(place)
-                    if not target:
-                        break
-                    at = os.path.normpath(os.path.join(real_folders[above] or "/", target))
+                way = self._way(path, known)
             except OSError:  # links in circles: whoever reads the path will say so
-                places[path] = path
+                way = _Way(real=path)
+            links |= way.links
+            above = known.get(path.rstrip("/").rpartition("/")[0], _Way(real="/"))
+            for place in (*way.links, way.real):
+                if place in above.links:
+                    places.setdefault(place, place)  # many paths lead over it
+                elif place not in places or place == path:
+                    places[place] = path
+        self._links = frozenset(links)
         return places
 
+    def _way(self, path: str, known: dict[str, _Way], *, links_left: int = LINKS_AT_MOST) -> _Way:
+        """`known` are the ways to folders that were looked at before. Raises OSError for links in circles."""
+        if links_left == 0:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        above, _, name = path.rstrip("/").rpartition("/")
+        if not name:
+            return _Way(real="/")
+        if above not in known:
+            known[above] = self._way(above, known, links_left=links_left)
+        here = f"{known[above].real.rstrip('/')}/{name}"
+        target = self._files.link(here)
+        if not target:
+            return _Way(real=here, links=known[above].links)
+        ahead = os.path.normpath(os.path.join(known[above].real, target))
+        way = self._way(ahead, known, links_left=links_left - 1)
+        return _Way(real=way.real, links=known[above].links | {here} | way.links)
+
     def _is_folder(self, path: str) -> bool:
+        if path in self._links:
+            return False  # what it leads to is watched where that really is
         try:
             return self._files.stat(path).kind is Kind.DIRECTORY
         except OSError:

@@ -61,6 +61,17 @@ def rebuilt(root: Path) -> None:
     beside.replace(at(root, DISK))
 
 
+def put_away(path: str) -> Change:
+    """Whatever is there; so that something else can be."""
+
+    def change(root: Path) -> None:
+        place = at(root, path)
+        if place.exists():
+            place.rename(place.with_name(f"{place.name}.before"))
+
+    return change
+
+
 a_conf: Change = has(CONF, "path /var/crash\n")
 a_hook: Change = has(HOOK, "#!/bin/sh\ntrue\n", mode=0o755)
 
@@ -153,6 +164,20 @@ ROWS = (
         ),
         change=link("/etc/alternatives/my-sh", "/usr/bin/another-sh"),
         heard="/usr/bin/my-sh",
+        work=Work.IMAGE,
+        reasons=HOOKS,
+    ),
+    Row(
+        name="the folder of hooks is another one, by a link above it",
+        number=4,
+        before=(
+            has("/srv/one/pre.d/10-hook", "#!/bin/sh\ntrue\n", mode=0o755),
+            has("/srv/two/pre.d/10-hook", "#!/bin/sh\nfalse\n", mode=0o755),
+            put_away("/etc/kdump"),
+            link("/etc/kdump", "../srv/one"),
+        ),
+        change=link("/etc/kdump", "../srv/two"),
+        heard="/etc/kdump",
         work=Work.IMAGE,
         reasons=HOOKS,
     ),
@@ -362,7 +387,7 @@ ROWS = (
         name="the host's name",
         number=0,
         change=has("/proc/sys/kernel/hostname", "renamed\n"),
-        heard=GLIMPSE,
+        heard="/proc/sys/kernel/hostname",
         work=Work.IMAGE,
         reasons=CONFIG,
     ),

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import resource
+import shutil
 import subprocess
 import threading
 from collections.abc import AsyncIterator
@@ -266,3 +267,26 @@ def test_the_signature_of_sysfs_changes_with_what_the_kernel_says(tmp_path: Path
     assert loaded != before
     (tmp_path / "sys/kernel/kexec_crash_loaded").write_text("0\n")
     assert sysfs_signature(files) not in {before, loaded}
+
+
+async def test_a_link_above_a_path_is_heard_of_and_not_what_else_lies_behind_it(ear: Ear) -> None:
+    (ear.root / "srv/one/pre.d").mkdir(parents=True)
+    (ear.root / "srv/two/pre.d").mkdir(parents=True)
+    shutil.rmtree(ear.root / "etc/kdump")
+    (ear.root / "etc/kdump").symlink_to("../srv/one")
+    await ear.cover(HOOKS)
+    (ear.root / "srv/one/unrelated").write_text("x")
+    (ear.root / "etc/new").symlink_to("../srv/two")
+    (ear.root / "etc/new").rename(ear.root / "etc/kdump")
+    await ear.hears("/etc/kdump")
+    await ear.settles()
+    (ear.root / "srv/two/pre.d/10-hook").write_text("true\n")  # what it leads to now is watched
+    await ear.hears(HOOKS)
+
+
+async def test_each_link_on_the_way_to_a_file_is_heard_of(ear: Ear) -> None:
+    for name, target in (("one", "two"), ("two", "../srv/three"), ("other", "x")):
+        (ear.root / "etc" / name).symlink_to(target)
+    await ear.cover("/etc/one")
+    (ear.root / "etc/other").rename(ear.root / "etc/two")
+    await ear.hears("/etc/one")
