@@ -13,7 +13,7 @@ from kdumpd.service.bus import BusError, Client, ErrorName, Typed, Value
 from kdumpd.service.permissions import BUS_NAME, CONFIG, JOB, MANAGER, ROOT
 from tests.service.private_bus import PrivateBus
 from tests.service.test_endurance import MIB, flood, odd_signatures
-from tests.simulate import Machine, simulated
+from tests.simulate import Machine, Sampler, simulated
 
 CALLS = 200
 AT_ONCE = 20  # fewer than polkit's gate or the bus would refuse for their number alone
@@ -42,6 +42,35 @@ ODD_CONFIGURATIONS = (
     b"foo \xf0\x9f\x92\xa5\n" * 1000,
     b"#" * 3_000_000,
 )
+
+
+EDITS = 1000
+EDITS_WITHIN = 10.0  # seconds: their pace is what the test is about
+LOADS_AT_MOST = 20
+
+
+@pytest.mark.timeout(120)
+async def test_a_thousand_edits_in_ten_seconds_are_a_few_loads_and_the_last_one_is_armed(
+    tmp_path: Path, bus: PrivateBus
+) -> None:
+    async with simulated(tmp_path, bus) as machine:
+        await machine.until_armed()
+        loads = _loads(machine)
+        began = asyncio.get_running_loop().time()
+        with Sampler(machine.loaded_file) as sampler:
+            for number in range(1, EDITS + 1):
+                machine.conf.write_text(f"path /var/crash\ndisk_timeout {number}\n")
+                due = began + number * EDITS_WITHIN / EDITS
+                await asyncio.sleep(max(due - asyncio.get_running_loop().time(), 0))
+            await machine.until_armed()
+        description = json.dumps(machine.armed_with["description"])
+        assert f"plan_disk_timeout={EDITS}\\n" in description
+        assert 1 <= _loads(machine) - loads <= LOADS_AT_MOST
+        assert not sampler.unloaded
+
+
+def _loads(machine: Machine) -> int:
+    return machine.log.read_text(errors="replace").count(": load: ")
 
 
 @pytest.mark.timeout(300)
