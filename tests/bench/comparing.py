@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 
-from tests.bench.figures import Figure, Samples, at_most, figure, ratio
+from tests.bench import least
+from tests.bench.figures import Claim, Figure, Samples, at_most, figure, ratio
 from tests.bench.systems import (
     COLLECTOR,
     KDUMP_TOOLS_IMAGE,
@@ -19,6 +20,7 @@ from tests.bench.systems import (
 from tests.vm import floor
 from tests.vm.installed import Installed
 from tests.vm.machine import Machine
+from tests.vm.requirements import Cannot
 
 
 def build(systems: Systems, *, repeat: int, say: Say) -> tuple[Figure, ...]:
@@ -77,6 +79,28 @@ def crash(systems: Systems, *, repeat: int, say: Say) -> tuple[Figure, ...]:
         ),
         figure("floor", [ratio(our_end, bare_end, at_most=1.3)], samples=(our_end, bare_end), remarks=same),
     )
+
+
+def reservation(systems: Systems, *, say: Say) -> tuple[Figure, ...]:
+    """The row of the least reservation: real crashes with ever less of it."""
+    found: dict[str, int] = {}
+    remarks = []
+    for system in ("floor", "kdumpd"):
+
+        def told(mib: int, system: str = system) -> least.Try:
+            outcome = least.one(systems.kdumpd, system, mib)
+            say(f"{system} {outcome}")
+            return outcome
+
+        mib, tries = least.least(told)
+        if mib is None:
+            raise Cannot(f"{system} captures not even with {least.MOST_MIB} MiB: {tries[-1]}")
+        found[system] = mib
+        remarks += [f"{system} {outcome}" for outcome in tries]
+    ours = Samples(name="kdumpd", unit="MiB", values=(found["kdumpd"],), is_count=True)
+    bare = Samples(name="the hand-made image", unit="MiB", values=(found["floor"],), is_count=True)
+    claim = Claim(value=found["kdumpd"] - found["floor"], at_most=4, unit="MiB", of="above it:")
+    return (figure("least", [claim], samples=(ours, bare), remarks=remarks),)
 
 
 def _crash_by_hand(machine: Machine) -> Crash:
