@@ -13,7 +13,8 @@ from pathlib import Path
 from tests.bench import comparing, rearming
 from tests.bench.figures import TITLES, Figure, not_measured
 from tests.bench.page import page
-from tests.bench.systems import Systems, prepare, versions
+from tests.bench.systems import Systems, prepare
+from tests.bench.versions import versions
 from tests.vm.build import package_under_test
 from tests.vm.requirements import Cannot
 
@@ -56,6 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     asked.repeat = 1 if asked.quick else max(1, asked.repeat)
     try:
         both = prepare(_package(), say=_say)
+        told = versions(both)
     except (Cannot, AssertionError) as problem:
         print(f"\nNothing can be measured: {problem}", file=sys.stderr)
         return 1
@@ -76,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
         found.values(),
         when=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         minutes=(time.monotonic() - _BEGUN) / 60,
-        versions=versions(both),
+        versions=told,
         notes=_notes(asked, wanted),
     )
     asked.page.write_text(text)

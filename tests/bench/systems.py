@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import platform
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +14,6 @@ from typing import Any
 from tests.vm.build import image
 from tests.vm.contents import PLAIN
 from tests.vm.frozen import Frozen, freeze, idle_and_armed
-from tests.vm.hardware import qemu_version
 from tests.vm.installed import Installed
 from tests.vm.machine import Machine, Reboot
 
@@ -127,32 +124,3 @@ def _matching(reboot: Reboot, pattern: str, *, after: float) -> float:
             return line.at - reboot.crashed.at
     said = "\n".join(line.text for line in reboot.console[-30:])
     raise AssertionError(f"the console never said {pattern!r} after the crash; its last lines:\n{said}")
-
-
-def versions(both: Systems) -> dict[str, str]:
-    """What was run, on what: asked of both machines and of this host."""
-    packages = {
-        "kdumpd": (both.kdumpd, "kdumpd"),
-        "kdump-tools": (both.kdump_tools, "kdump-tools"),
-        "initramfs-tools": (both.kdump_tools, "initramfs-tools"),
-        "makedumpfile": (both.kdumpd, "makedumpfile"),
-        "kexec-tools": (both.kdumpd, "kexec-tools"),
-    }
-    told: dict[str, str] = {}
-    with both.kdumpd.wake() as ours, both.kdump_tools.wake() as theirs:
-        awake = {id(both.kdumpd): ours, id(both.kdump_tools): theirs}
-        kernels = {machine.sh("uname -r -v") for machine in (ours, theirs)}
-        told["kernel"] = ", ".join(sorted(kernels))
-        for name, (frozen, package) in packages.items():
-            told[name] = awake[id(frozen)].sh(f"dpkg-query -W -f '${{Version}}' {package}")
-        told["Debian"] = ours.sh("cat /etc/debian_version")
-    shape = both.kdumpd.shape
-    model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    told["the machine"] = (
-        f"{shape.cpus} processors, {shape.memory_mib} MiB, crashkernel={shape.crashkernel}, ext4 on virtio"
-    )
-    told["QEMU"] = f"{qemu_version()}, accelerator {both.kdumpd.accelerator}"
-    told["host"] = (
-        f"{os.cpu_count()} processors{f', {model[1]}' if model else ''}, Linux {platform.release()}"
-    )
-    return told
