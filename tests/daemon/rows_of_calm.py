@@ -138,6 +138,17 @@ OF_A_DISK = (
     ),
 )
 
+OF_MOUNTS = (
+    Calm(
+        name="a container mounts its things",
+        change=appended("/proc/1/mountinfo", "90 22 0:77 / /var/lib/containers/x rw - overlay overlay rw\n"),
+    ),
+    Calm(
+        name="another disk is plugged in",
+        change=has("/run/udev/data/b8:0", "E:ID_FS_TYPE=vfat\nE:ID_FS_UUID=ABCD-1234\n"),
+    ),
+)
+
 OF_SERVERS = (
     Calm(
         name="an address of the machine that leads nowhere near the server",
@@ -224,4 +235,4 @@ OF_DRACUT = (
         change=has("/etc/mdadm/mdadm.conf", "ARRAY other\n"),
     ),
 )
-ROWS = (*OF_A_DISK, *OF_SERVERS, *OF_DRACUT)
+ROWS = (*OF_A_DISK, *OF_MOUNTS, *OF_SERVERS, *OF_DRACUT)

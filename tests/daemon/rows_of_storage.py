@@ -6,6 +6,9 @@ from tests.daemon.rows_of_configuration import CONF, CONFIG, HOOKS, LONG_AGO, PR
 from tests.daemon.triggers import GLIMPSE, Change, Row, Work, folder, has, link, renamed_over, replaced
 
 LVM, MULTIPATH, LUKS = "lvm-thin-dracut", "multipath", "luks-key"
+DISK_RECORD = "/run/udev/data/b254:1"
+UUID = "1c1e2ad6-2f35-4a2f-8b5b-70d1b9e7b1f4"
+OTHER_UUID = "2d2e2ad6-2f35-4a2f-8b5b-70d1b9e7b1f5"
 MODULE_SETUP = "/usr/lib/dracut/modules.d/90lvm/module-setup.sh"
 SESSION = "/sys/devices/platform/host3/session3/iscsi_session/session3"
 
@@ -32,6 +35,40 @@ on_an_array: tuple[Change, ...] = (
 )
 
 ROWS = (
+    Row(
+        name="the target's file system is made anew",
+        number=7,
+        change=replaced(DISK_RECORD, UUID, OTHER_UUID),
+        heard=GLIMPSE,
+        work=Work.IMAGE,
+        reasons=CONFIG,
+    ),
+    Row(
+        name="another file system is mounted where dumps go",
+        number=7,
+        before=(
+            has("/run/udev/data/b254:0", f"E:ID_FS_TYPE=xfs\nE:ID_FS_UUID={OTHER_UUID}\n"),
+            has(CONF, "path /var/crash\n"),
+        ),
+        change=replaced(
+            "/proc/1/mountinfo",
+            "- ext4 /dev/vda1 rw",
+            "- ext4 /dev/vda1 rw\n23 22 254:0 / /var/crash rw - xfs /dev/vda rw",
+        ),
+        heard=GLIMPSE,
+        work=Work.BASE,
+        reasons=frozenset({"config-changed", "modules-changed"}),
+    ),
+    Row(
+        name="the root file system, to which a dump would go where the target fails",
+        number=7,
+        machine="nfs-path",
+        before=(has(CONF, "path /var/crash\nfailure_action dump_to_rootfs\n"),),
+        change=replaced(DISK_RECORD, UUID, OTHER_UUID),
+        heard=GLIMPSE,
+        work=Work.IMAGE,
+        reasons=CONFIG,
+    ),
     dracut_row("lvm.conf", 7, "/etc/lvm/lvm.conf"),
     dracut_row("lvm.conf appears", 7, "/etc/lvm/lvm.conf", before=None),
     dracut_row("LVM's list of devices", 7, "/etc/lvm/devices/system.devices"),

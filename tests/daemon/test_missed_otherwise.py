@@ -114,3 +114,21 @@ async def test_a_second_look_finds_the_same(tmp_path: Path, case: str) -> None:
         assert first.watched == second.watched
         if first.resolution.plan is not None:
             assert work_between(first.resolution.plan, plan_of(second)) is Work.NOTHING
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "code"),
+    [("kexec_load_disabled", "1\n", "load-disabled"), ("kexec_load_limit_panic", "0\n", "load-limit")],
+)
+async def test_a_sysctl_that_forbids_loading_is_heard_of(
+    tmp_path: Path, bus: PrivateBus, file: str, text: str, code: str
+) -> None:
+    """Row 8: what is loaded stays loaded, and an edit that cannot be armed any more says why."""
+    async with simulated(tmp_path, bus) as machine:
+        await machine.until_armed()
+        has(f"/proc/sys/kernel/{file}", text)(machine.root)
+        has(CONF, "path /var/elsewhere\n")(machine.root)
+        state = await machine.until(lambda now: now["StateReason"] == code)
+        assert (state["State"], state["Protected"]) == ("stale", True)
+        assert machine.directory == "/var/crash"
+        assert f"/proc/sys/kernel/{file} changed" in ArmedMachine(machine).did().looks
