@@ -58,14 +58,16 @@ class Machine:
         self._bus = bus
         self._daemon: asyncio.subprocess.Process | None = None
         self.log = root.parent / "daemon.log"
+        self.wrapped_in: Sequence[str] = ()
+        """A command that executes the daemon in its own place, in a world of another kind."""
+        self.environment: Mapping[str, str] = {}
 
     async def start(self, *, deaf_to: Sequence[str] = (), code: Path = REPOSITORY) -> None:
         """`deaf_to`: what it is not to watch or hear of, see `kdumpd --deaf-to`; `code`: where the package kdumpd is."""
         with self.log.open("ab") as log:
             self._daemon = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "kdumpd.daemon",
+                *self.wrapped_in,
+                *(sys.executable, "-m", "kdumpd.daemon"),
                 *(
                     "--root",
                     str(self.root),
@@ -77,7 +79,7 @@ class Machine:
                     *(f"--deaf-to={each}" for each in deaf_to),
                 ),
                 cwd=code,
-                env={**os.environ, "KDUMPD_LOG_LEVEL": "DEBUG"},
+                env={**os.environ, "KDUMPD_LOG_LEVEL": "DEBUG", **self.environment},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -136,6 +138,10 @@ class Machine:
     def pid(self) -> int:
         assert self._daemon is not None
         return self._daemon.pid
+
+    def seen_by_it(self, path: str) -> Path:
+        """A file below the root as the daemon sees it, who may see other mounts than we do."""
+        return Path(f"/proc/{self.pid}/root{self.root}/{path}")
 
     def resident_bytes(self) -> int:
         """Of the daemon."""
@@ -198,11 +204,14 @@ async def simulated(
     root: Path | None = None,
     deaf_to: Sequence[str] = (),
     code: Path = REPOSITORY,
+    wrapped_in: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Machine]:
     """`root` is a machine that was made before, and may have been changed since."""
     root = root or make_machine(folder, heavy_bytes=heavy_bytes)
     async with bus.client(BUS_NAME) as client:
         machine = Machine(root, bus, client)
+        machine.wrapped_in, machine.environment = wrapped_in, environment or {}
         await machine.start(deaf_to=deaf_to, code=code)
         try:
             yield machine
