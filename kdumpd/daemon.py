@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from systemd import daemon as systemd
 
 from kdumpd.core.config import printable
+from kdumpd.core.dumps import Dump
 from kdumpd.core.problems import Problem, Trouble
 from kdumpd.core.status import Activity, Status
 from kdumpd.host.captures import Captures
@@ -49,6 +50,7 @@ from kdumpd.service.proving import Proving
 from kdumpd.service.pulse import Pulse, stay_alive
 from kdumpd.service.reconciler import Reconciler
 from kdumpd.service.recovering import Recovering
+from kdumpd.service.resting import Resting
 from kdumpd.service.waking import hear_of_waking
 from kdumpd.service.watcher import NETWORK, Watcher
 from kdumpd.service.wishes import Wishes
@@ -56,7 +58,6 @@ from kdumpd.service.wishes import Wishes
 logger = logging.getLogger(__name__)
 
 THREADS = 3
-REST_SECONDS = 2.0
 
 
 class Lost(Exception):
@@ -105,7 +106,8 @@ async def serve(asked: argparse.Namespace) -> None:
         if status.activity is Activity.IDLE:
             rest.begin()
 
-    rest = Rest(give_back)
+    rest = Resting(give_back)
+    jobs.on_end = rest.begin
     reconciler = Reconciler(hands=hands, jobs=jobs, clock=clock, on_status=tell, pulse=Pulse())
     watcher = Watcher(
         Watch(files, reconciler.poke),
@@ -134,9 +136,14 @@ async def serve(asked: argparse.Namespace) -> None:
             propagating=propagating,
             concerns=lambda: watcher.problems,
         )
+
+        def found(new: tuple[Dump, ...]) -> None:
+            desk.dumps_changed(new=new)
+            rest.begin()
+
         proving.on_change = desk.status_changed
         finds.on_measured = lambda: reconciler.poke("a capture told how much memory it took")
-        finds.on_change = lambda new: desk.dumps_changed(new=new)
+        finds.on_change = found
         await hands.sweep()
         tasks.create_task(reconciler.run(), name="reconciler")
         await reconciler.looked.wait()
@@ -212,20 +219,6 @@ async def _stay_alive() -> None:
     while True:
         systemd.notify("WATCHDOG=1")
         await asyncio.sleep(int(allowed) / 2e6)
-
-
-class Rest:
-    """Does something once, a moment after the last piece of work."""
-
-    def __init__(self, once: Callable[[], None]) -> None:
-        self._once = once
-        self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
-
-    def begin(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_later(REST_SECONDS, self._once)
 
 
 def _ears(

@@ -166,6 +166,8 @@ class Jobs:
 
     def __init__(self, clock: Clock) -> None:
         self.audience: Audience = Nobody()
+        self.on_end: Callable[[], None] = lambda: None
+        """Called after each job, whoever did it."""
         self._clock = clock
         self._next = 1
         self._live: dict[int, Job] = {}
@@ -260,6 +262,7 @@ class Jobs:
         self._finished.append(job)
         self.audience.job_ended(job)
         job.ended.set()
+        self.on_end()
         while len(self._finished) > FINISHED_KEPT:
             self.audience.job_forgotten(self._finished.popleft())
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from kdumpd.service.finds import NAP_SECONDS
 from kdumpd.service.permissions import MANAGER, ROOT
 from kdumpd.service.reconciler import SYSFS_POLL
+from kdumpd.service.resting import REST_SECONDS
 from tests.idle import Switches, memory, switches
 from tests.service.private_bus import PrivateBus
 from tests.simulate import Machine, simulated
@@ -15,14 +18,14 @@ from tests.simulate import Machine, simulated
 MIB_AT_MOST = 40
 """Of resident memory. About 34 MiB on Python 3.11 and x86-64; what is over is for other interpreters and libraries, and
 for what each platform maps beside them."""
-AT_ONCE = 2.0
+AT_ONCE = REST_SECONDS + 2.0
 """Seconds without a wake-up, after which whatever comes later is one of the daemon's known timers."""
 UNIT = Path(__file__).parents[2] / "units/kdumpd.service"
 
 
 async def at_rest(machine: Machine) -> Switches:
     """Once it has not woken for a while. A timer that is shorter than that keeps this from ever coming back."""
-    async with asyncio.timeout(50):
+    async with asyncio.timeout(100):
         before = switches(machine.pid)
         while True:
             await asyncio.sleep(AT_ONCE)
@@ -32,6 +35,7 @@ async def at_rest(machine: Machine) -> Switches:
             before = now
 
 
+@pytest.mark.timeout(200)
 async def test_at_rest_it_sleeps_and_has_no_thread_for_each_folder(tmp_path: Path, bus: PrivateBus) -> None:
     async with simulated(tmp_path, bus) as machine:
         await machine.until_armed()
@@ -49,6 +53,7 @@ def test_the_timers_of_ten_minutes_are_few() -> None:
     assert 600 / SYSFS_POLL + pings + 600 / NAP_SECONDS <= 12  # each is a wake-up, and few of them are more
 
 
+@pytest.mark.timeout(200)
 async def test_at_rest_it_is_small_also_after_work(tmp_path: Path, bus: PrivateBus) -> None:
     async with simulated(tmp_path, bus) as machine:
         await machine.until_armed()
