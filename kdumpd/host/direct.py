@@ -37,6 +37,8 @@ async def build_base(
 ) -> None:
     """Write the base to `target`, a new file in a private folder, which the caller removes whatever happens.
 
+    It is not synced: it is to be published as another file, or not at all.
+
     `beneath` is an archive that what is planned is laid over: the two become one.
 
     Raises Trouble: `changed-while-building` when a file is no longer as planned (look again), `module-damaged`,
@@ -122,7 +124,6 @@ async def _pack(
             target=target,
         )
         files.remove(archive)
-        await asyncio.to_thread(files.sync, target)
     except OSError as fault:
         raise Trouble(storing_fault(fault, target.rpartition("/")[0])) from fault
 

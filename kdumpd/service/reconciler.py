@@ -313,7 +313,9 @@ class Reconciler:
         if ended_early is not None and (task.cancelled() or fault is not None):
             await self._stopped(step, ended_early, members)
         elif fault is None:
-            self._jobs.took(verb(step), self.pulse.now() - began)
+            seconds = self.pulse.now() - began
+            logger.debug("%s: done in %.2f s", verb(step), seconds)
+            self._jobs.took(verb(step), seconds)
             self._stepped = True
             self._faults = self._faults.mended(fault_key(step))
             self._anew = after(self._anew, step)
@@ -347,6 +349,7 @@ class Reconciler:
                 self._activity = Activity.VERIFYING if stage == "prove" else Activity.BUILDING
             case Load() | Restore() | Unload():
                 self._activity = Activity.LOADING
+        logger.debug("%s: %s", verb(step), stage)
         self._errand.enter(step, stage)
         self._publish(self._latest or sight, step)
 
