@@ -6,7 +6,8 @@ import ipaddress
 import subprocess
 from pathlib import Path
 
-from tests.daemon.rows_of_configuration import CONF, CONFIG, HOOKS, LONG_AGO, MODULES_CHANGED, PROGRAMS
+from tests.daemon.rows_of_configuration import CONF, CONFIG, HOOKS, LONG_AGO, PROGRAMS
+from tests.daemon.rows_of_programs import MODULES_CHANGED
 from tests.daemon.triggers import (
     GLIMPSE,
     LOOK,

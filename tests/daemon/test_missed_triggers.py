@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kdumpd.host.simulated import SimulatedPrograms
-from tests.daemon import rows_of_configuration, rows_of_network, rows_of_storage
+from tests.daemon import rows_of_configuration, rows_of_network, rows_of_programs, rows_of_storage
 from tests.daemon.armed_machine import STEPS, armed_machine
 from tests.daemon.triggers import (
     GLIMPSE,
@@ -24,7 +24,8 @@ from tests.daemon.triggers import (
 )
 from tests.service.private_bus import PrivateBus
 
-ROWS = (*rows_of_configuration.ROWS, *rows_of_network.ROWS, *rows_of_storage.ROWS)
+OF_A_DISK = (*rows_of_configuration.ROWS, *rows_of_programs.ROWS)
+ROWS = (*OF_A_DISK, *rows_of_network.ROWS, *rows_of_storage.ROWS)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.number}: {row.name}")
@@ -57,7 +58,7 @@ async def test_where_its_watcher_is_taken_out_nobody_hears_of_it(tmp_path: Path,
 
 OF_THE_DAEMON = [
     row
-    for row in rows_of_configuration.ROWS
+    for row in OF_A_DISK
     if row.machine == "virtio"
     and row.heard != GLIMPSE
     and row.reasons  # armed before
