@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from kdumpd.service.jobs import Job
+from kdumpd.core.decide import Anew
+from kdumpd.service.jobs import Job, Kind
 from kdumpd.service.prebuilding import AGAIN_SECONDS, QUIET_SECONDS
 from tests.kernels import (
     NEXT,
@@ -151,6 +152,21 @@ async def test_an_edit_ends_it_and_it_begins_again_when_the_edit_is_armed(tmp_pa
         [target] = [w.store.description(each.fingerprint) for each in built]
         assert isinstance(target, dict)
         assert "/var/other" in str(target["target"])
+
+
+async def test_a_load_that_is_asked_for_does_not_wait_for_it(tmp_path: Path) -> None:
+    async with ahead(tmp_path, before=install_kernel) as w:
+        w.programs.hold("zstd")
+        await rest(w)
+        await w.programs.reached("zstd")
+        job = w.jobs.ask(Kind.RELOAD, reason="somebody asks")
+        w.reconciler.work_for(job, anew=Anew.LOAD)
+        assert await w.ended(job) == "done"
+        assert await w.ended(prebuilds(w)[0]) == "superseded"
+        w.programs.let_go("zstd")
+        await rest(w)
+        await done(w)
+        assert [each.result for each in prebuilds(w)] == ["superseded", "done"]
 
 
 async def test_a_comment_ends_nothing(tmp_path: Path) -> None:
