@@ -21,7 +21,7 @@ from kdumpd.core.keeping import Keep, Stored, unneeded, used
 from kdumpd.core.problems import Problem, Trouble
 from kdumpd.core.storing import UNKNOWN_ROOM, Room, storing_fault
 from kdumpd.host.doors import Facts, Files
-from kdumpd.host.manifests import Known, Manifest, Manifests, digest_of
+from kdumpd.host.manifests import Known, Manifest, Manifests, digest_of, is_at_rest
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,6 @@ LAST_GOOD = "last-good.json"
 USES = "uses.json"
 WORKSHOP = "tmp-"
 CHUNK_BYTES = 1 << 20
-TICK_US = 20_000  # twice the longest between two times that a file system writes down
 ALIGNMENT = 4  # where the kernel looks for the next archive
 
 
@@ -51,6 +50,7 @@ class Store:
         self.folder = folder
         self._pruning = threading.Lock()
         self._manifests = Manifests(files)
+        self._last_good: tuple[Facts, Armed] | None = None  # as it was read last
         self._fresh: tuple[str, Facts] | None = None  # the image that was published last, as it was then
 
     def bases(self) -> frozenset[str]:
@@ -204,8 +204,13 @@ class Store:
 
     def last_good(self) -> Armed | None:
         """The last load that succeeded, in this boot or before, if kernel and image are still there."""
+        path = f"{self.folder}/{LAST_GOOD}"
         try:
-            found = Armed.model_validate_json(self._files.read_bytes(f"{self.folder}/{LAST_GOOD}"))
+            facts, before = self._files.stat(path), self._last_good
+            if before is None or before[0] != facts:
+                before = facts, Armed.model_validate_json(self._files.read_bytes(path))
+            self._last_good = before if is_at_rest(facts) else None
+            found = before[1]
             there = all(
                 self._files.stat(path).kind is Kind.FILE for path in (found.kernel_image, found.initramfs)
             )
@@ -275,8 +280,7 @@ class Store:
             self._files.rename(beside, entry)
             if part == IMAGES:
                 published = self._files.stat(self._artefact(part, fingerprint))
-                is_of_before = published.modified_us + TICK_US < time.time_ns() // 1000
-                self._fresh = (fingerprint, published) if is_of_before else None
+                self._fresh = (fingerprint, published) if is_at_rest(published) else None
         return self._artefact(part, fingerprint)
 
     def _put(self, path: str, text: bytes) -> None:

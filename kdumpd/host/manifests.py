@@ -1,13 +1,16 @@
-"""What stands beside each artefact of the store: read each time it is asked for, parsed once for each text."""
+"""What stands beside each artefact of the store: read and parsed once, for it is never written to again."""
 
 from __future__ import annotations
 
 import hashlib
+import time
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from kdumpd.host.doors import Files
+from kdumpd.host.doors import Facts, Files
+
+TICK_US = 20_000  # twice the longest between two times that a file system writes down
 
 
 class Manifest(BaseModel):
@@ -26,9 +29,8 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """As much of a manifest as is asked for at each look; `digest` is of its text."""
+    """As much of a manifest as is asked for at each look."""
 
-    digest: str
     manifest: Manifest  # without its description
     kernel_release: str
 
@@ -38,26 +40,30 @@ class Manifests:
 
     def __init__(self, files: Files) -> None:
         self._files = files
-        self._known: dict[str, Known] = {}
+        self._known: dict[str, tuple[Facts, Known]] = {}
 
     def read(self, path: str) -> Known:
-        try:
-            text = self._files.read_bytes(path)
-        except OSError:
-            self._known.pop(path, None)
-            raise
-        digest, known = digest_of(text), self._known.get(path)
-        if known is None or known.digest != digest:
-            whole = Manifest.model_validate_json(text)
-            known = self._known[path] = Known(
-                digest=digest,
-                manifest=whole.model_copy(update={"description": None}),
-                kernel_release=_kernel_release(whole.description),
-            )
+        found = self._files.stat(path)
+        before = self._known.pop(path, None)
+        if before is not None and before[0] == found:
+            self._known[path] = before
+            return before[1]
+        whole = Manifest.model_validate_json(self._files.read_bytes(path))
+        known = Known(
+            manifest=whole.model_copy(update={"description": None}),
+            kernel_release=_kernel_release(whole.description),
+        )
+        if is_at_rest(found):
+            self._known[path] = found, known
         return known
 
     def description(self, path: str) -> JsonValue:
         return Manifest.model_validate_json(self._files.read_bytes(path)).description
+
+
+def is_at_rest(found: Facts) -> bool:
+    """Whether whoever writes to a file from now on makes it another one to stat."""
+    return found.modified_us + TICK_US < time.time_ns() // 1000
 
 
 def digest_of(text: bytes) -> str:
