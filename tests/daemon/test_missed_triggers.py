@@ -65,8 +65,16 @@ OF_THE_DAEMON = [
     and row.programs is SimulatedPrograms
 ]
 """What a simulation can do, and hears of at once."""
+ELSEWHERE = (
+    "/etc/kdump/post.d",
+    "/etc/kdump/emergency.d",
+    rows_of_configuration.HOOK,
+    "/lib/modules",
+    "kexec",
+)
+"""What tells of the same places for another reason."""
 DEAF_TO = (
-    [*{row.heard for row in OF_THE_DAEMON}, rows_of_configuration.HOOK]
+    [*{row.heard for row in OF_THE_DAEMON}, "/etc/kdump/pre.d", *ELSEWHERE]
     if os.environ.get("KDUMPD_WITHOUT_WATCHER") == "1"
     else []
 )
