@@ -72,10 +72,10 @@ class Tuning(BaseModel, frozen=True, extra="forbid", strict=True):
         "configuration builds nothing. What is needed now is kept in any case.",
     )
     settle_seconds: Seconds = Field(
-        default=0.3, ge=0, description="How long nothing may have changed before kdumpd looks again."
+        default=0.3, ge=0, description="How long nothing more may have changed before kdumpd acts on a change."
     )
     settle_cap_seconds: Seconds = Field(
-        default=5.0, ge=0, description="After this long it looks, though changes still go on."
+        default=5.0, ge=0, description="After this long it acts, though changes still go on."
     )
     slow_poll_seconds: Seconds = Field(
         default=3600.0,
