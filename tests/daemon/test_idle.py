@@ -47,6 +47,14 @@ async def test_at_rest_it_sleeps_and_has_no_thread_for_each_folder(tmp_path: Pat
         assert switches(machine.pid).since(rest).voluntary <= 1
 
 
+async def test_it_loads_no_library_that_it_never_calls(tmp_path: Path, bus: PrivateBus) -> None:
+    async with simulated(tmp_path, bus) as machine:
+        await machine.until_armed()
+        maps = Path(f"/proc/{machine.pid}/maps").read_text()  # noqa: ASYNC240
+        assert "pydantic_core" in maps
+        assert [name for name in ("libssl", "/_hashlib") if name in maps] == []
+
+
 def test_the_timers_of_ten_minutes_are_few() -> None:
     watchdog = next(line for line in UNIT.read_text().splitlines() if line.startswith("WatchdogSec="))
     pings = 600 / (float(watchdog.partition("=")[2]) / 2)
