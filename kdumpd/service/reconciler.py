@@ -321,9 +321,12 @@ class Reconciler:
             self._anew = after(self._anew, step)
             if self._anew is Anew.LOAD and isinstance(step, BuildImage) and not self._loads_afterwards:
                 self._anew = None
-            # What was before is loaded again because something failed, which is not undone by that.
-            before = self._past if isinstance(step, Restore) else Past()
-            self._past = replace(before, last_result=Result.DONE, last_success_us=self._clock.now_us())
+            now_us = self._clock.now_us()
+            if isinstance(step, Restore) and self._past.last_error:
+                # What was before is loaded again because something failed, which is not undone by that.
+                self._past = replace(self._past, last_success_us=now_us)
+            else:
+                self._past = Past(last_result=Result.DONE, last_success_us=now_us)
         elif isinstance(fault, Trouble | OSError):
             await self._failed(step, fault)
         else:

@@ -273,7 +273,7 @@ async def test_a_failed_load_puts_the_last_good_image_back_at_once(tmp_path: Pat
         status = await w.until(lambda now: now.activity == "waiting")
         assert w.is_loaded
         assert (status.state, status.protected) == ("stale", True)
-        assert status.past.last_result == "done"  # of the restore
+        assert (status.past.last_result, status.past.last_error) == ("failed", "kexec-failed")
         assert "made to fail" in status.message
         restored = w.kexec.armed()
         assert good is not None
