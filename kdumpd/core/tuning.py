@@ -72,7 +72,9 @@ class Tuning(BaseModel, frozen=True, extra="forbid", strict=True):
         "configuration builds nothing. What is needed now is kept in any case.",
     )
     settle_seconds: Seconds = Field(
-        default=0.3, ge=0, description="How long nothing more may have changed before kdumpd acts on a change."
+        default=0.3,
+        ge=0,
+        description="How long nothing more may have changed before kdumpd acts on a change.",
     )
     settle_cap_seconds: Seconds = Field(
         default=5.0, ge=0, description="After this long it acts, though changes still go on."
