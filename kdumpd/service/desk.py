@@ -23,12 +23,23 @@ from kdumpd.service.interfaces import (
 )
 from kdumpd.service.interfaces_config import ConfigInterface
 from kdumpd.service.jobs import Job, Jobs
-from kdumpd.service.permissions import CONFIG, DUMP, JOB, KERNEL, MANAGER, ROOT
+from kdumpd.service.log_control import LogControl
+from kdumpd.service.permissions import (
+    CONFIG,
+    DUMP,
+    JOB,
+    KERNEL,
+    LOG_CONTROL,
+    LOG_CONTROL_PATH,
+    MANAGER,
+    ROOT,
+    file_of,
+)
 from kdumpd.service.propagating import Propagating
 from kdumpd.service.proving import Proving
 from kdumpd.service.reconciler import Reconciler
 
-INTERFACES = (MANAGER, CONFIG, JOB, KERNEL, DUMP)
+INTERFACES = (MANAGER, CONFIG, JOB, KERNEL, DUMP, LOG_CONTROL)
 
 INSTALLED = "/usr/share/dbus-1/interfaces"
 
@@ -38,7 +49,7 @@ def descriptions(folder: str) -> Mapping[str, Description]:
     beside = str(Path(__file__).parents[2] / "dbus")
     places = (folder,) if folder else (beside, INSTALLED)
     place = next((one for one in places if Path(one, f"{INTERFACES[0]}.xml").exists()), places[-1])
-    return {name: describe(Path(place, f"{name}.xml").read_text(encoding="utf-8")) for name in INTERFACES}
+    return {name: describe(Path(place, file_of(name)).read_text(encoding="utf-8")) for name in INTERFACES}
 
 
 class Desk:
@@ -91,6 +102,7 @@ class Desk:
         """Serve what is known by now; from here on everything is told as it happens."""
         self._is_open = True
         self._exports.add(ROOT, self.manager, self.config)
+        self._exports.add(LOG_CONTROL_PATH, LogControl(self._descriptions[LOG_CONTROL]))
         for job in self._jobs.known:
             self.job_new(job)
         self._jobs.audience = self

@@ -5,8 +5,26 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Mapping
+from types import MappingProxyType
 
 IDENTIFIER = "kdumpd"
+LEVELS: Mapping[str, int] = MappingProxyType(
+    {
+        "debug": logging.DEBUG,
+        "info": logging.INFO,
+        "notice": logging.INFO + 5,
+        "warning": logging.WARNING,
+        "err": logging.ERROR,
+        "crit": logging.CRITICAL,
+        "alert": logging.CRITICAL + 10,
+        "emerg": logging.CRITICAL + 20,
+    }
+)
+"""syslog(3)'s words, as org.freedesktop.LogControl1(5) has them."""
+JOURNAL, CONSOLE, NOWHERE = "journal", "console", "null"
+_JOURNAL_SOCKET = "/run/systemd/journal/socket"
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class JournalHandler(logging.Handler):
@@ -33,14 +51,56 @@ class JournalHandler(logging.Handler):
 
 def begin() -> None:
     """Log from INFO on, or from what KDUMPD_LOG_LEVEL names."""
+    logging.getLogger().setLevel(os.environ.get("KDUMPD_LOG_LEVEL", "INFO").upper())
+    set_target(JOURNAL if "JOURNAL_STREAM" in os.environ else CONSOLE)
+
+
+def level() -> str:
+    """The word for the least that is logged."""
+    least = logging.getLogger().level
+    return max((word for word in LEVELS if LEVELS[word] <= least), key=LEVELS.__getitem__, default="debug")
+
+
+def set_level(word: str) -> None:
+    """`word` is among LEVELS."""
+    logging.getLogger().setLevel(LEVELS[word])
+
+
+def targets() -> tuple[str, ...]:
+    """Where records can go on this machine."""
+    return (*((JOURNAL,) if os.path.exists(_JOURNAL_SOCKET) else ()), CONSOLE, NOWHERE)
+
+
+def target() -> str:
+    """Where they go now."""
+    return next((str(handler.name) for handler in _ours()), NOWHERE)
+
+
+def set_target(word: str) -> None:
+    """From now on there and nowhere else."""
     root = logging.getLogger()
-    root.setLevel(os.environ.get("KDUMPD_LOG_LEVEL", "INFO").upper())
-    if "JOURNAL_STREAM" in os.environ:
-        root.addHandler(JournalHandler())
-        return
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root.addHandler(handler)
+    for handler in _ours():
+        root.removeHandler(handler)
+    chosen = _handler(word)
+    chosen.name = word
+    root.addHandler(chosen)
+
+
+def _ours() -> list[logging.Handler]:
+    known = {JOURNAL, CONSOLE, NOWHERE}
+    return [handler for handler in logging.getLogger().handlers if handler.name in known]
+
+
+def _handler(word: str) -> logging.Handler:
+    match word:
+        case "journal":
+            return JournalHandler()
+        case "console":
+            handler = logging.StreamHandler(sys.stderr)
+            handler.setFormatter(logging.Formatter(_FORMAT))
+            return handler
+        case _:
+            return logging.NullHandler()
 
 
 def _sent(text: str) -> str:

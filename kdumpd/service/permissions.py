@@ -1,4 +1,4 @@
-"""Which polkit action each method needs. A method that is not in the table is refused to everyone."""
+"""Which polkit action each method, or write of a property, needs. What is not in the table is refused to everyone."""
 
 from __future__ import annotations
 
@@ -15,6 +15,13 @@ CONFIG = f"{BUS_NAME}.Config"
 JOB = f"{BUS_NAME}.Job"
 KERNEL = f"{BUS_NAME}.Kernel"
 DUMP = f"{BUS_NAME}.Dump"
+LOG_CONTROL = "org.freedesktop.LogControl1"
+LOG_CONTROL_PATH = "/org/freedesktop/LogControl1"
+
+
+def file_of(interface: str) -> str:
+    """The name of an interface's introspection file: ours in every case, for systemd brings one for its LogControl1."""
+    return f"{BUS_NAME}.{interface.rpartition('.')[2]}.xml"
 
 
 class Action(StrEnum):
@@ -33,7 +40,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """What a method needs: an action, or None for reading what anyone may read."""
+    """What a method, or the write of a property, needs: an action, or None for reading what anyone may read."""
 
     action: Action | None
     is_free_to_owner: bool = False
@@ -60,5 +67,7 @@ RULES: Mapping[tuple[str, str], Rule] = MappingProxyType(
         (CONFIG, "Propagate"): Rule(action=Action.PROPAGATE),
         (JOB, "Cancel"): Rule(action=Action.CANCEL_ANY, is_free_to_owner=True),
         (JOB, "GetLog"): Rule(action=Action.READ_LOG),
+        (LOG_CONTROL, "LogLevel"): Rule(action=Action.MANAGE),
+        (LOG_CONTROL, "LogTarget"): Rule(action=Action.MANAGE),
     }
 )

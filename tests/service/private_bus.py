@@ -24,14 +24,25 @@ from kdumpd.service.bus import (
     describe,
 )
 from kdumpd.service.bus.description import Method
-from kdumpd.service.permissions import BUS_NAME, CONFIG, DUMP, JOB, KERNEL, MANAGER, ROOT
+from kdumpd.service.permissions import (
+    BUS_NAME,
+    CONFIG,
+    DUMP,
+    JOB,
+    KERNEL,
+    LOG_CONTROL,
+    LOG_CONTROL_PATH,
+    MANAGER,
+    ROOT,
+    file_of,
+)
 
 DATA = Path(__file__).parents[2] / "dbus"
 NOBODY = 65534
 
 DESCRIPTIONS: Mapping[str, Description] = {
-    name: describe((DATA / f"{name}.xml").read_text(encoding="utf-8"))
-    for name in (MANAGER, CONFIG, JOB, KERNEL, DUMP)
+    name: describe((DATA / file_of(name)).read_text(encoding="utf-8"))
+    for name in (MANAGER, CONFIG, JOB, KERNEL, DUMP, LOG_CONTROL)
 }
 
 PLACES: Mapping[str, tuple[str, ...]] = {
@@ -39,6 +50,7 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     f"{ROOT}/jobs/1": (JOB,),
     f"{ROOT}/kernels/_36_2e1": (KERNEL,),
     f"{ROOT}/dumps/d1": (DUMP,),
+    LOG_CONTROL_PATH: (LOG_CONTROL,),
 }
 
 SAMPLES: Mapping[str, Value] = {
@@ -204,6 +216,9 @@ class StandIn(Interface):
 
     def properties(self) -> Mapping[str, Value]:
         return self.values
+
+    def write(self, name: str, _value: Value) -> None:
+        self.ran.append(name)
 
     def owner_uid(self) -> int | None:
         return self.owner

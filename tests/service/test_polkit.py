@@ -10,14 +10,15 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from kdumpd.service.bus import BusError, Caller, Client, Connection, ErrorName, Interface, Value, describe
-from kdumpd.service.bus.standard import PEER
-from kdumpd.service.permissions import BUS_NAME, JOB, MANAGER, ROOT, RULES, Action
+from kdumpd.service.bus.standard import PEER, PROPERTIES
+from kdumpd.service.permissions import BUS_NAME, JOB, LOG_CONTROL_PATH, MANAGER, ROOT, RULES, Action
 from kdumpd.service.polkit import AUTHORITY_PATH, CHECKS_PER_UID, POLKIT, Polkit
 from tests.service.private_bus import (
     DATA,
     DESCRIPTIONS,
     NOBODY,
     PLACES,
+    SAMPLES,
     Open,
     PrivateBus,
     StandIn,
@@ -92,7 +93,7 @@ def everything_that_ran(objects: Mapping[str, tuple[StandIn, ...]]) -> set[tuple
 
 
 async def call_everything(client: Client) -> dict[tuple[str, str], str]:
-    """Each method of each file, with the name of the error it ended with, or nothing."""
+    """Each method of each file, and each write of a property, with the name of the error it ended with, or nothing."""
     outcome = {}
     for path, names in PLACES.items():
         for name in names:
@@ -102,7 +103,17 @@ async def call_everything(client: Client) -> dict[tuple[str, str], str]:
                     outcome[name, method.name] = ""
                 except BusError as fault:
                     outcome[name, method.name] = fault.name
+            for prop in writable(name):
+                try:
+                    await client.call(path, PROPERTIES, "Set", "ssv", name, prop, SAMPLES["s"])
+                    outcome[name, prop] = ""
+                except BusError as fault:
+                    outcome[name, prop] = fault.name
     return outcome
+
+
+def writable(interface: str) -> set[str]:
+    return {prop.name for prop in DESCRIPTIONS[interface].properties.values() if prop.is_writable}
 
 
 @pytest.mark.parametrize("has_polkit", [True, False])
@@ -121,13 +132,13 @@ async def test_everyone_may_look(bus: PrivateBus) -> None:
         for path, group in objects.items():
             for served in group:
                 assert await client.get_all(path, served.description.name) == served.values
-        assert set(await client.objects(ROOT)) == PLACES.keys() - {ROOT}
+        assert set(await client.objects(ROOT)) == PLACES.keys() - {ROOT, LOG_CONTROL_PATH}
 
 
 async def test_the_bus_itself_stops_what_is_not_ours(bus: PrivateBus) -> None:
     async with service(bus), bus.client(as_nobody=True) as client:
         with pytest.raises(BusError) as caught:
-            await client.call(ROOT, "org.freedesktop.LogControl1", "Anything")
+            await client.call(ROOT, "org.freedesktop.Accounts", "Anything")
         assert caught.value.name == ErrorName.ACCESS_DENIED
         assert await client.call(ROOT, PEER, "Ping") == ()
     async with bus.connected(as_nobody=True) as connection:
@@ -264,7 +275,11 @@ async def test_permissions_are_told_without_asking_the_user(
 
 
 def test_the_table_has_a_row_for_each_method_and_no_other() -> None:
-    served = {(name, member) for name, description in DESCRIPTIONS.items() for member in description.methods}
+    served = {
+        (name, member)
+        for name, description in DESCRIPTIONS.items()
+        for member in (*description.methods, *writable(name))
+    }
     assert served == RULES.keys()
 
 

@@ -65,6 +65,10 @@ class Property:
     access: str
     emits: Emits
 
+    @property
+    def is_writable(self) -> bool:
+        return "write" in self.access
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:

@@ -12,7 +12,16 @@ from kdumpd.service.bus.connection import Connection, error_to
 from kdumpd.service.bus.description import Method
 from kdumpd.service.bus.errors import BusError, ErrorName, as_bus_error
 from kdumpd.service.bus.interface import Caller, Gate, Interface, Request
-from kdumpd.service.bus.messages import BUS, BUS_PATH, Kind, Message, Typed, Value, is_object_path
+from kdumpd.service.bus.messages import (
+    BUS,
+    BUS_PATH,
+    Kind,
+    Message,
+    Typed,
+    Value,
+    is_object_path,
+    signature_of,
+)
 
 CALLS_PER_SENDER = 32
 """Methods of one caller that may run at a time."""
@@ -166,8 +175,31 @@ class Exports:
         if described is None:
             raise BusError(ErrorName.UNKNOWN_PROPERTY, f"{served.description.name} has no property {name}.")
         if call.member == "Set":
-            raise BusError(ErrorName.PROPERTY_READ_ONLY, f"{name} is read-only; methods change things.")
+            if not described.is_writable:
+                raise BusError(ErrorName.PROPERTY_READ_ONLY, f"{name} is read-only; methods change things.")
+            if signature_of(call.body[2]) != described.signature:
+                raise BusError(ErrorName.INVALID_ARGS, f"{name} is of type {described.signature}.")
+            self._require_room_for(call.sender)
+            self._run(call, self._write(call, served, name))
+            return
         self._reply(call, "v", Typed(signature=described.signature, value=served.checked_properties()[name]))
+
+    async def _write(self, call: Message, served: Interface, name: str) -> None:
+        caller = Caller(self._connection, sender=call.sender, is_interactive=call.may_ask_the_user)
+        try:
+            await self._gate.admit(
+                Request(
+                    caller=caller,
+                    path=call.path,
+                    interface=served,
+                    member=name,
+                    arguments=call.body[2:],
+                )
+            )
+            served.write(name, call.body[2])
+            self._reply(call, "")
+        except Exception as fault:  # noqa: BLE001 - the border, as above
+            self._refuse(call, fault)
 
     async def _relay_machine_id(self, call: Message) -> None:
         try:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from kdumpd.service.bus.connection import Connection
 from kdumpd.service.bus.description import Description, Emits
+from kdumpd.service.bus.errors import BusError, ErrorName
 from kdumpd.service.bus.messages import Kind, Message, Typed, Value
 from kdumpd.service.bus.standard import PROPERTIES
 
@@ -30,7 +31,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One method call of ours, as the gate sees it, before the body runs."""
+    """One call of a method of ours, or a write of a property, as the gate sees it, before the body runs."""
 
     caller: Caller
     path: str
@@ -69,6 +70,10 @@ class Interface:
     def properties(self) -> Mapping[str, Value]:
         """All properties of the description, by pure reads of attributes: it may never fail, wait or touch anything."""
         return {}
+
+    def write(self, name: str, _value: Value) -> None:
+        """Change a property that the description says can be written; the value is of its type. May raise BusError."""
+        raise BusError(ErrorName.PROPERTY_READ_ONLY, f"{name} is read-only; methods change things.")
 
     def owner_uid(self) -> int | None:
         """Whose object this is, where some calls are free to the owner."""
