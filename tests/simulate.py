@@ -144,10 +144,9 @@ class Machine:
         return Path(f"/proc/{self.pid}/root{self.root}/{path}")
 
     def resident_bytes(self) -> int:
-        """Of the daemon."""
-        assert self._daemon is not None
-        pages = int(Path(f"/proc/{self._daemon.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
+        """Of the daemon, without the pages of files, which it gives back at rest and maps again."""
+        _, resident, of_files, *_ = map(int, Path(f"/proc/{self.pid}/statm").read_text().split())
+        return (resident - of_files) * os.sysconf("SC_PAGE_SIZE")
 
     @property
     def armed_with(self) -> Mapping[str, object]:

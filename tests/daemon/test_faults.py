@@ -199,7 +199,7 @@ async def test_a_builder_that_goes_wrong(
     async with simulated(tmp_path, bus, wrapped_in=builder.wrapped_in) as machine:
         await machine.until_armed()
         before = machine.armed_with
-        lean = machine.resident_bytes()
+        lean = most_resident_bytes(machine)
         with Sampler(machine.loaded_file) as sampler:
             builder.behave(mode)
             build_anew(machine, level=1, seconds=seconds)
