@@ -37,6 +37,11 @@ def rearm(systems: Systems, *, repeat: int, say: Say) -> tuple[Figure, ...]:
     edits = (
         said,
         bare,
+        *(
+            _samples(f"edit -> said to be {activity}", seen, activity)
+            for activity in ("building", "loading")
+            if all(activity in each for each in seen)
+        ),
         _samples("edit -> loaded", seen, "loaded"),
         _samples("bare kexec -p -s", seen, "bare_s"),
     )

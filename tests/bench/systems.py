@@ -22,7 +22,7 @@ COLLECTOR = "makedumpfile -l -d 31"
 
 _PROBE = Path(__file__).parent / "guest" / "probe.py"
 _IN_GUEST = "/root/probe.py"
-_RECIPE = hashlib.sha256(Path(__file__).read_bytes() + _PROBE.read_bytes()).hexdigest()[:16]
+_RECIPE = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
 """A machine that another edition of this module set up is another machine."""
 _POSTINST = "/etc/kernel/postinst.d/kdump-tools"
 KDUMP_TOOLS_IMAGE = "/var/lib/kdump/initrd.img"
@@ -72,7 +72,6 @@ def _set_up_kdumpd(machine: Machine) -> None:
     kdumpd = Installed(machine)
     kdumpd.configure_and_arm(f"core_collector {COLLECTOR}", "path /var/crash")
     machine.wait_until(f"grep -qF '{COLLECTOR}' /run/kdumpd/armed", timeout=180)
-    machine.put(_IN_GUEST, _PROBE.read_bytes())
 
 
 def _set_up_kdump_tools(machine: Machine) -> None:
@@ -89,6 +88,7 @@ def _set_up_kdump_tools(machine: Machine) -> None:
 
 def probe(machine: Machine, *arguments: object, timeout: float = 600) -> Any:
     """One of the measurements that are made within the machine; what it printed."""
+    machine.put(_IN_GUEST, _PROBE.read_bytes())
     return json.loads(machine.run("python3", _IN_GUEST, *map(str, arguments), timeout=timeout).stdout)
 
 

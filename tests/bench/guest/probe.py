@@ -213,10 +213,13 @@ async def rearm(path: str) -> object:
     kdumpd = await Kdumpd.connect()
     await kdumpd.until_idle()
     with Watch() as watch:
+        kdumpd.activities.clear()
         edited = write_conf([*conf_without("path"), f"path {path}"])
         said = await kdumpd.until_armed_with(path) - edited
         await kdumpd.until_idle()
     seen: dict[str, object] = {"said": said, "gaps": watch.seconds, "loaded": watch.gaps[-1][1] - edited}
+    for at, activity in reversed(kdumpd.activities):
+        seen[activity] = at - edited  # the first of each
     flags = record()["kexec_flags"]
     with _asleep(), Watch() as watch:
         seen["bare"] = load_by_hand(flags)
