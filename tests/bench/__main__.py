@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -40,6 +41,12 @@ PARTS: dict[str, tuple[tuple[str, ...], Measure]] = {
 }
 """What can be asked for by name: the rows it measures, and how."""
 
+UNTIMED = ("least", "idle")
+"""Counted or tried, not timed: these are done at once, when all that is timed is over."""
+
+_OWN_LOAD = 4.0
+"""What a machine of two processors and the one before it leave in the load average of the last minute, generously."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """0 when all that was asked for was measured, whether the targets are met or not; else 1."""
@@ -63,28 +70,69 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     left_out = {*asked.without, *(("least",) if asked.quick else ())}
     wanted = [part for part in asked.only or PARTS if part not in left_out]
-    found = {key: not_measured(key, "left out of this run") for key in TITLES}
-    failed = []
+    run = _Run(both, asked, told, wanted)
     for part in wanted:
+        if part not in UNTIMED:
+            run.measure(part)
+    with ThreadPoolExecutor() as at_once:
+        list(at_once.map(run.measure, [part for part in wanted if part in UNTIMED]))
+    run.write()
+    print(f"\n{asked.page.read_text()}")
+    _say(f"written to {asked.page}")
+    return 1 if run.failed else 0
+
+
+class _Run:
+    """What was measured so far, on the page from the first part on: a run that is interrupted leaves what it has."""
+
+    def __init__(
+        self, both: Systems, asked: argparse.Namespace, told: dict[str, str], wanted: list[str]
+    ) -> None:
+        self._both = both
+        self._asked = asked
+        self._told = told
+        self._wanted = wanted
+        self._found = {key: not_measured(key, "left out of this run") for key in TITLES}
+        for part in wanted:
+            self._found |= {row: not_measured(row, "the run did not come so far") for row in PARTS[part][0]}
+        self._load = 0.0
+        self.failed: list[str] = []
+
+    def measure(self, part: str) -> None:
         rows, measure = PARTS[part]
+        if part not in UNTIMED:
+            self._load = max(self._load, os.getloadavg()[0])
         _say(f"== {part}: {'; '.join(TITLES[row][0] for row in rows)}")
         try:
-            found |= {figure.key: figure for figure in measure(both, asked)}
+            self._found |= {figure.key: figure for figure in measure(self._both, self._asked)}
         except (Cannot, AssertionError, OSError, ValueError, LookupError) as problem:
             print(f"{part} could not be measured: {problem}", file=sys.stderr)
-            found |= {row: not_measured(row, f"{type(problem).__name__}: {problem}") for row in rows}
-            failed.append(part)
-    text = page(
-        found.values(),
-        when=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        minutes=(time.monotonic() - _BEGUN) / 60,
-        versions=told,
-        notes=_notes(asked, wanted),
-    )
-    asked.page.write_text(text)
-    print(f"\n{text}")
-    _say(f"written to {asked.page}")
-    return 1 if failed else 0
+            self._found |= {row: not_measured(row, f"{type(problem).__name__}: {problem}") for row in rows}
+            self.failed.append(part)
+        self.write()
+
+    def write(self) -> None:
+        text = page(
+            self._found.values(),
+            when=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+            minutes=(time.monotonic() - _BEGUN) / 60,
+            versions=self._told,
+            notes=self._notes(),
+        )
+        self._asked.page.write_text(text)
+
+    def _notes(self) -> list[str]:
+        notes = []
+        if set(self._wanted) != set(PARTS):
+            notes.append(f"Only a part was run: {', '.join(self._wanted)}.")
+        if self._asked.repeat < 3:
+            notes.append(f"Each thing was done {self._asked.repeat} time(s), which settles nothing.")
+        if self._load > _OWN_LOAD:
+            notes.append(
+                f"This host had other work besides: its load average was up to {self._load:.1f} when a part began, "
+                "so that even ratios are to be taken with care."
+            )
+        return notes
 
 
 def _package() -> Path:
@@ -92,20 +140,6 @@ def _package() -> Path:
     if package is None:
         raise Cannot("KDUMPD_DEB does not name a package: run `make bench`, which builds it")
     return package
-
-
-def _notes(asked: argparse.Namespace, wanted: list[str]) -> list[str]:
-    notes = []
-    if set(wanted) != set(PARTS):
-        notes.append(f"Only a part was run: {', '.join(wanted)}.")
-    if asked.repeat < 3:
-        notes.append(f"Each thing was done {asked.repeat} time(s), which settles nothing.")
-    load = os.getloadavg()[2]
-    if load > 3:
-        notes.append(
-            f"This host had other work besides: its load average over the last 15 minutes was {load:.1f}."
-        )
-    return notes
 
 
 def _say(text: str) -> None:
