@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kdumpd.core.network import Host, Network
-from kdumpd.host.ears import Ear
+from kdumpd.host.ears import Ear, MountTable
 from kdumpd.host.real import RealFiles
 from kdumpd.host.watch import Watch
 from kdumpd.service.hands import Sight
@@ -125,3 +126,43 @@ async def test_an_ear_that_fails_is_closed_and_opened_at_the_next_look(tmp_path:
     os.write(ears.opened["mounts"].write, b"again")
     heard = [await ears.hears() for _ in range(3)]
     assert "mounts: again" in heard
+
+
+async def test_a_folder_that_another_is_mounted_over_is_heard_of_and_followed(tmp_path: Path) -> None:
+    near, _ = await sights(tmp_path)
+    sight = replace(near, watched=frozenset({"/etc/kdump.conf"}))
+    etc, other = tmp_path / "root/etc", tmp_path / "other"
+    other.mkdir()
+    (other / "kdump.conf").write_text("path /elsewhere\n")
+    said: asyncio.Queue[str] = asyncio.Queue()
+
+    async def hears(wanted: str) -> None:
+        async with asyncio.timeout(10):
+            while await said.get() != wanted:  # others may mount something as well
+                pass
+
+    watcher = Watcher(
+        Watch(RealFiles(str(tmp_path / "root")), said.put_nowait),
+        poke=said.put_nowait,
+        doubt=said.put_nowait,
+        ears={"mounts": lambda: MountTable(RealFiles("/"), said.put_nowait)},
+    )
+    try:
+        watcher.follow(sight)
+        await hears("/ is watched now")
+        mounted = subprocess.run(  # noqa: ASYNC221
+            ["mount", "--bind", str(other), str(etc)], check=False, capture_output=True, text=True
+        )
+        if mounted.returncode:
+            pytest.skip(f"nothing can be mounted here: {mounted.stderr.strip()}")
+        try:
+            await hears("the mounts changed")
+            # As after the look that this brings, which finds the same paths once more.
+            watcher.follow(replace(sight, watched=frozenset(["/etc/kdump.conf"])))
+            await hears("/etc is watched now")
+            (other / "kdump.conf").write_text("path /another\n")
+            await hears("/etc/kdump.conf changed")
+        finally:
+            subprocess.run(["umount", str(etc)], check=True)  # noqa: ASYNC221
+    finally:
+        watcher.stop()
