@@ -11,7 +11,7 @@ from typing import NoReturn
 
 FAILED = 1
 
-VERBS = "start|stop|status|restart|reload|rebuild|propagate|showmem|estimate|plan|why|check|config|dumps|test-target"
+VERBS = "start|stop|status|restart|reload|rebuild|propagate|showmem|estimate|history|plan|why|check|config|dumps|test-target"
 DEFAULT_CONFIG = "/etc/kdump.conf"
 
 
@@ -46,6 +46,14 @@ def parser() -> argparse.ArgumentParser:
 
     estimate = verbs.add_parser("estimate", help="say how much memory a capture needs, and what to reserve")
     estimate.add_argument("--json", action="store_true")
+
+    history = verbs.add_parser("history", help="what kdumpd did and said so far, the newest last")
+    history.add_argument(
+        "-n", "--number", type=int, choices=range(201), default=0, metavar="N", help="the last N entries"
+    )
+    history.add_argument(
+        "--json", action="store_true", help="everything that is kept of each, the newest first"
+    )
 
     for name, does in (
         ("plan", "show what would be built and loaded"),
@@ -145,6 +153,10 @@ def _verb(asked: argparse.Namespace) -> int:
             from kdumpd import cli_estimate
 
             return cli_estimate.run(asked)
+        case "history":
+            from kdumpd import cli_history
+
+            return cli_history.run(asked)
         case "propagate":
             from kdumpd import cli_propagate
 

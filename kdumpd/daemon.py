@@ -24,6 +24,7 @@ from kdumpd.core.status import Activity, Status
 from kdumpd.host.captures import Captures
 from kdumpd.host.dumps import Dumps
 from kdumpd.host.ears import ClockSet, Disks, Ear, MountTable, Processors, Routes
+from kdumpd.host.history import HistoryFile
 from kdumpd.host.image import Store
 from kdumpd.host.kexec import Kexec
 from kdumpd.host.kexec_runs import KexecRuns
@@ -40,6 +41,7 @@ from kdumpd.service.desk import Desk, descriptions
 from kdumpd.service.editing import Editing
 from kdumpd.service.finds import Finds
 from kdumpd.service.hands import Sight
+from kdumpd.service.history import History
 from kdumpd.service.jobs import Jobs, RealClock
 from kdumpd.service.machinery import Machinery
 from kdumpd.service.permissions import BUS_NAME, ROOT
@@ -98,6 +100,7 @@ async def serve(asked: argparse.Namespace) -> None:
     def tell(status: Status, sight: Sight) -> None:
         systemd.notify(f"STATUS={printable(status.message)}")
         desk.status_changed()
+        history.follow(status, sight)
         finds.follow(sight)
         recovering.follow(sight)
         proving.follow(status, sight)
@@ -108,6 +111,8 @@ async def serve(asked: argparse.Namespace) -> None:
 
     rest = Resting(give_back)
     jobs.on_end = rest.begin
+    history = History(HistoryFile(files, path=f"{store.folder}/history.jsonl"), clock)
+    jobs.on_result = history.job_ended
     reconciler = Reconciler(hands=hands, jobs=jobs, clock=clock, on_status=tell, pulse=Pulse())
     watcher = Watcher(
         Watch(files, reconciler.poke),
@@ -135,6 +140,7 @@ async def serve(asked: argparse.Namespace) -> None:
             proving=proving,
             propagating=propagating,
             concerns=lambda: watcher.problems,
+            history=history,
         )
 
         def found(new: tuple[Dump, ...]) -> None:
@@ -145,6 +151,8 @@ async def serve(asked: argparse.Namespace) -> None:
         finds.on_measured = lambda: reconciler.poke("a capture told how much memory it took")
         finds.on_change = found
         await hands.sweep()
+        await history.remember()
+        tasks.create_task(history.run(), name="history")
         tasks.create_task(reconciler.run(), name="reconciler")
         await reconciler.looked.wait()
         desk.open()

@@ -81,6 +81,10 @@ class Files(Protocol):
         """Written beside, synced, renamed over, directory synced: whole or not at all."""
         ...
 
+    def append(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
+        """To the end of a file, in one write, synced; with that mode where there was none."""
+        ...
+
     def poke(self, path: str, text: str) -> None:
         """One write into a file the kernel serves (sysfs, procfs)."""
         ...

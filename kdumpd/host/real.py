@@ -176,6 +176,15 @@ class RealFiles:
                 os.unlink(self._under_root(beside))
             raise
 
+    def append(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        descriptor = os.open(self.outside(path), flags, mode)
+        try:
+            os.write(descriptor, data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
     def poke(self, path: str, text: str) -> None:
         descriptor = os.open(self.outside(path), os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
         try:

@@ -11,6 +11,7 @@ from kdumpd.service.bus import Description, Exports, describe
 from kdumpd.service.editing import Editing
 from kdumpd.service.finds import Finds
 from kdumpd.service.hands import Hands
+from kdumpd.service.history import History
 from kdumpd.service.interfaces import (
     DumpInterface,
     JobInterface,
@@ -69,6 +70,7 @@ class Desk:
         proving: Proving,
         propagating: Propagating,
         concerns: Callable[[], tuple[Problem, ...]],
+        history: History,
     ) -> None:
         """`concerns` are warnings of kdumpd itself, that no plan knows of."""
         self._exports = exports
@@ -89,6 +91,7 @@ class Desk:
             last_dump=lambda: finds.latest,
             target_test=lambda: proving.last,
             concerns=concerns,
+            history=history,
         )
         self.config = ConfigInterface(
             descriptions[CONFIG],

@@ -10,6 +10,7 @@ from kdumpd import __version__
 from kdumpd.core.decide import Anew
 from kdumpd.core.dumps import Dump
 from kdumpd.core.estimate import Estimate
+from kdumpd.core.history import KEPT, Entry
 from kdumpd.core.machine import KernelFiles
 from kdumpd.core.plan import Json
 from kdumpd.core.plan import describe as described
@@ -21,6 +22,7 @@ from kdumpd.service.bus import (
     Description,
     ErrorName,
     Interface,
+    Typed,
     Value,
     as_bus_error,
     clean,
@@ -28,6 +30,7 @@ from kdumpd.service.bus import (
     first_lines,
 )
 from kdumpd.service.hands import Hands
+from kdumpd.service.history import History
 from kdumpd.service.jobs import Job, Jobs, Kind, Result
 from kdumpd.service.options import require_known
 from kdumpd.service.permissions import ROOT
@@ -86,8 +89,10 @@ class ManagerInterface(Interface):
         last_dump: Callable[[], str],
         target_test: Callable[[], TargetTest],
         concerns: Callable[[], tuple[Problem, ...]],
+        history: History,
     ) -> None:
         super().__init__(description)
+        self._history = history
         self._concerns = concerns
         self._reconciler = reconciler
         self._jobs = jobs
@@ -198,6 +203,10 @@ class ManagerInterface(Interface):
         if sight.estimate is None:
             raise Trouble(*errors(sight.resolution.problems))
         return _estimated(sight.estimate)
+
+    async def get_history(self, _caller: Caller, most: int, options: Options) -> tuple[Value, ...]:
+        require_known(options)
+        return tuple(_told(entry) for entry in await self._history.latest(most or KEPT))
 
     def describe(self, _caller: Caller, options: Options) -> str:
         require_known(options)
@@ -361,6 +370,21 @@ def _estimated(found: Estimate) -> Mapping[str, Value]:
         "captures": found.captures,
         "built": found.is_built,
         "fits": found.fits,
+    }
+
+
+def _told(entry: Entry) -> Mapping[str, Value]:
+    return {
+        "time": _as_count(entry.time_us),
+        "kind": entry.kind,
+        "result": entry.result,
+        "why": entry.why,
+        "error": entry.error,
+        "message": entry.message,
+        "seconds": entry.seconds,
+        "uid": Typed(signature="u", value=entry.uid),
+        "image": entry.image,
+        "load": entry.load,
     }
 
 

@@ -168,6 +168,8 @@ class Jobs:
         self.audience: Audience = Nobody()
         self.on_end: Callable[[], None] = lambda: None
         """Called after each job, whoever did it."""
+        self.on_result: Callable[[Job], None] = lambda _job: None
+        """Called with each job that ended, before that."""
         self._clock = clock
         self._next = 1
         self._live: dict[int, Job] = {}
@@ -262,6 +264,7 @@ class Jobs:
         self._finished.append(job)
         self.audience.job_ended(job)
         job.ended.set()
+        self.on_result(job)
         self.on_end()
         while len(self._finished) > FINISHED_KEPT:
             self.audience.job_forgotten(self._finished.popleft())

@@ -56,6 +56,7 @@ RULES: Mapping[tuple[str, str], Rule] = MappingProxyType(
         (MANAGER, "SetEnabled"): Rule(action=Action.MANAGE),
         (MANAGER, "Refresh"): Rule(action=Action.RELOAD),
         (MANAGER, "GetPermissions"): _FREE,
+        (MANAGER, "GetHistory"): _FREE,
         (MANAGER, "Describe"): _FREE,
         (MANAGER, "Estimate"): _FREE,
         (CONFIG, "Get"): _FREE,

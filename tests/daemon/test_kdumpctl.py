@@ -239,3 +239,24 @@ async def test_a_test_of_the_target_tells_what_it_found(tmp_path: Path, bus: Pri
         said = await kdumpctl(bus, "status")
         assert said.status == 0, "a target that failed its test is a warning"
         assert "target test failed on " in said.output
+
+
+async def test_history_outlives_the_daemon(tmp_path: Path, bus: PrivateBus) -> None:
+    async with simulated(tmp_path, bus) as machine:
+        await machine.until_armed()
+        job = await kdumpctl(bus, "rebuild")
+        assert job.status == 0, job.complaint
+        before = json.loads((await kdumpctl(bus, "history", "--json")).output)
+        assert [(each["kind"], each["result"]) for each in before[:1]] == [("rebuild", "done")]
+        assert before[0]["why"] == "kdumpctl rebuild"
+        await machine.kill()
+        await machine.start()
+        await machine.until_armed()
+        after = json.loads((await kdumpctl(bus, "history", "--json")).output)
+        assert [each for each in after if each in before][-len(before) + 1 :] == before[1:]
+        lines = (await kdumpctl(bus, "history")).output.splitlines()
+        assert len(lines) == len(after)
+        assert any("state" not in line and "armed: a crash would be saved to" in line for line in lines)
+        last = (await kdumpctl(bus, "history", "-n", "1")).output.splitlines()
+        assert last == lines[-1:]
+    assert (await kdumpctl(None, "history")).status == 1

@@ -8,10 +8,12 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from kdumpd.host.dumps import Dumps
+from kdumpd.host.history import HistoryFile
 from kdumpd.host.propagate import Propagations
 from kdumpd.host.target_test import TargetTests
 from kdumpd.reading import KDUMP_CONF
@@ -20,6 +22,7 @@ from kdumpd.service.bus.standard import OBJECT_MANAGER, PROPERTIES
 from kdumpd.service.desk import Desk
 from kdumpd.service.editing import Editing
 from kdumpd.service.finds import Finds
+from kdumpd.service.history import History
 from kdumpd.service.permissions import BUS_NAME, CONFIG, DUMP, JOB, KERNEL, MANAGER, ROOT
 from kdumpd.service.polkit import Polkit
 from kdumpd.service.propagating import Propagating
@@ -39,6 +42,7 @@ class Served:
     desk: Desk
     finds: Finds
     proving: Proving
+    history: History
     client: Client
 
 
@@ -58,6 +62,9 @@ async def served(folder: Path, bus: PrivateBus) -> AsyncIterator[Served]:
         proving = Proving(
             tests=TargetTests(w.files, w.programs), jobs=w.jobs, clock=w.clock, saved=lambda: ()
         )
+        history = History(HistoryFile(w.files, path=f"{w.store.folder}/history.jsonl"), w.clock)
+        w.jobs.on_result = history.job_ended
+        w.followers.append(history.follow)
         desk = Desk(
             exports,
             DESCRIPTIONS,
@@ -70,6 +77,7 @@ async def served(folder: Path, bus: PrivateBus) -> AsyncIterator[Served]:
             proving=proving,
             propagating=Propagating(propagations=Propagations(w.files, w.programs), jobs=w.jobs),
             concerns=lambda: (),
+            history=history,
         )
         proving.on_change = desk.status_changed
         w.listeners.append(desk.status_changed)
@@ -80,7 +88,7 @@ async def served(folder: Path, bus: PrivateBus) -> AsyncIterator[Served]:
         await connection.own(BUS_NAME)
         try:
             async with bus.client(BUS_NAME) as client:
-                yield Served(world=w, desk=desk, finds=finds, proving=proving, client=client)
+                yield Served(world=w, desk=desk, finds=finds, proving=proving, history=history, client=client)
         finally:
             await exports.close()
 
@@ -331,6 +339,38 @@ async def test_describe_is_json_with_plan_and_state(tmp_path: Path, bus: Private
         assert told["status"]["state"] == "armed"
         assert told["plan"]["target"]["fstype"] == "ext4"
         assert told["loaded"]["load"]
+
+
+async def test_the_history_tells_jobs_and_states_the_newest_first(tmp_path: Path, bus: PrivateBus) -> None:
+    async with served(tmp_path, bus) as s:
+        s.world.programs.failing["zstd"] = 1
+        (path,) = await s.client.call(
+            ROOT, MANAGER, "Rebuild", "sa{sv}", "", {"force": True, "reason": "test"}
+        )
+        await s.client.wait_until(str(path), JOB, lambda now: now["State"] == "done")
+        await s.world.armed()
+        (path,) = await s.client.call(ROOT, MANAGER, "Unload", "a{sv}", {})
+        await s.client.wait_until(str(path), JOB, lambda now: now["State"] == "done")
+        (told_entries,) = await s.client.call(ROOT, MANAGER, "GetHistory", "ua{sv}", 0, {})
+        entries = cast("tuple[Mapping[str, Value], ...]", told_entries)
+        told = [(each["kind"], each["result"], each["why"], each["error"]) for each in entries]
+        assert told[:4] == [
+            ("unload", "done", "", ""),
+            ("state", "disabled", "disabled", ""),
+            ("rebuild", "failed", "test", "packing-failed"),
+            ("rebuild", "done", "kdumpd started", ""),
+        ]
+        assert ("state", "armed", "armed", "") in told
+        failed = entries[2]
+        assert "exit status 1" in str(failed["message"])
+        assert failed["image"]
+        assert failed["load"]
+        assert isinstance(failed["seconds"], float)
+        assert failed["time"] == s.world.clock.now_us()
+        (two,) = await s.client.call(ROOT, MANAGER, "GetHistory", "ua{sv}", 2, {})
+        assert two == entries[:2]
+        await s.history.write()  # what was not yet written, and what was, is the same history
+        assert await s.client.call(ROOT, MANAGER, "GetHistory", "ua{sv}", 0, {}) == (entries,)
 
 
 async def test_a_dump_is_told_of_once(tmp_path: Path, bus: PrivateBus) -> None:
