@@ -18,8 +18,8 @@ from kdumpd.service.journal import tell_dump
 
 logger = logging.getLogger(__name__)
 
-NAP_SECONDS = 600.0
-"""Until dumps are looked for again: somebody may have removed one."""
+NAP_SECONDS = 3600.0
+"""Until dumps are looked for again: somebody may have removed one. Each search wakes some threads thirty times."""
 
 
 class Finds:
