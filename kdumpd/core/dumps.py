@@ -43,6 +43,9 @@ class Dump:
     reason: str  # the panic's first line, or why there is no dump
     is_test: bool
     capture: Capture | None = None  # what it took of memory, where that was measured
+    folder: str = ""  # its directory, where that is one of the running system now and may be removed
+    is_ours: bool = False  # there is a summary of the agent's
+    files_bytes: int = 0  # of all its files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +86,7 @@ class Saved:
     modified_us: int
     summary: Summary | None
     kernel_log: str  # its end is enough
+    is_in_sight: bool = True  # not only for the look
 
 
 def dump_place(target: Mapping[str, str]) -> DumpPlace | None:
@@ -147,6 +151,9 @@ def dump_of(saved: Saved) -> Dump:
         reason=_line(said or (summary.reason if summary is not None else "")),
         is_test=summary is not None and summary.test_id != "",
         capture=capture_of(summary) if summary is not None else None,
+        folder=saved.path if saved.is_in_sight else "",
+        is_ours=summary is not None,
+        files_bytes=sum(saved.sizes.values()),
     )
 
 

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from kdumpd.core.config import printable
 from kdumpd.core.problems import Problem
+from kdumpd.core.retention import Limits
 
 DAY_SECONDS = 86_400
 
@@ -108,7 +109,9 @@ class Tuning(BaseModel, frozen=True, extra="forbid", strict=True):
     keep_count: int = Field(
         default=0, ge=0, description="Keep at most this many dumps, the newest. 0: any number."
     )
-    keep_days: int = Field(default=0, ge=0, description="Delete dumps older than this many days. 0: never.")
+    keep_days: int = Field(
+        default=0, ge=0, le=36_500, description="Delete dumps older than this many days. 0: never."
+    )
     keep_free_bytes: int = Field(
         default=0,
         ge=0,
@@ -117,6 +120,15 @@ class Tuning(BaseModel, frozen=True, extra="forbid", strict=True):
     keep_total_bytes: int = Field(
         default=0, ge=0, description="Delete the oldest dumps until all together take at most this. 0: never."
     )
+
+    @property
+    def retention(self) -> Limits:
+        return Limits(
+            count=self.keep_count,
+            days=self.keep_days,
+            free_bytes=self.keep_free_bytes,
+            total_bytes=self.keep_total_bytes,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -163,6 +163,7 @@ class Dumps:
                 Saved(
                     name=name,
                     path=shown,
+                    is_in_sight=folder == shown,
                     sizes={each: found.size_bytes for each, found in facts.items()},
                     modified_us=max(cores, default=self._files.stat(folder).modified_us),
                     summary=self._summary(f"{folder}/{SUMMARY}") if SUMMARY in facts else None,

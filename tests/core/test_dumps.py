@@ -48,6 +48,9 @@ def test_a_saved_dump_is_told_by_its_summary() -> None:
         kernel_release="6.1",
         reason="Kernel panic",
         is_test=True,
+        folder="/var/crash/127.0.0.1-2025-01-01-10:00:00",
+        is_ours=True,
+        files_bytes=9,
     )
 
 
