@@ -113,6 +113,10 @@ class Files(Protocol):
         """The same door with the folder `path` as its root."""
         ...
 
+    def is_open(self, path: str) -> bool:
+        """Whether anybody has the file open; OSError where its file system does not tell."""
+        ...
+
     def free_bytes(self, path: str) -> int: ...
     def is_read_only(self, path: str) -> bool:
         """Whether the file system that holds `path` takes no changes, as it is mounted there."""

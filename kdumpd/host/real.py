@@ -22,6 +22,7 @@ from typing import BinaryIO
 
 from kdumpd.core.inventory import Kind
 from kdumpd.host.doors import KEPT_BYTES, PATH, Facts, Output, ProgramFailed
+from kdumpd.host.leases import is_open
 from kdumpd.host.running import LINE_CHARACTERS, Running, begun, until_ended
 
 logger = logging.getLogger(__name__)
@@ -233,6 +234,9 @@ class RealFiles:
 
     def below(self, path: str) -> RealFiles:
         return RealFiles(self.outside(path))
+
+    def is_open(self, path: str) -> bool:
+        return is_open(self._outside_itself(path))
 
     def free_bytes(self, path: str) -> int:
         found = os.statvfs(self.outside(path))
