@@ -84,13 +84,18 @@ def parser() -> argparse.ArgumentParser:
     )
     text.add_argument("new", nargs="?", default="", metavar="FILE")
 
-    dumps = verbs.add_parser("dumps", help="list the dumps that were found, or show one")
-    dumps.add_argument("action", nargs="?", choices=("list", "show", "recover"), default="list")
-    dumps.add_argument("path", nargs="?", default="", help="the directory of the dump, or the end of it")
+    dumps = verbs.add_parser("dumps", help="list the dumps that were found, show, delete or check them")
     dumps.add_argument(
-        "core", nargs="?", default="", help="recover: the vmcore to make of a flattened stream"
+        "action", nargs="?", choices=("list", "show", "delete", "prune", "recover"), default="list"
+    )
+    dumps.add_argument(
+        "words",
+        nargs="*",
+        metavar="dump",
+        help="the directory of the dump, or the end of it; recover: a flattened stream and the vmcore to make of it",
     )
     dumps.add_argument("--json", action="store_true")
+    dumps.add_argument("--dry-run", action="store_true", help="prune: only say what would go, and why")
 
     test = verbs.add_parser(
         "test-target", help="write a small file to the target as after a crash, and remove it"
@@ -145,10 +150,14 @@ def _verb(asked: argparse.Namespace) -> int:
         case "dumps" if asked.action == "recover":
             from kdumpd import cli_recover
 
-            if not asked.path or not asked.core:
+            if len(asked.words) != 2:
                 print("kdump: dumps recover wants the stream and the vmcore to make of it", file=sys.stderr)
                 return FAILED
-            return cli_recover.run(asked.path, asked.core)
+            return cli_recover.run(*asked.words)
+        case "dumps":
+            from kdumpd import cli_dumps
+
+            return cli_dumps.run(asked)
         case "estimate":
             from kdumpd import cli_estimate
 

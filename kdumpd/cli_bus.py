@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from kdumpd.core.problems import Trouble
 from kdumpd.service.bus import BusError, Client, Connection, ErrorName, Value
-from kdumpd.service.permissions import BUS_NAME, CONFIG, DUMP, JOB, MANAGER, ROOT
+from kdumpd.service.permissions import BUS_NAME, CONFIG, JOB, MANAGER, ROOT
 
 OPERATIONAL = 0
 FAILED = 1
@@ -31,7 +31,6 @@ def run(asked: argparse.Namespace) -> int:
         "reload": _reload,
         "rebuild": _rebuild,
         "showmem": _showmem,
-        "dumps": _dumps,
         "test-target": _test_target,
     }
     if asked.verb == "status":
@@ -124,7 +123,7 @@ async def _status(asked: argparse.Namespace) -> int:
         return _status_without_daemon("kdumpd does not answer", as_json=asked.json)
     is_operational = bool(state["Protected"])
     if asked.json:
-        print(json.dumps({**state, "Operational": is_operational}, default=_plain, indent=2, sort_keys=True))
+        print(json.dumps({**state, "Operational": is_operational}, default=plain, indent=2, sort_keys=True))
     else:
         print(_operational(is_operational))
         print(text_of(state["StateMessage"]))
@@ -198,34 +197,6 @@ async def _showmem(client: Client, _asked: argparse.Namespace) -> int:
     return OPERATIONAL
 
 
-async def _dumps(client: Client, asked: argparse.Namespace) -> int:
-    objects = await client.objects(ROOT)
-    found = sorted(
-        (dict(interfaces[DUMP]) for interfaces in objects.values() if DUMP in interfaces),
-        key=lambda dump: str(dump["Path"]),
-    )
-    if asked.action == "show":
-        found = [
-            dump
-            for dump in found
-            if asked.path and str(dump["Path"]).rstrip("/").endswith(asked.path.rstrip("/"))
-        ]
-        if not found:
-            complain(f"there is no dump {asked.path}".rstrip())
-            return FAILED
-    if asked.json:
-        print(json.dumps(found, default=_plain, indent=2, sort_keys=True))
-    elif asked.action == "show":
-        for dump in found:
-            print("\n".join(f"{name}: {_shown(name, value)}" for name, value in dump.items()))
-    else:
-        for dump in found:
-            complete = "" if dump["Complete"] else "  incomplete"
-            size = _shown("Size", dump["Size"])
-            print(f"{text_of(dump['Path'])}  {size}  {text_of(dump['Reason'])}{complete}")
-    return OPERATIONAL
-
-
 async def _test_target(client: Client, asked: argparse.Namespace) -> int:
     (path,) = await client.call(ROOT, CONFIG, "TestTarget", "a{sv}a{sv}", {}, {})
     job = await finished(client, text_of(path))
@@ -247,7 +218,7 @@ async def _test_target(client: Client, asked: argparse.Namespace) -> int:
 
 
 def _tested(state: Mapping[str, Value]) -> str:
-    when = _shown("Time", state["TargetTestTime"])
+    when = shown("Time", state["TargetTestTime"])
     return (
         f"target test {text_of(state['TargetTestResult'])} on {when}: {text_of(state['TargetTestMessage'])}"
     )
@@ -262,7 +233,7 @@ def _outcome(what: str, job: Mapping[str, Value]) -> int:
     return FAILED
 
 
-def _shown(name: str, value: Value) -> str:
+def shown(name: str, value: Value) -> str:
     if name == "Time" and isinstance(value, int):
         return datetime.fromtimestamp(value / 1e6, tz=UTC).astimezone().isoformat(" ", "seconds")
     if name == "Size" and isinstance(value, int):
@@ -270,5 +241,5 @@ def _shown(name: str, value: Value) -> str:
     return str(value)
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     return dict(value) if isinstance(value, Mapping) else str(value)

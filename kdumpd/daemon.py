@@ -32,6 +32,7 @@ from kdumpd.host.memory import give_back
 from kdumpd.host.propagate import Propagations
 from kdumpd.host.real import RealFiles, RealPrograms
 from kdumpd.host.recover import Recovery
+from kdumpd.host.removal import Removals
 from kdumpd.host.target_test import TargetTests
 from kdumpd.host.watch import Watch
 from kdumpd.reading import KDUMP_CONF, tuning_of
@@ -39,6 +40,7 @@ from kdumpd.service import logs
 from kdumpd.service.bus import BusError, Client, Connection, Exports
 from kdumpd.service.desk import Desk, descriptions
 from kdumpd.service.editing import Editing
+from kdumpd.service.expiring import Expiring
 from kdumpd.service.finds import Finds
 from kdumpd.service.hands import Sight
 from kdumpd.service.history import History
@@ -114,6 +116,7 @@ async def serve(asked: argparse.Namespace) -> None:
     history = History(HistoryFile(files, path=f"{store.folder}/history.jsonl"), clock)
     jobs.on_result = history.job_ended
     reconciler = Reconciler(hands=hands, jobs=jobs, clock=clock, on_status=tell, pulse=Pulse())
+    expiring = Expiring(removals=Removals(files), finds=finds, clock=clock, sight=lambda: reconciler.sight)
     watcher = Watcher(
         Watch(files, reconciler.poke),
         poke=reconciler.poke,
@@ -137,6 +140,7 @@ async def serve(asked: argparse.Namespace) -> None:
             editing=editing,
             permissions=gate,
             finds=finds,
+            expiring=expiring,
             proving=proving,
             propagating=propagating,
             concerns=lambda: watcher.problems,
@@ -145,6 +149,7 @@ async def serve(asked: argparse.Namespace) -> None:
 
         def found(new: tuple[Dump, ...]) -> None:
             desk.dumps_changed(new=new)
+            expiring.follow(new)
             rest.begin()
 
         proving.on_change = desk.status_changed
@@ -159,6 +164,7 @@ async def serve(asked: argparse.Namespace) -> None:
         await connection.own(BUS_NAME)
         systemd.notify("READY=1")
         tasks.create_task(finds.run(lambda: reconciler.sight), name="dumps")
+        tasks.create_task(expiring.run(), name="retention")
         tasks.create_task(recovering.run(), name="recovery")
         tasks.create_task(proving.run(lambda: reconciler.sight), name="target test")
         tasks.create_task(propagating.run(), name="keys")

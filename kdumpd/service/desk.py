@@ -9,11 +9,11 @@ from kdumpd.core.dumps import Dump
 from kdumpd.core.problems import Problem
 from kdumpd.service.bus import Description, Exports, describe
 from kdumpd.service.editing import Editing
+from kdumpd.service.expiring import Expiring
 from kdumpd.service.finds import Finds
 from kdumpd.service.hands import Hands
 from kdumpd.service.history import History
 from kdumpd.service.interfaces import (
-    DumpInterface,
     JobInterface,
     KernelInterface,
     ManagerInterface,
@@ -23,6 +23,7 @@ from kdumpd.service.interfaces import (
     kernel_path,
 )
 from kdumpd.service.interfaces_config import ConfigInterface
+from kdumpd.service.interfaces_dump import EXPORTED_AT_MOST, DumpCatalogue, DumpInterface
 from kdumpd.service.jobs import Job, Jobs
 from kdumpd.service.log_control import LogControl
 from kdumpd.service.permissions import (
@@ -67,6 +68,7 @@ class Desk:
         editing: Editing,
         permissions: Permissions,
         finds: Finds,
+        expiring: Expiring,
         proving: Proving,
         propagating: Propagating,
         concerns: Callable[[], tuple[Problem, ...]],
@@ -78,6 +80,7 @@ class Desk:
         self._reconciler = reconciler
         self._jobs = jobs
         self._finds = finds
+        self._expiring = expiring
         self._served: dict[int, JobInterface] = {}
         self._kernels: dict[str, KernelInterface] = {}
         self._dumps: dict[str, DumpInterface] = {}
@@ -89,6 +92,7 @@ class Desk:
             hands=hands,
             permissions=permissions,
             last_dump=lambda: finds.latest,
+            catalogue=DumpCatalogue(finds=finds, expiring=expiring),
             target_test=lambda: proving.last,
             concerns=concerns,
             history=history,
@@ -124,10 +128,10 @@ class Desk:
         self.manager.announce()
 
     def dumps_changed(self, *, new: tuple[Dump, ...]) -> None:
-        """Objects for all dumps there are; DumpFound for each of `new`."""
+        """Objects for the newest dumps there are; DumpFound for each of `new` among them."""
         if not self._is_open:
             return
-        present = {find.id: find for find in self._finds.known}
+        present = {find.id: find for find in self._finds.known[-EXPORTED_AT_MOST:]}
         for identity in self._dumps.keys() - present.keys():
             self._exports.remove(dump_path(identity))
             del self._dumps[identity]
@@ -136,9 +140,13 @@ class Desk:
                 self._dumps[identity].find = find
                 self._dumps[identity].announce()
             else:
-                self._dumps[identity] = DumpInterface(self._descriptions[DUMP], find=find)
+                self._dumps[identity] = DumpInterface(
+                    self._descriptions[DUMP], find=find, delete=self._expiring.delete
+                )
                 self._exports.add(dump_path(identity), self._dumps[identity])
         for find in new:
+            if find.id not in present:
+                continue
             self.manager.emit("DumpFound", dump_path(find.id))
         self.manager.announce()
 

@@ -50,6 +50,12 @@ class Finds:
     def poke(self) -> None:
         self._again.set()
 
+    def forget(self, dump: Dump) -> None:
+        """It was removed: say so at once, and look whether it is so."""
+        self.known = tuple(each for each in self.known if each.id != dump.id)
+        self.on_change(())
+        self.poke()
+
     def follow(self, sight: Sight) -> None:
         """Look again where the target is another one than was searched."""
         search = _search(sight)

@@ -10,6 +10,7 @@ from kdumpd.core.armed import Armed
 from kdumpd.core.estimate import Estimate
 from kdumpd.core.machine import Machine
 from kdumpd.core.plan import Plan, Resolution
+from kdumpd.core.retention import NO_LIMITS, Limits
 from kdumpd.core.storing import UNKNOWN_ROOM, Room
 from kdumpd.reading import ConfigText
 
@@ -41,6 +42,7 @@ class Sight:
     room: Room = UNKNOWN_ROOM  # of the store
     build_timeout_seconds: float = 600.0
     target_test_hours: float = 24.0  # 0: the target is tested only when that is asked for
+    retention: Limits = NO_LIMITS
 
     @property
     def forces_rebuild(self) -> bool:

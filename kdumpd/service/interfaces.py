@@ -1,4 +1,4 @@
-"""Manager, Job, Kernel and Dump on the bus: each method is validate, call, return; who may call was settled before."""
+"""Manager, Job and Kernel on the bus: each method is validate, call, return; who may call was settled before."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Protocol
 
 from kdumpd import __version__
 from kdumpd.core.decide import Anew
-from kdumpd.core.dumps import Dump
 from kdumpd.core.estimate import Estimate
 from kdumpd.core.history import KEPT, Entry
 from kdumpd.core.machine import KernelFiles
@@ -75,6 +74,13 @@ class Permissions(Protocol):
     async def permissions(self, caller: Caller) -> Mapping[str, str]: ...
 
 
+class Catalogue(Protocol):
+    """All dumps, beside those that are objects."""
+
+    def page(self, *, before_us: int, most: int) -> tuple[Value, ...]: ...
+    async def prune(self, *, is_trial: bool) -> tuple[Value, ...]: ...
+
+
 class ManagerInterface(Interface):
     """The state, and the verbs that change it."""
 
@@ -87,6 +93,7 @@ class ManagerInterface(Interface):
         hands: Hands,
         permissions: Permissions,
         last_dump: Callable[[], str],
+        catalogue: Catalogue,
         target_test: Callable[[], TargetTest],
         concerns: Callable[[], tuple[Problem, ...]],
         history: History,
@@ -99,6 +106,7 @@ class ManagerInterface(Interface):
         self._hands = hands
         self._permissions = permissions
         self._last_dump = last_dump
+        self._catalogue = catalogue
         self._target_test = target_test
 
     def properties(self) -> Mapping[str, Value]:
@@ -219,6 +227,14 @@ class ManagerInterface(Interface):
         }
         return json.dumps(told, sort_keys=True)
 
+    def list_dumps(self, _caller: Caller, before: int, most: int, options: Options) -> tuple[Value, ...]:
+        require_known(options)
+        return self._catalogue.page(before_us=before, most=most)
+
+    async def prune_dumps(self, _caller: Caller, options: Options) -> tuple[Value, ...]:
+        require_known(options, dry_run=bool)
+        return await self._catalogue.prune(is_trial=bool(options.get("dry-run", False)))
+
     def _kernel(self) -> str:
         plan = self._reconciler.sight.resolution.plan
         release = plan.base.kernel_release if plan is not None else ""
@@ -335,26 +351,6 @@ class KernelInterface(Interface):
         }
 
 
-class DumpInterface(Interface):
-    """What was saved after a crash."""
-
-    def __init__(self, description: Description, *, find: Dump) -> None:
-        super().__init__(description)
-        self.find = find
-
-    def properties(self) -> Mapping[str, Value]:
-        find = self.find
-        return {
-            "Path": find.path,
-            "Time": _as_count(find.time_us),
-            "Size": _as_count(find.size_bytes),
-            "Complete": find.is_complete,
-            "Kernel": find.kernel_release,
-            "Reason": find.reason,
-            "Test": find.is_test,
-        }
-
-
 def _estimated(found: Estimate) -> Mapping[str, Value]:
     return {
         "reserved": found.reserved,
@@ -375,7 +371,7 @@ def _estimated(found: Estimate) -> Mapping[str, Value]:
 
 def _told(entry: Entry) -> Mapping[str, Value]:
     return {
-        "time": _as_count(entry.time_us),
+        "time": as_count(entry.time_us),
         "kind": entry.kind,
         "result": entry.result,
         "why": entry.why,
@@ -388,7 +384,7 @@ def _told(entry: Entry) -> Mapping[str, Value]:
     }
 
 
-def _as_count(number: int) -> int:
+def as_count(number: int) -> int:
     """What a file system or a summary says, as the bus takes it: a date before 1970 is none."""
     return min(max(number, 0), _LARGEST_COUNT)
 
@@ -408,7 +404,6 @@ def _without_texts(of: Json) -> Json:
 
 
 __all__ = [
-    "DumpInterface",
     "JobInterface",
     "KernelInterface",
     "ManagerInterface",

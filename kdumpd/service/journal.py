@@ -64,6 +64,11 @@ def tell_dump(dump: Dump) -> None:
         )
 
 
+def tell_removal(dump: Dump, *, why: str) -> None:
+    fields = {MESSAGE_ID: str(Message.DUMP_REMOVED), DUMP: dump.path, WHY: why}
+    logger.info("the dump %s was deleted: %s", dump.path, why, extra=fields)
+
+
 def named(fault: Trouble | OSError, *, code: str) -> Problem:
     """The problem behind a fault; `code` is for one that has no name of its own."""
     if isinstance(fault, Trouble) and fault.problems:

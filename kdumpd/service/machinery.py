@@ -255,6 +255,7 @@ class Machinery:
             room=self._store.room(),
             build_timeout_seconds=reading.tuning.build_timeout_seconds,
             target_test_hours=reading.tuning.target_test_hours,
+            retention=reading.tuning.retention,
         )
 
     def _describe(self, plan: Plan) -> JsonValue:

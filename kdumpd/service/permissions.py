@@ -36,6 +36,7 @@ class Action(StrEnum):
     TEST_TARGET = f"{BUS_NAME}.test-target"
     PROPAGATE = f"{BUS_NAME}.propagate"
     CANCEL_ANY = f"{BUS_NAME}.cancel-any"
+    DELETE_DUMP = f"{BUS_NAME}.delete-dump"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,5 +71,8 @@ RULES: Mapping[tuple[str, str], Rule] = MappingProxyType(
         (JOB, "GetLog"): Rule(action=Action.READ_LOG),
         (LOG_CONTROL, "LogLevel"): Rule(action=Action.MANAGE),
         (LOG_CONTROL, "LogTarget"): Rule(action=Action.MANAGE),
+        (MANAGER, "PruneDumps"): Rule(action=Action.DELETE_DUMP),
+        (MANAGER, "ListDumps"): _FREE,
+        (DUMP, "Delete"): Rule(action=Action.DELETE_DUMP),
     }
 )

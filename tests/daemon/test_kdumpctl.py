@@ -260,3 +260,35 @@ async def test_history_outlives_the_daemon(tmp_path: Path, bus: PrivateBus) -> N
         last = (await kdumpctl(bus, "history", "-n", "1")).output.splitlines()
         assert last == lines[-1:]
     assert (await kdumpctl(None, "history")).status == 1
+
+
+async def test_dumps_are_deleted_and_pruned(tmp_path: Path, bus: PrivateBus) -> None:
+    async with simulated(tmp_path, bus) as machine:
+        await machine.until_armed()
+        await machine.stop()
+        names = [f"127.0.0.1-2026-01-0{day}-03:04:05" for day in (1, 2, 3)]
+        for name in names:
+            folder = machine.root / "var/crash" / name
+            folder.mkdir()
+            (folder / "vmcore").write_bytes(b"core")
+            (folder / "summary.json").write_text('{"result": "saved"}')
+        await machine.start()
+        await machine.until(lambda now: str(now["LastDump"]) != "/")
+        await machine.stop()
+        (machine.root / "etc/kdumpd.toml").write_text("keep_count = 1\n")
+        await machine.start()
+        await machine.until(lambda now: str(now["LastDump"]) != "/")  # found before, so no reason to prune
+        assert (await kdumpctl(bus, "dumps", "delete")).status == 1
+        assert (
+            await kdumpctl(bus, "dumps", "delete", "nothing")
+        ).complaint == "kdump: there is no dump nothing\n"
+        deleted = await kdumpctl(bus, "dumps", "delete", names[1])
+        assert deleted == Said(0, f"/var/crash/{names[1]}: deleted\n", "")
+        trial = await kdumpctl(bus, "dumps", "prune", "--dry-run")
+        why = "there are 2 dumps, and 1 are to be kept (keep_count)"
+        assert trial == Said(0, f"/var/crash/{names[0]}  0.0 MiB  would be deleted: {why}\n", "")
+        assert (await kdumpctl(bus, "dumps", "prune")).output == trial.output.replace(
+            "would be deleted", "deleted"
+        )
+        assert [each.name for each in (machine.root / "var/crash").iterdir()] == [names[2]]
+        assert (await kdumpctl(bus, "dumps", "prune", "--json")).output == "[]\n"

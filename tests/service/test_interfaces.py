@@ -15,12 +15,14 @@ import pytest
 from kdumpd.host.dumps import Dumps
 from kdumpd.host.history import HistoryFile
 from kdumpd.host.propagate import Propagations
+from kdumpd.host.removal import Removals
 from kdumpd.host.target_test import TargetTests
 from kdumpd.reading import KDUMP_CONF
 from kdumpd.service.bus import BusError, Client, Exports, Value
 from kdumpd.service.bus.standard import OBJECT_MANAGER, PROPERTIES
 from kdumpd.service.desk import Desk
 from kdumpd.service.editing import Editing
+from kdumpd.service.expiring import Expiring
 from kdumpd.service.finds import Finds
 from kdumpd.service.history import History
 from kdumpd.service.permissions import BUS_NAME, CONFIG, DUMP, JOB, KERNEL, MANAGER, ROOT
@@ -41,6 +43,7 @@ class Served:
     world: World
     desk: Desk
     finds: Finds
+    expiring: Expiring
     proving: Proving
     history: History
     client: Client
@@ -65,6 +68,9 @@ async def served(folder: Path, bus: PrivateBus) -> AsyncIterator[Served]:
         history = History(HistoryFile(w.files, path=f"{w.store.folder}/history.jsonl"), w.clock)
         w.jobs.on_result = history.job_ended
         w.followers.append(history.follow)
+        expiring = Expiring(
+            removals=Removals(w.files), finds=finds, clock=w.clock, sight=lambda: w.reconciler.sight
+        )
         desk = Desk(
             exports,
             DESCRIPTIONS,
@@ -74,6 +80,7 @@ async def served(folder: Path, bus: PrivateBus) -> AsyncIterator[Served]:
             editing=editing,
             permissions=gate,
             finds=finds,
+            expiring=expiring,
             proving=proving,
             propagating=Propagating(propagations=Propagations(w.files, w.programs), jobs=w.jobs),
             concerns=lambda: (),
@@ -88,7 +95,15 @@ async def served(folder: Path, bus: PrivateBus) -> AsyncIterator[Served]:
         await connection.own(BUS_NAME)
         try:
             async with bus.client(BUS_NAME) as client:
-                yield Served(world=w, desk=desk, finds=finds, proving=proving, history=history, client=client)
+                yield Served(
+                    world=w,
+                    desk=desk,
+                    finds=finds,
+                    expiring=expiring,
+                    proving=proving,
+                    history=history,
+                    client=client,
+                )
         finally:
             await exports.close()
 

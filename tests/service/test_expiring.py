@@ -1,0 +1,126 @@
+"""Dumps that go by the rules after a good one was found, and by somebody's wish; told over the bus."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from kdumpd.core.dumps import Dump
+from kdumpd.service.bus import BusError
+from kdumpd.service.bus.standard import OBJECT_MANAGER
+from kdumpd.service.interfaces import dump_path
+from kdumpd.service.permissions import DUMP, MANAGER, ROOT
+from tests.service.private_bus import PrivateBus
+from tests.service.test_interfaces import OURS, Served, served
+
+SETTINGS = "etc/kdumpd.toml"
+
+
+def name_of(number: int) -> str:
+    return f"127.0.0.1-{2000 + number // 336}-{number // 28 % 12 + 1:02}-{number % 28 + 1:02}-03:04:05"
+
+
+def save(s: Served, number: int, *, result: str = "saved", core: str = "vmcore") -> Path:
+    folder = s.world.root / "var/crash" / name_of(number)
+    folder.mkdir()
+    (folder / core).write_bytes(b"core")
+    summary = {"result": result, "crashed_us": (number + 1) * 1_000_000, "panic": f"panic {number}"}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    return folder
+
+
+def left(s: Served) -> list[str]:
+    return sorted(each.name for each in (s.world.root / "var/crash").iterdir())
+
+
+async def set_rules(s: Served, text: str) -> None:
+    (s.world.root / SETTINGS).write_text(text)
+    s.world.reconciler.poke("kdumpd.toml changed", urgent=True)
+    await s.world.until(lambda _now: s.world.reconciler.sight.retention.are_set)
+
+
+async def look(s: Served) -> None:
+    await s.finds.look(s.world.reconciler.sight)
+
+
+async def test_rules_let_dumps_go_after_a_good_one_was_found_and_not_before(
+    tmp_path: Path, bus: PrivateBus
+) -> None:
+    async with served(tmp_path, bus) as s:
+        tell = s.finds.on_change
+
+        def found(new: tuple[Dump, ...]) -> None:
+            tell(new)
+            s.expiring.follow(new)
+
+        s.finds.on_change = found
+        for number in range(3):
+            save(s, number)
+        await look(s)
+        await set_rules(s, "keep_count = 2\n")
+        keeping = asyncio.create_task(s.expiring.run())
+        try:
+            async with s.client.signals(OBJECT_MANAGER, "InterfacesRemoved", path=ROOT) as removed:
+                save(s, 3, result="failed", core="vmcore-incomplete")
+                await look(s)
+                assert len(left(s)) == 4, "what was not captured makes nothing needless"
+                save(s, 4)
+                await look(s)
+                gone = [(await anext(removed)).body[0] for _ in range(3)]
+            assert gone == [dump_path(name_of(number)) for number in (0, 1, 2)]
+            assert left(s) == [name_of(3), name_of(4)]
+        finally:
+            keeping.cancel()
+            await asyncio.wait({keeping})
+
+
+async def test_a_trial_says_what_would_go_and_why(tmp_path: Path, bus: PrivateBus) -> None:
+    async with served(tmp_path, bus) as s:
+        for number in range(3):
+            save(s, number)
+        await look(s)
+        (none,) = await s.client.call(ROOT, MANAGER, "PruneDumps", "a{sv}", {})
+        assert none == (), "without a rule nothing goes"
+        await set_rules(s, "keep_count = 1\n")
+        with (s.world.root / "var/crash" / name_of(1) / "vmcore").open():
+            (told,) = await s.client.call(ROOT, MANAGER, "PruneDumps", "a{sv}", {"dry-run": True})
+            assert [(row["id"], row["rule"], row["why"], row["error"]) for row in told] == [  # type: ignore[union-attr, index, call-overload]
+                (name_of(0), "keep_count", "there are 3 dumps, and 1 are to be kept", "")
+            ]
+            assert len(left(s)) == 3
+            await s.client.call(ROOT, MANAGER, "PruneDumps", "a{sv}", {})
+        assert left(s) == [name_of(1), name_of(2)], "one is being read, the other is the newest"
+
+
+async def test_a_dump_is_deleted_when_somebody_asks(tmp_path: Path, bus: PrivateBus) -> None:
+    async with served(tmp_path, bus) as s:
+        for number in range(2):
+            save(s, number)
+        await look(s)
+        newest = dump_path(name_of(1))
+        assert await s.client.get(ROOT, MANAGER, "LastDump") == newest
+        with (s.world.root / "var/crash" / name_of(1) / "vmcore").open():
+            with pytest.raises(BusError) as refusal:
+                await s.client.call(newest, DUMP, "Delete", "a{sv}", {})
+            assert refusal.value.name == f"{OURS}Busy"
+        async with s.client.signals(OBJECT_MANAGER, "InterfacesRemoved", path=ROOT) as removed:
+            await s.client.call(newest, DUMP, "Delete", "a{sv}", {})
+            assert (await anext(removed)).body[0] == newest
+        assert left(s) == [name_of(0)]
+        assert await s.client.get(ROOT, MANAGER, "LastDump") == dump_path(name_of(0))
+        with pytest.raises(BusError):
+            await s.client.call(newest, DUMP, "Delete", "a{sv}", {})
+
+
+async def test_a_record_is_no_directory_to_delete(tmp_path: Path, bus: PrivateBus) -> None:
+    async with served(tmp_path, bus) as s:
+        failures = s.world.root / "var/lib/kdumpd/failures"
+        failures.mkdir(parents=True)
+        (failures / "2025-01-01-10:00:00.json").write_text('{"result": "failed"}')
+        await look(s)
+        with pytest.raises(BusError, match="no directory of this machine"):
+            await s.client.call(dump_path("failure-2025-01-01-10:00:00"), DUMP, "Delete", "a{sv}", {})
+        assert len(list(failures.iterdir())) == 1
