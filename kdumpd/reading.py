@@ -6,7 +6,17 @@ import asyncio
 import hashlib
 from dataclasses import dataclass, replace
 
-from kdumpd.core import ahead, capture_kernel, config, document, locate, sources, sysconfig, tuning
+from kdumpd.core import (
+    ahead,
+    boot_entries,
+    capture_kernel,
+    config,
+    document,
+    locate,
+    sources,
+    sysconfig,
+    tuning,
+)
 from kdumpd.core.config import Config
 from kdumpd.core.machine import Machine
 from kdumpd.core.plan import Resolution
@@ -20,7 +30,13 @@ from kdumpd.host.doors import PATH, Files, Programs
 KDUMP_CONF = "/etc/kdump.conf"
 TUNING_FILE = "/etc/kdumpd.toml"
 SYSCONFIG_FILES = ("/etc/sysconfig/kdump", "/etc/default/kdump")
-ALWAYS_WATCHED = (*sources.READ_ALWAYS, "/etc/kdump/pre.d", "/etc/kdump/post.d", "/etc/kdump/emergency.d")
+ALWAYS_WATCHED = (
+    *sources.READ_ALWAYS,
+    *boot_entries.WATCHED,
+    "/etc/kdump/pre.d",
+    "/etc/kdump/post.d",
+    "/etc/kdump/emergency.d",
+)
 NO_FILE = "none"  # the etag of a file that is not there
 LARGEST_FILE_BYTES = 256 * 1024
 """Each of these files has a few kilobytes; a larger one is some other file that came here by mistake."""

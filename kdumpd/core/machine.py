@@ -149,6 +149,7 @@ class Machine:
     cpus: int
     layout: str  # identity of online cpus and memory: what the crash headers describe when hotplug is not kept by the kernel
     crash: CrashKernel
+    next_command_line: str = ""  # what the boot menu says for the next boot; "" where that is not known
     mounts: tuple[Mount, ...] = ()
     fstab: tuple[FstabEntry, ...] = ()
     devices: tuple[BlockDevice, ...] = ()

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import assert_never
 
 from kdumpd.core.armed import Armed
+from kdumpd.core.boot_entries import is_reboot_due
 from kdumpd.core.decide import Action, Blocked, Nothing, Observed, Wait, obstacles
 from kdumpd.core.machine import Machine
 from kdumpd.core.plan import Plan, Resolution
@@ -105,7 +106,12 @@ def tell(
         mode="fadump" if observed.crash.fadump else "kdump",
         reserved_bytes=observed.crash.reserved_bytes,
         crashkernel_parameter=crashkernel_parameter(machine.command_line),
-        reboot_required=any(problem.code in REBOOT_HELPS for problem in in_the_way),
+        reboot_required=any(problem.code in REBOOT_HELPS for problem in in_the_way)
+        or is_reboot_due(
+            running=machine.command_line,
+            following=machine.next_command_line,
+            memory_bytes=machine.memory_bytes,
+        ),
         kernel_release=machine.kernel_release,
         initramfs=armed.initramfs if armed is not None else "",
         initramfs_built_us=initramfs_built_us if armed is not None else 0,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from kdumpd.core import capture_kernel, facts, kernel_size, mounts
+from kdumpd.core import boot_entries, capture_kernel, facts, kernel_size, mounts
 from kdumpd.core.facts import Libraries
 from kdumpd.core.inventory import FileFacts, Inventory, Kind, Wants
 from kdumpd.core.machine import BlockDevice, CrashKernel, KernelFiles, Machine, Whereabouts
@@ -16,6 +16,7 @@ from kdumpd.core.modules import MODPROBE_FOLDERS, ModuleIndex, parse_index, pars
 from kdumpd.core.sources import LIBRARIES_CACHE
 from kdumpd.host import abilities, firmware
 from kdumpd.host.blocks import block_devices, shared_directories, with_contents
+from kdumpd.host.boot_entries import boot_files
 from kdumpd.host.doors import Files, ProgramFailed, Programs, text
 
 SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
@@ -69,6 +70,7 @@ def look(files: Files) -> Machine:
         machine_id=machine_id,
         boot_id=text(files, "/proc/sys/kernel/random/boot_id"),
         command_line=text(files, "/proc/cmdline"),
+        next_command_line=boot_entries.next_command_line(boot_files(files)),
         memory_bytes=memory or facts.memory_total(meminfo),
         cpus=facts.count_of_list(present),
         layout=facts.layout(cpus_present=present, iomem=iomem),

@@ -49,25 +49,27 @@ def record(plan: Plan) -> Armed:
     )
 
 
+MACHINE = Machine(
+    architecture="x86_64",
+    kernel_release="6.12.0",
+    host_name="h",
+    machine_id="m",
+    boot_id="b",
+    command_line="root=/dev/vda1 crashkernel=256M quiet",
+    memory_bytes=0,
+    cpus=1,
+    layout="",
+    crash=LOADED,
+)
+
+
 def told(resolution: Resolution, seen: Observed) -> Status:
-    machine = Machine(
-        architecture="x86_64",
-        kernel_release="6.12.0",
-        host_name="h",
-        machine_id="m",
-        boot_id="b",
-        command_line="root=/dev/vda1 crashkernel=256M quiet",
-        memory_bytes=0,
-        cpus=1,
-        layout="",
-        crash=seen.crash,
-    )
     return tell(
         resolution=resolution,
         observed=seen,
         action=decide(resolution, seen),
         activity=Activity.IDLE,
-        machine=machine,
+        machine=replace(MACHINE, crash=seen.crash),
         stale=("config-changed",),
     )
 
@@ -164,3 +166,21 @@ def test_small_words() -> None:
     assert where_to(exported) == "[2001:db8::1]:/srv (nfs4) in /d"
     assert where_to({"type": "virtiofs", "tag": "share"}) == "share (virtiofs)"
     assert where_to("nonsense") == ""
+
+
+@pytest.mark.parametrize(
+    ("following", "is_required"), [("crashkernel=512M", True), ("crashkernel=256M quiet", False), ("", False)]
+)
+def test_a_reboot_is_required_where_the_next_boot_reserves_otherwise(
+    *, following: str, is_required: bool
+) -> None:
+    seen = Observed(crash=LOADED, now_us=0, armed=record(PLAN), layout="")
+    machine = replace(MACHINE, memory_bytes=4 << 30, next_command_line=following)
+    status = tell(
+        resolution=Resolution(plan=PLAN, problems=()),
+        observed=seen,
+        action=decide(Resolution(plan=PLAN, problems=()), seen),
+        activity=Activity.IDLE,
+        machine=machine,
+    )
+    assert (status.state, status.reboot_required) == (State.ARMED, is_required)

@@ -1,0 +1,54 @@
+"""Reads the boot menus that are on the machine."""
+
+from __future__ import annotations
+
+from kdumpd.core.boot_entries import ENTRY_FOLDERS, GRUB_FOLDERS, KERNEL_CMDLINE, BootFiles
+from kdumpd.host.doors import Files, text
+
+LOADER_INFO = "/sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+EFI_ATTRIBUTES_BYTES = 4
+ENTRIES_AT_MOST = 64
+LARGEST_MENU_BYTES = 1 << 20
+
+
+def boot_files(files: Files) -> BootFiles:
+    """Never raises: what cannot be read is not there."""
+    grub = next((folder for folder in GRUB_FOLDERS if "grub.cfg" in _names(files, folder)), "")
+    # Where the menu lies on the EFI partition, the environment is a link beside the other files of GRUB all the same.
+    env = next((folder for folder in GRUB_FOLDERS if "grubenv" in _names(files, folder)), "")
+    loader = next((folder for folder in ENTRY_FOLDERS if _names(files, f"{folder}/entries")), "")
+    names = [name for name in _names(files, f"{loader}/entries") if name.endswith(".conf")] if loader else []
+    return BootFiles(
+        grub_cfg=_menu(files, f"{grub}/grub.cfg") if grub else "",
+        grub_cfg_path=f"{grub}/grub.cfg" if grub else "",
+        grubenv=text(files, f"{env}/grubenv") if env else "",
+        bls={
+            f"{loader}/entries/{name}": text(files, f"{loader}/entries/{name}")
+            for name in names[:ENTRIES_AT_MOST]
+        },
+        loader_conf=text(files, f"{loader}/loader.conf") if loader else "",
+        loader=_loader(files),
+        kernel_cmdline=text(files, KERNEL_CMDLINE),
+    )
+
+
+def _names(files: Files, folder: str) -> tuple[str, ...]:
+    try:
+        return files.names(folder)
+    except OSError:
+        return ()
+
+
+def _menu(files: Files, path: str) -> str:
+    try:
+        return files.read_bytes(path, limit=LARGEST_MENU_BYTES).decode("utf-8", "surrogateescape")
+    except OSError:
+        return ""
+
+
+def _loader(files: Files) -> str:
+    try:
+        said = files.read_bytes(LOADER_INFO)
+    except OSError:
+        return ""
+    return said[EFI_ATTRIBUTES_BYTES:].decode("utf-16-le", "replace").rstrip("\0")
