@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kdumpd.core.estimate import Capture, capture_of
+from kdumpd.core.last_words import call_trace, kernel_of, one_line, panic_line
 from kdumpd.core.machine import Mount
 from kdumpd.core.mounts import holding
 from kdumpd.core.summary import CaptureResult, Summary
@@ -17,13 +18,7 @@ FAILURES = "/var/lib/kdumpd/failures"
 """Records of captures that failed, as the agent writes them on the root file system."""
 ON_ROOTFS = "rootfs_directory"
 """What a plan's target says where failure_action dump_to_rootfs may save: a directory of the root file system."""
-REASON_CHARACTERS = 200
-_NAME = re.compile(r"(?P<who>.+)-\d{4}-\d\d-\d\d-\d\d:\d\d:\d\d(?:\.\d+)?")
-_STAMP = re.compile(r"^(?:<\d+>)?\[[ \d.]+\](?:\[[^]]*\])? ")
-_PANIC = "Kernel panic - not syncing"
-_BUG = re.compile(r"(?:BUG: |kernel BUG at |Unable to handle kernel |general protection fault).*")
-_OOPS = re.compile(r"(?:Oops: |Internal error: ).*")
-_TRIGGER = re.compile(r"sysrq: (?:SysRq : )?Trigger a crash.*")
+_NAME = re.compile(r"(?P<who>.+)-(?P<stamp>\d{4}-\d\d-\d\d-\d\d:\d\d:\d\d(?:\.\d+)?)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +41,7 @@ class Dump:
     folder: str = ""  # its directory, where that is one of the running system now and may be removed
     is_ours: bool = False  # there is a summary of the agent's
     files_bytes: int = 0  # of all its files
+    call_trace: str = ""  # its head, a frame a line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,9 +127,15 @@ def spot_on_rootfs(directory: str, mounts: tuple[Mount, ...]) -> Spot:
     return Spot(folder=directory, shown=f"{top.mount.source}:{directory}", under="/")
 
 
+def stamp_of(name: str) -> str:
+    """What sorts names of dump directories by their time; "" for what is none."""
+    found = _NAME.fullmatch(name)
+    return found["stamp"] if found is not None else ""
+
+
 def is_dump_name(name: str) -> bool:
     """`<host-or-address>-YYYY-MM-DD-HH:MM:SS`, with `.N` behind it where a clock stood still."""
-    return _NAME.fullmatch(name) is not None
+    return stamp_of(name) != ""
 
 
 def dump_of(saved: Saved) -> Dump:
@@ -147,13 +149,14 @@ def dump_of(saved: Saved) -> Dump:
         time_us=summary.crashed_us if summary is not None and summary.crashed_us else saved.modified_us,
         size_bytes=saved.sizes.get(core, 0),
         is_complete=core in CORES and not failed,
-        kernel_release=summary.kernel_release if summary is not None else "",
-        reason=_line(said or (summary.reason if summary is not None else "")),
+        kernel_release=(summary.kernel_release if summary is not None else "") or kernel_of(saved.kernel_log),
+        reason=one_line(said or (summary.reason if summary is not None else "")),
         is_test=summary is not None and summary.test_id != "",
         capture=capture_of(summary) if summary is not None else None,
         folder=saved.path if saved.is_in_sight else "",
         is_ours=summary is not None,
         files_bytes=sum(saved.sizes.values()),
+        call_trace="\n".join(call_trace(saved.kernel_log)),
     )
 
 
@@ -166,7 +169,7 @@ def failure_of(*, name: str, path: str, modified_us: int, summary: Summary) -> D
         size_bytes=0,
         is_complete=False,
         kernel_release=summary.kernel_release,
-        reason=_line(summary.reason or summary.panic),
+        reason=one_line(summary.reason or summary.panic),
         is_test=summary.test_id != "",
     )
 
@@ -183,7 +186,7 @@ def remote_of(*, name: str, modified_us: int, summary: Summary, mounts: tuple[Mo
         size_bytes=summary.vmcore_bytes,
         is_complete=summary.result is CaptureResult.SAVED,
         kernel_release=summary.kernel_release,
-        reason=_line(summary.panic or summary.reason),
+        reason=one_line(summary.panic or summary.reason),
         is_test=summary.test_id != "",
         capture=capture_of(summary),
     )
@@ -193,27 +196,5 @@ def _remote_path(summary: Summary, mounts: tuple[Mount, ...]) -> str:
     for mount in reversed(mounts):
         if mount.source == summary.target and mount.root == "/":
             return f"{mount.target.rstrip('/')}{summary.directory}"
-    target = _line(summary.target)
+    target = one_line(summary.target)
     return f"{target.rstrip('/')}{summary.directory}" if ":/" in target else f"{target}:{summary.directory}"
-
-
-def panic_line(kernel_log: str) -> str:
-    """The line that names the crash best: the panic's own, else the bug's, the oops's, or that of a forced crash.
-
-    The last one counts: an older oops may have been survived.
-    """
-    lines = [_STAMP.sub("", line) for line in kernel_log.splitlines()]
-    panics = [line[line.index(_PANIC) :] for line in lines if _PANIC in line]
-    if panics:
-        return _line(panics[-1])
-    for pattern in (_BUG, _OOPS, _TRIGGER):
-        for line in reversed(lines):
-            found = pattern.search(line)
-            if found is not None:
-                return _line(found[0])
-    return ""
-
-
-def _line(text: str) -> str:
-    """One line that may be shown anywhere."""
-    return "".join(each if each.isprintable() else " " for each in text).strip()[:REASON_CHARACTERS]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,6 +23,7 @@ from kdumpd.core.dumps import (
     remote_of,
     spot_of,
     spot_on_rootfs,
+    stamp_of,
 )
 from kdumpd.core.inventory import Kind
 from kdumpd.core.machine import Mount
@@ -37,6 +39,12 @@ MOUNT_POINT = "/run/kdumpd/target"
 MOUNT_SECONDS = 60.0  # a journal may have to be replayed
 SUMMARY_BYTES = 1 << 18
 KERNEL_LOG_BYTES = 1 << 20  # its end, where the panic is
+WITH_LOG_AT_MOST = 256
+"""Dumps of one directory, the newest, whose log of the kernel is read; of older ones the summary has to be enough."""
+SEEN_AT_MOST = 20_000
+"""Dumps of one directory, the newest, that are looked at."""
+AT_REST_US = 3_000_000
+"""A directory changed so recently may change again within the same tick of the clock that its time is taken from."""
 KERNEL_LOG = "vmcore-dmesg.txt"
 SUMMARY = "summary.json"
 
@@ -49,6 +57,16 @@ class Found:
     problems: tuple[Problem, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """A dump as it was read from a directory that was as these say."""
+
+    inode: int
+    modified_us: int
+    has_log: bool
+    dump: Dump
+
+
 class Dumps:
     """Looks where dumps may be. What was seen on a file system that is mounted only for a look is remembered."""
 
@@ -56,6 +74,7 @@ class Dumps:
         self._files = files
         self._programs = programs
         self._remembered: dict[Spot, Found] = {}
+        self._seen: dict[str, dict[str, _Seen]] = {}  # by directory and name
 
     async def look(
         self,
@@ -134,22 +153,45 @@ class Dumps:
             logger.warning("%s stays mounted: %s", point, fault)
 
     def _scan(self, folder: str, shown: str) -> Found:
-        """The dumps in `folder`, whose path people are told as `shown`."""
+        """The dumps in `folder`, whose path people are told as `shown`.
+
+        One that is the same directory as at the last look, and unchanged, is not looked into again.
+        """
         try:
-            names = self._files.names(folder)
+            names = sorted(
+                filter(is_dump_name, self._files.names(folder)), key=lambda name: (stamp_of(name), name)
+            )
         except OSError as fault:
             return Found(dumps=(), problems=(_unseen(shown, fault.strerror or str(fault)),))
-        dumps: list[Dump] = []
-        for name in names:
+        problems: tuple[Problem, ...] = ()
+        if len(names) > SEEN_AT_MOST:
+            why = f"it holds {len(names)}, and only the newest {SEEN_AT_MOST} are looked at"
+            names, problems = names[-SEEN_AT_MOST:], (_unseen(shown, why),)
+        before, seen = self._seen.get(shown, {}), dict[str, _Seen]()
+        at_rest_us = time.time_ns() // 1000 - AT_REST_US
+        for left, name in zip(range(len(names), 0, -1), names, strict=True):
+            path = f"{folder}/{name}"
+            facts = self._files.stat(path)
+            if facts.kind is not Kind.DIRECTORY or self._files.link(path):
+                continue
+            old = before.get(name)
+            is_new = left <= WITH_LOG_AT_MOST
             if (
-                is_dump_name(name)
-                and not self._files.link(f"{folder}/{name}")
-                and self._files.stat(f"{folder}/{name}").kind is Kind.DIRECTORY
+                old is not None
+                and (old.inode, old.modified_us) == (facts.inode, facts.modified_us)
+                and facts.modified_us < at_rest_us
+                and old.dump.is_complete
+                and (old.has_log or not is_new)
             ):
-                dumps.extend(self._dump(f"{folder}/{name}", name, f"{shown}/{name}"))
-        return Found(dumps=tuple(dumps))
+                seen[name] = old
+            elif (dump := self._dump(path, name, f"{shown}/{name}", with_log=is_new)) is not None:
+                seen[name] = _Seen(
+                    inode=facts.inode, modified_us=facts.modified_us, has_log=is_new, dump=dump
+                )
+        self._seen[shown] = seen
+        return Found(dumps=tuple(each.dump for each in seen.values()), problems=problems)
 
-    def _dump(self, folder: str, name: str, shown: str) -> Iterator[Dump]:
+    def _dump(self, folder: str, name: str, shown: str, *, with_log: bool) -> Dump | None:
         try:
             # Only plain files: whoever may write here must not lead root to another file, or into a pipe.
             facts = {
@@ -159,7 +201,7 @@ class Dumps:
                 and (found := self._files.stat(f"{folder}/{each}")).kind is Kind.FILE
             }
             cores = [facts[core].modified_us for core in (*CORES, *INCOMPLETE) if core in facts]
-            yield dump_of(
+            return dump_of(
                 Saved(
                     name=name,
                     path=shown,
@@ -168,12 +210,13 @@ class Dumps:
                     modified_us=max(cores, default=self._files.stat(folder).modified_us),
                     summary=self._summary(f"{folder}/{SUMMARY}") if SUMMARY in facts else None,
                     kernel_log=self._end_of(f"{folder}/{KERNEL_LOG}", facts[KERNEL_LOG].size_bytes)
-                    if KERNEL_LOG in facts
+                    if with_log and KERNEL_LOG in facts
                     else "",
                 )
             )
         except OSError as fault:
             logger.warning("the dump %s cannot be looked at: %s", shown, fault.strerror)
+            return None
 
     def _failures(self, folder: str, shown: str) -> Found:
         return self._records(

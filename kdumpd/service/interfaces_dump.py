@@ -39,6 +39,7 @@ class DumpInterface(Interface):
             "Kernel": find.kernel_release,
             "Reason": find.reason,
             "Test": find.is_test,
+            "CallTrace": find.call_trace,
         }
 
     def authorisation_details(self, _member: str, _arguments: tuple[Value, ...]) -> Mapping[str, str]:

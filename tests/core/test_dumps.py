@@ -12,10 +12,10 @@ from kdumpd.core.dumps import (
     dump_place,
     failure_of,
     is_dump_name,
-    panic_line,
     spot_of,
     spot_on_rootfs,
 )
+from kdumpd.core.last_words import FRAMES_AT_MOST, call_trace, kernel_of, panic_line
 from kdumpd.core.machine import Mount
 from kdumpd.core.summary import CaptureResult, Summary
 
@@ -93,6 +93,54 @@ def test_a_dump_saved_by_the_fallback_is_complete() -> None:
 )  # fmt: skip
 def test_the_line_that_names_the_crash(log: str, line: str) -> None:
     assert panic_line(log) == line
+
+
+PANIC_BY_HAND = """\
+[  100.1] sysrq: Trigger a crash
+[  100.2] Kernel panic - not syncing: sysrq triggered crash
+[  100.3] CPU: 1 PID: 742 Comm: bash Kdump: loaded Not tainted 6.1.0-18-amd64 #1  Debian 6.1.76-1
+[  100.4] Call Trace:
+[  100.5]  <TASK>
+[  100.6]  dump_stack_lvl+0x44/0x5c
+[  100.6]  ? printk+0x58/0x6f
+[  100.7]  panic+0x118/0x2ed
+[  100.8]  sysrq_handle_crash+0x16/0x20 [mod-x]
+[  100.9]  </TASK>
+[  101.0] NMI backtrace for cpu 0
+[  101.0] Call Trace:
+[  101.1]  idle+0x1/0x2
+"""
+
+OOPS = """\
+<4>[    9.0][    C0] Call trace:
+<4>[    9.1][    C0]  survived+0x1/0x2
+<1>[   10.0][  T912] Unable to handle kernel NULL pointer dereference at virtual address 0
+<4>[   10.1][  T912] CPU: 3 PID: 9 Comm: a 5 b Tainted: G        W  OE      5.14.0-427.el9.aarch64 #1
+<4>[   10.2][  T912] Call trace:
+<4>[   10.3][  T912]  broken+0x10/0x20 [driver]
+<4>[   10.4][  T912]  el0_svc+0x1c/0x50
+<4>[   10.5][  T912] Code: aa1f03e0 d503233f
+<0>[   10.6][  T912] Kernel panic - not syncing: Oops: Fatal exception
+"""
+
+
+@pytest.mark.parametrize(
+    ("log", "frames", "release"),
+    [
+        (
+            PANIC_BY_HAND,
+            ("dump_stack_lvl+0x44/0x5c", "panic+0x118/0x2ed", "sysrq_handle_crash+0x16/0x20 [mod-x]"),
+            "6.1.0-18-amd64",
+        ),
+        (OOPS, ("broken+0x10/0x20 [driver]", "el0_svc+0x1c/0x50"), "5.14.0-427.el9.aarch64"),
+        ("[ 1.0] Call Trace:\n" + "[ 1.1]  loop+0x1/0x2\n" * 500, ("loop+0x1/0x2",) * FRAMES_AT_MOST, ""),
+        ("[ 1.0] Call Trace:", (), ""),
+        ("", (), ""),
+    ],
+)
+def test_the_head_of_the_call_trace_and_the_release(log: str, frames: tuple[str, ...], release: str) -> None:
+    assert call_trace(log) == frames
+    assert kernel_of(log) == release
 
 
 @pytest.mark.parametrize(

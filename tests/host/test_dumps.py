@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -216,3 +218,65 @@ async def test_a_dump_directory_leads_nobody_to_other_files(tmp_path: Path) -> N
     (tmp_path / "data/crash/127.0.0.1-2025-01-01-12:12:12").symlink_to(tmp_path)
     (found,) = (await dumps.look(PLACE, mounts=(SECOND,))).dumps
     assert (found.id, found.reason) == (NAME, "")
+
+
+class _Counting(RealFiles):
+    """Counts what is read of dumps."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self.opened: list[str] = []
+
+    def open(self, path: str) -> BinaryIO:
+        if path.startswith("/data/"):
+            self.opened.append(path)
+        return super().open(path)
+
+
+def _long_ago(folder: Path) -> None:
+    os.utime(folder, (1_600_000_000, 1_600_000_000))
+
+
+async def test_a_dump_that_did_not_change_is_not_read_again(tmp_path: Path) -> None:
+    files = _Counting(str(tmp_path))
+    dumps = Dumps(files, ScriptedPrograms())
+    folders = [
+        _save(tmp_path / "data/crash", name=f"a-2025-01-0{day}-10:00:00", result="saved") for day in (1, 2)
+    ]
+    for folder in folders:
+        _long_ago(folder)
+    first = (await dumps.look(PLACE, mounts=(SECOND,))).dumps
+    files.opened.clear()
+    assert (await dumps.look(PLACE, mounts=(SECOND,))).dumps == first
+    assert files.opened == []
+    (folders[1] / "summary.json").unlink()
+    (folders[1] / "vmcore").rename(folders[1] / "vmcore-incomplete")
+    again = (await dumps.look(PLACE, mounts=(SECOND,))).dumps
+    assert [dump.is_complete for dump in again] == [True, False]
+    assert {path.split("/")[3] for path in files.opened} == {folders[1].name}
+    _long_ago(folders[1])
+    (folders[1] / "vmcore-incomplete").write_bytes(b"more than before")
+    (_, grown) = (await dumps.look(PLACE, mounts=(SECOND,))).dumps
+    assert grown.size_bytes == 16, "one that is not whole may grow while its directory stays as it is"
+
+
+async def test_of_many_dumps_only_the_newest_logs_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdumpd.host.dumps.WITH_LOG_AT_MOST", 2)
+    monkeypatch.setattr("kdumpd.host.dumps.SEEN_AT_MOST", 3)
+    files = _Counting(str(tmp_path))
+    for who, day in (("z", 1), ("y", 2), ("b", 3), ("a", 4)):
+        _long_ago(
+            _save(
+                tmp_path / "data/crash", name=f"{who}-2025-01-0{day}-10:00:00", result="saved", crashed_us=day
+            )
+        )
+    dumps = Dumps(files, ScriptedPrograms())
+    found = await dumps.look(PLACE, mounts=(SECOND,))
+    assert [dump.id[0] for dump in found.dumps] == ["y", "b", "a"]
+    assert [dump.reason for dump in found.dumps] == ["", "BUG: now", "BUG: now"]
+    assert [problem.code for problem in found.problems] == ["dumps-unseen"]
+    shutil.rmtree(tmp_path / "data/crash/a-2025-01-04-10:00:00")
+    found = await dumps.look(PLACE, mounts=(SECOND,))
+    assert [dump.reason for dump in found.dumps] == ["", "BUG: now", "BUG: now"], "y is among the newest now"
