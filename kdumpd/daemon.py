@@ -44,6 +44,7 @@ from kdumpd.service.expiring import Expiring
 from kdumpd.service.finds import Finds
 from kdumpd.service.hands import Sight
 from kdumpd.service.history import History
+from kdumpd.service.inhibiting import Inhibiting
 from kdumpd.service.jobs import Jobs, RealClock
 from kdumpd.service.machinery import Machinery
 from kdumpd.service.permissions import BUS_NAME, ROOT
@@ -131,6 +132,14 @@ async def serve(asked: argparse.Namespace) -> None:
             raise Trouble(Problem(code="busy", message="another kdumpd is running"))
         gate = Polkit(connection, trusted_uids=frozenset({0, os.geteuid()}))
         exports = Exports(connection, root=ROOT, gate=gate)
+
+        def inhibitors_changed(reason: str) -> None:
+            desk.status_changed()
+            reconciler.poke(reason, urgent=True)
+
+        inhibiting = Inhibiting(connection, inhibitors_changed)
+        reconciler.inhibitors = inhibiting.known
+        prebuilding.is_inhibited = lambda: bool(inhibiting.known())
         desk = Desk(
             exports,
             descriptions(asked.interfaces),
@@ -145,6 +154,7 @@ async def serve(asked: argparse.Namespace) -> None:
             propagating=propagating,
             concerns=lambda: watcher.problems,
             history=history,
+            inhibiting=inhibiting,
         )
 
         def found(new: tuple[Dump, ...]) -> None:
@@ -179,6 +189,7 @@ async def serve(asked: argparse.Namespace) -> None:
         finally:
             watcher.stop()
             await exports.close()
+            await inhibiting.close()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from kdumpd.core.armed import Armed, is_what_was_loaded
 from kdumpd.core.faults import LONGEST_DELAY_US, NO_FAULTS, Fault, Faults
+from kdumpd.core.inhibitors import Inhibitor, refusal
 from kdumpd.core.machine import CrashKernel, Lockdown
 from kdumpd.core.plan import Plan, Resolution
 from kdumpd.core.problems import Problem, errors
@@ -40,6 +41,7 @@ class Observed:
     layout: str = ""  # Machine.layout
     too_big: Problem | None = None  # why the image of today's plan cannot fit the reservation
     room: Room = UNKNOWN_ROOM  # of the store
+    inhibitors: tuple[Inhibitor, ...] = ()  # who wants nothing to be begun that nobody asked for
 
     @property
     def wants_armed(self) -> bool:
@@ -71,7 +73,7 @@ class Nothing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """A step failed and is in back-off; look again at `until_us`."""
+    """A step failed and is in back-off; look again at `until_us`, 0 where an inhibitor's end is waited for."""
 
     until_us: int
     why: str
@@ -258,8 +260,8 @@ def decide(resolution: Resolution, observed: Observed) -> Action:
         return _disarm(observed)
     action = _arm(resolution, observed)
     if isinstance(action, Nothing | Wait | Blocked):
-        return _reload(observed) or action
-    return action
+        action = _reload(observed) or action
+    return _unless_inhibited(action, observed)
 
 
 def _arm(resolution: Resolution, observed: Observed) -> Action:
@@ -295,6 +297,14 @@ def _arm(resolution: Resolution, observed: Observed) -> Action:
         )
         return Blocked(problems=faults, why=str(faults[0]) if faults else "there is no plan")
     return _now_or_later(wanted, observed)
+
+
+def _unless_inhibited(action: Action, observed: Observed) -> Action:
+    """What an inhibitor is for is worth a stale image, but not a machine on which nothing is loaded: that is armed."""
+    if not observed.inhibitors or not observed.crash.loaded or isinstance(action, Nothing | Wait | Blocked):
+        return action
+    problem = refusal(observed.inhibitors)
+    return Wait(until_us=0, why=str(problem), problems=(problem,))
 
 
 def _is_kept(plan: Plan, observed: Observed, image: Armed | None) -> bool:

@@ -13,6 +13,7 @@ from kdumpd.service.expiring import Expiring
 from kdumpd.service.finds import Finds
 from kdumpd.service.hands import Hands
 from kdumpd.service.history import History
+from kdumpd.service.inhibiting import Inhibiting
 from kdumpd.service.interfaces import (
     JobInterface,
     KernelInterface,
@@ -73,6 +74,7 @@ class Desk:
         propagating: Propagating,
         concerns: Callable[[], tuple[Problem, ...]],
         history: History,
+        inhibiting: Inhibiting,
     ) -> None:
         """`concerns` are warnings of kdumpd itself, that no plan knows of."""
         self._exports = exports
@@ -96,6 +98,7 @@ class Desk:
             target_test=lambda: proving.last,
             concerns=concerns,
             history=history,
+            inhibiting=inhibiting,
         )
         self.config = ConfigInterface(
             descriptions[CONFIG],
@@ -103,6 +106,7 @@ class Desk:
             reconciler=reconciler,
             proving=proving,
             propagating=propagating,
+            inhibiting=inhibiting,
         )
 
     def open(self) -> None:

@@ -32,6 +32,7 @@ class Errand:
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
         self._mine: list[Job] = []
+        self._in_our_name: Job | None = None
 
     @property
     def first(self) -> Job | None:
@@ -42,6 +43,11 @@ class Errand:
     def members(self) -> tuple[Job, ...]:
         return tuple(self._mine)
 
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether somebody asked for any of it."""
+        return any(job is not self._in_our_name for job in self._mine)
+
     def take_queued(self) -> None:
         for job in self._jobs.queued:
             self._mine.append(job)
@@ -50,7 +56,7 @@ class Errand:
     def has_one_for(self, step: Step, *, reason: str) -> Job:
         """The job that is shown for a step; begun in our own name where there is none."""
         if not self._mine:
-            self._jobs.ask(_kind_of(step), reason=reason)
+            self._in_our_name = self._jobs.ask(_kind_of(step), reason=reason)
             self.take_queued()
         return self._mine[0]
 
@@ -77,7 +83,7 @@ class Errand:
         ended = [job for job in reversed(self._mine) if job in only]
         self._mine = [job for job in self._mine if job not in only]
         for job in ended:
-            said = "a newer configuration took its place"
+            said = "something newer took its place"
             if result is Result.CANCELLED:
                 said = "; ".join(filter(None, ("it was cancelled", await undo(job))))
             self._jobs.end(job, result, message=said)

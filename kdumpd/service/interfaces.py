@@ -30,6 +30,7 @@ from kdumpd.service.bus import (
 )
 from kdumpd.service.hands import Hands
 from kdumpd.service.history import History
+from kdumpd.service.inhibiting import Inhibiting
 from kdumpd.service.jobs import Job, Jobs, Kind, Result
 from kdumpd.service.options import require_known
 from kdumpd.service.permissions import ROOT
@@ -97,8 +98,10 @@ class ManagerInterface(Interface):
         target_test: Callable[[], TargetTest],
         concerns: Callable[[], tuple[Problem, ...]],
         history: History,
+        inhibiting: Inhibiting,
     ) -> None:
         super().__init__(description)
+        self._inhibiting = inhibiting
         self._history = history
         self._concerns = concerns
         self._reconciler = reconciler
@@ -141,6 +144,7 @@ class ManagerInterface(Interface):
             "LastSuccess": past.last_success_us,
             "ConsecutiveFailures": past.consecutive_failures,
             "NextRetry": status.next_retry_us,
+            "Inhibitors": tuple((each.cookie, each.who, each.why) for each in self._inhibiting.known()),
             "LastDump": dump_path(self._last_dump()),
             "TargetTestTime": tested.tested_us,
             "TargetTestResult": str(tested.verdict),
@@ -161,6 +165,7 @@ class ManagerInterface(Interface):
         require_known(options, force=bool, reload=bool, reason=str)
         self._require_kernel(kernel)
         self._require_wanted()
+        self._inhibiting.require_none()
         job = self._jobs.ask(
             Kind.REBUILD, kernel=kernel, reason=str(options.get("reason", "")), uid=await caller.uid()
         )
@@ -175,6 +180,7 @@ class ManagerInterface(Interface):
         require_known(options, restart=bool)
         uid = await caller.uid()
         self._require_wanted(but_held=True)
+        self._inhibiting.require_none()
         await self._hands.hold(held=False)
         job = self._jobs.ask(Kind.RELOAD, uid=uid)
         restart = bool(options.get("restart", False))
@@ -201,6 +207,13 @@ class ManagerInterface(Interface):
     def refresh(self, _caller: Caller, options: Options) -> None:
         require_known(options)
         self._reconciler.poke("asked to look again", urgent=True)
+
+    async def inhibit(self, caller: Caller, who: str, why: str, options: Options) -> int:
+        require_known(options)
+        return await self._inhibiting.hold(caller, who=who, why=why)
+
+    async def release_inhibit(self, _caller: Caller, cookie: int) -> None:
+        await self._inhibiting.release(cookie)
 
     async def get_permissions(self, caller: Caller) -> Mapping[str, Value]:
         return dict(await self._permissions.permissions(caller))

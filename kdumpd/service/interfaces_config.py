@@ -10,6 +10,7 @@ from kdumpd.core.problems import Problem, errors
 from kdumpd.reading import ConfigText
 from kdumpd.service.bus import BusError, Caller, Description, ErrorName, Interface, Value, clean
 from kdumpd.service.editing import LARGEST_TEXT, Editing, Wish, Written, changed_keys
+from kdumpd.service.inhibiting import Inhibiting
 from kdumpd.service.interfaces import Options, job_path
 from kdumpd.service.options import require_known
 from kdumpd.service.propagating import Propagating
@@ -34,12 +35,14 @@ class ConfigInterface(Interface):
         reconciler: Reconciler,
         proving: Proving,
         propagating: Propagating,
+        inhibiting: Inhibiting,
     ) -> None:
         super().__init__(description)
         self._editing = editing
         self._reconciler = reconciler
         self._proving = proving
         self._propagating = propagating
+        self._inhibiting = inhibiting
         self._last: ConfigText | None = None
         self._validating = asyncio.Lock()
         self._to_validate = 0
@@ -104,12 +107,12 @@ class ConfigInterface(Interface):
     async def set(
         self, caller: Caller, changes: Mapping[str, Value], etag: str, options: Options
     ) -> tuple[Value, ...]:
-        wish = await _wish(caller, options)
+        wish = await self._wish(caller, options)
         asked = {key: _values(key, value) for key, value in changes.items()}
         return _answer(await self._editing.set(asked, etag, wish))
 
     async def set_text(self, caller: Caller, text: str, etag: str, options: Options) -> tuple[Value, ...]:
-        wish = await _wish(caller, options)
+        wish = await self._wish(caller, options)
         _require_short(text)
         return _answer(await self._editing.set_text(text, etag, wish))
 
@@ -128,6 +131,18 @@ class ConfigInterface(Interface):
             self._propagating.ask(self._reconciler.sight, password=password, host_key=host_key, uid=uid)
         )
 
+    async def _wish(self, caller: Caller, options: Options) -> Wish:
+        require_known(options, dry_run=bool, rebuild=bool, rollback_on_failure=bool)
+        wish = Wish(
+            uid=await caller.uid(),
+            is_dry=bool(options.get("dry-run", False)),
+            acts_at_once=bool(options.get("rebuild", True)),
+            rolls_back=bool(options.get("rollback-on-failure", True)),
+        )
+        if wish.acts_at_once and not wish.is_dry:
+            self._inhibiting.require_none()
+        return wish
+
 
 def diagnostics(problems: set[Problem] | tuple[Problem, ...]) -> tuple[tuple[int, str, str, str, str], ...]:
     """Line, severity, code, key and sentence of each, in order of lines; of very many, the first."""
@@ -141,16 +156,6 @@ def diagnostics(problems: set[Problem] | tuple[Problem, ...]) -> tuple[tuple[int
             f"{each.message} ({each.hint})" if each.hint else each.message,
         )
         for each in first
-    )
-
-
-async def _wish(caller: Caller, options: Options) -> Wish:
-    require_known(options, dry_run=bool, rebuild=bool, rollback_on_failure=bool)
-    return Wish(
-        uid=await caller.uid(),
-        is_dry=bool(options.get("dry-run", False)),
-        acts_at_once=bool(options.get("rebuild", True)),
-        rolls_back=bool(options.get("rollback-on-failure", True)),
     )
 
 

@@ -56,6 +56,8 @@ RULES: Mapping[tuple[str, str], Rule] = MappingProxyType(
         (MANAGER, "Unload"): Rule(action=Action.MANAGE),
         (MANAGER, "SetEnabled"): Rule(action=Action.MANAGE),
         (MANAGER, "Refresh"): Rule(action=Action.RELOAD),
+        (MANAGER, "Inhibit"): Rule(action=Action.MANAGE),
+        (MANAGER, "ReleaseInhibit"): Rule(action=Action.MANAGE),
         (MANAGER, "GetPermissions"): _FREE,
         (MANAGER, "GetHistory"): _FREE,
         (MANAGER, "Describe"): _FREE,

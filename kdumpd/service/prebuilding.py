@@ -26,7 +26,7 @@ AGAIN_SECONDS: Final = 3600.0  # until a build that failed is tried again though
 
 ENDINGS: Final = {
     Result.CANCELLED: "it was cancelled",
-    Result.SUPERSEDED: "the running kernel comes first; it is begun again afterwards",
+    Result.SUPERSEDED: "something else comes first; it is begun again afterwards",
 }
 
 
@@ -44,6 +44,8 @@ class Prebuilding:
     def __init__(self, *, hands: Hands, ahead: Ahead, jobs: Jobs, clock: Clock) -> None:
         self.is_done = asyncio.Event()
         """Set while nothing is to be built or removed, as far as the last look tells."""
+        self.is_inhibited: Callable[[], bool] = lambda: False
+        """Whether nothing is to be begun now; after a change, `follow`."""
         self._hands = hands
         self._ahead = ahead
         self._jobs = jobs
@@ -59,6 +61,10 @@ class Prebuilding:
 
     def follow(self, status: Status, sight: Sight) -> None:
         """A step for the running kernel ends what is under way; at rest, what changed since is a reason to begin."""
+        if self.is_inhibited():
+            self._rest = None
+            self._interrupt(Result.SUPERSEDED)
+            return
         match status.activity:
             case Activity.BUILDING | Activity.VERIFYING | Activity.LOADING:
                 self._rest = None

@@ -30,6 +30,7 @@ from kdumpd.core.decide import (
     verb,
 )
 from kdumpd.core.faults import NO_FAULTS
+from kdumpd.core.inhibitors import Inhibitor
 from kdumpd.core.problems import Problem, Trouble
 from kdumpd.core.status import Activity, Past, Status, tell
 from kdumpd.service import journal
@@ -61,6 +62,8 @@ class Reconciler:
         pulse: Pulse,
     ) -> None:
         self.pulse = pulse
+        self.inhibitors: Callable[[], tuple[Inhibitor, ...]] = tuple
+        """Who is there now; after a change, `poke`. What somebody asked for goes on all the same."""
         self.looked = asyncio.Event()
         """Set once the first look is done: from then on there are `status` and `sight`."""
         self._hands = hands
@@ -254,6 +257,7 @@ class Reconciler:
             layout=sight.machine.layout,
             too_big=sight.estimate.refusal if sight.estimate is not None else None,
             room=sight.room,
+            inhibitors=() if self._errand.is_asked_for else self.inhibitors(),
         )
 
     def _publish(self, sight: Sight, action: Action) -> None:
@@ -425,7 +429,7 @@ class Reconciler:
         began_us = self._clock.now_us()
         until_us = began_us + int(slow_poll * 1e6)
         reason = "nothing was heard for a while"
-        if isinstance(rest, Wait) and rest.until_us < until_us:
+        if isinstance(rest, Wait) and 0 < rest.until_us < until_us:
             until_us, reason = rest.until_us, "it is time to try again"
         while not self._dirty.is_set():
             now_us = self._clock.now_us()

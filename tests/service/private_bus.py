@@ -63,6 +63,7 @@ SAMPLES: Mapping[str, Value] = {
     "as": ("one", "two"),
     "a{sv}": {"key": "value"},
     "a{ss}": {"key": "value"},
+    "a(uss)": ((1, "dpkg", "packages are being installed"),),
     "aa{sv}": ({"key": "value"},),
     "(ss)": ("name", "text"),
     "a(ussss)": ((3, "error", "unknown-setting", "pth", "There is no setting pth."),),

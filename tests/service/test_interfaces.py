@@ -25,6 +25,7 @@ from kdumpd.service.editing import Editing
 from kdumpd.service.expiring import Expiring
 from kdumpd.service.finds import Finds
 from kdumpd.service.history import History
+from kdumpd.service.inhibiting import Inhibiting
 from kdumpd.service.permissions import BUS_NAME, CONFIG, DUMP, JOB, KERNEL, MANAGER, ROOT
 from kdumpd.service.polkit import Polkit
 from kdumpd.service.propagating import Propagating
@@ -71,6 +72,13 @@ async def served(folder: Path, bus: PrivateBus) -> AsyncIterator[Served]:
         expiring = Expiring(
             removals=Removals(w.files), finds=finds, clock=w.clock, sight=lambda: w.reconciler.sight
         )
+
+        def inhibitors_changed(reason: str) -> None:
+            desk.status_changed()
+            w.reconciler.poke(reason, urgent=True)
+
+        inhibiting = Inhibiting(connection, inhibitors_changed)
+        w.reconciler.inhibitors = inhibiting.known
         desk = Desk(
             exports,
             DESCRIPTIONS,
@@ -85,6 +93,7 @@ async def served(folder: Path, bus: PrivateBus) -> AsyncIterator[Served]:
             propagating=Propagating(propagations=Propagations(w.files, w.programs), jobs=w.jobs),
             concerns=lambda: (),
             history=history,
+            inhibiting=inhibiting,
         )
         proving.on_change = desk.status_changed
         w.listeners.append(desk.status_changed)
@@ -106,6 +115,7 @@ async def served(folder: Path, bus: PrivateBus) -> AsyncIterator[Served]:
                 )
         finally:
             await exports.close()
+            await inhibiting.close()
 
 
 async def refused(client: Client, interface: str, member: str, signature: str, *arguments: object) -> str:

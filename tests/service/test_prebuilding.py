@@ -338,3 +338,20 @@ async def test_a_kernel_that_lacks_what_the_target_needs_is_a_warning(
         [said] = [record.message for record in caplog.records if "ahead of its boot" in record.message]
         assert NEXT in said
         assert "ext4" in said
+
+
+async def test_while_kdumpd_is_inhibited_nothing_is_built_ahead(tmp_path: Path) -> None:
+    async with ahead(tmp_path) as w:
+        await rest(w)
+        await done(w)
+        is_inhibited = True
+        w.prebuilding.is_inhibited = lambda: is_inhibited
+        install_kernel(w.root)
+        await look(w)
+        await w.armed()
+        assert w.prebuilding.is_done.is_set()
+        is_inhibited = False
+        await look(w)
+        await rest(w)
+        await done(w)
+        assert [job.result for job in prebuilds(w)] == ["done"]
