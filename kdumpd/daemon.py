@@ -37,6 +37,7 @@ from kdumpd.host.target_test import TargetTests
 from kdumpd.host.watch import Watch
 from kdumpd.reading import KDUMP_CONF, tuning_of
 from kdumpd.service import logs
+from kdumpd.service.audit import Audited
 from kdumpd.service.bus import BusError, Client, Connection, Exports
 from kdumpd.service.desk import Desk, descriptions
 from kdumpd.service.editing import Editing
@@ -131,7 +132,7 @@ async def serve(asked: argparse.Namespace) -> None:
         if await Client(connection, BUS_NAME).is_running():
             raise Trouble(Problem(code="busy", message="another kdumpd is running"))
         gate = Polkit(connection, trusted_uids=frozenset({0, os.geteuid()}))
-        exports = Exports(connection, root=ROOT, gate=gate)
+        exports = Exports(connection, root=ROOT, gate=Audited(gate, clock))
 
         def inhibitors_changed(reason: str) -> None:
             desk.status_changed()

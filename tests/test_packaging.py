@@ -52,6 +52,7 @@ def test_every_message_id_is_explained_and_every_explanation_has_an_id() -> None
 
 def test_the_catalog_names_only_fields_that_are_sent() -> None:
     sent = {messages.WHY, messages.JOB, messages.PLAN, messages.DUMP}
+    sent |= {messages.CALLER_UID, messages.CALLER_PID, messages.METHOD, messages.RESULT}
     assert set(re.findall(r"@(\w+)@", CATALOG)) <= sent
 
 

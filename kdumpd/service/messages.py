@@ -16,6 +16,7 @@ class Message(StrEnum):
     LOAD_FAILED = "51c2425cc0704fa5b7790499a688e4bc"
     CONFIG_INVALID = "312943949c8a477bbd54281e2fbe6368"
     DUMP_FOUND = "80d8a3d32e9640398b15ff91b9ca0e99"
+    AUDIT = "8c5e77e9af24499abc1ec38686dcb05c"
     CAPTURE_FAILED = "e34ec15995c64359a604f265936215fa"
     DUMP_REMOVED = "574bc158e1cc4c45a66810bb748cfc80"
 
@@ -31,3 +32,15 @@ PLAN: Final = "KDUMPD_PLAN"
 
 DUMP: Final = "KDUMPD_DUMP"
 """Journal field: the directory of the dump that the entry is about."""
+
+CALLER_UID: Final = "KDUMPD_CALLER_UID"
+"""Journal field: who called, `unknown` where they had left."""
+
+CALLER_PID: Final = "KDUMPD_CALLER_PID"
+"""Journal field: the process that called; a number that another process may have had since."""
+
+METHOD: Final = "KDUMPD_METHOD"
+"""Journal field: what was called, such as Config.Set."""
+
+RESULT: Final = "KDUMPD_RESULT"
+"""Journal field: `granted`, or the last part of the error's name with which it was refused."""

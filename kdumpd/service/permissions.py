@@ -78,3 +78,11 @@ RULES: Mapping[tuple[str, str], Rule] = MappingProxyType(
         (DUMP, "Delete"): Rule(action=Action.DELETE_DUMP),
     }
 )
+
+_READING = frozenset({Action.READ_CONFIG, Action.READ_LOG})
+
+
+def is_a_change(interface: str, member: str) -> bool:
+    """Whether the journal is to say who called it. What is not in the table might be anything."""
+    rule = RULES.get((interface, member))
+    return rule is None or (rule.action is not None and rule.action not in _READING)

@@ -199,6 +199,13 @@ class Connection:
             raise BusError(ErrorName.FAILED, "The bus did not answer with a uid.")
         return uid
 
+    async def pid_of(self, sender: str) -> int:
+        """The process behind a unique name. Raises BusError when it is gone."""
+        (pid,) = await self.call(BUS, BUS_PATH, BUS, "GetConnectionUnixProcessID", "s", sender)
+        if not isinstance(pid, int):
+            raise BusError(ErrorName.FAILED, "The bus did not answer with a pid.")
+        return pid
+
     @asynccontextmanager
     async def signals(self, match: Match) -> AsyncIterator[Signals]:
         """Subscribe for the time of the block. Signals from then on, and none but those of `match.sender`, arrive."""

@@ -28,6 +28,10 @@ class Caller:
             self._uid = await self._connection.uid_of(self.sender)
         return self._uid
 
+    async def pid(self) -> int:
+        """Of the process that opened the connection. Raises BusError when the caller is gone."""
+        return await self._connection.pid_of(self.sender)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
