@@ -23,6 +23,7 @@ SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e0
 ASK_SECONDS = 30.0
 BEGINNING_BYTES = 256  # BINPRM_BUF_SIZE: what the kernel reads of a program to find its interpreter
 REMEMBERED_AT_MOST = 500
+BEGINNINGS_AT_MOST = 2000
 LINKS_AT_MOST = 40
 """As the kernel's MAXSYMLINKS."""
 _FOUND_NOTHING = frozenset({0, 2})  # of blkid(8)
@@ -293,8 +294,10 @@ def _file(files: Files, path: str, beginnings: dict[str, bytes]) -> FileFacts:
         if seen.kind is not Kind.FILE:
             return FileFacts(path=path, kind=seen.kind, real=real, mode=seen.mode & 0o7777)
         digest = files.digest(path)
-        beginning = files.read_bytes(path, limit=kernel_size.HEADER_BYTES)
-        beginnings[path] = beginning[:BEGINNING_BYTES]
+        beginning, loaded_bytes = _begins.get(digest) or _beginning(files, path)
+        if files.stat(path) == seen:  # else it may be that of other contents
+            _remember_beginning(digest, (beginning, loaded_bytes))
+        beginnings[path] = beginning
     except OSError as fault:
         return FileFacts(path=path, kind=Kind.FILE, real=path, unreadable=fault.strerror or str(fault))
     return FileFacts(
@@ -303,9 +306,24 @@ def _file(files: Files, path: str, beginnings: dict[str, bytes]) -> FileFacts:
         real=real,
         mode=seen.mode & 0o7777,
         size_bytes=seen.size_bytes,
-        loaded_bytes=kernel_size.loaded_bytes(beginning),
+        loaded_bytes=loaded_bytes,
         digest=digest,
     )
+
+
+_begins: dict[str, tuple[bytes, int]] = {}
+"""By digest, how a file begins, and the bytes that it takes in memory should it be a kernel: so no file is opened twice."""
+
+
+def _beginning(files: Files, path: str) -> tuple[bytes, int]:
+    beginning = files.read_bytes(path, limit=kernel_size.HEADER_BYTES)
+    return beginning[:BEGINNING_BYTES], kernel_size.loaded_bytes(beginning)
+
+
+def _remember_beginning(digest: str, begins: tuple[bytes, int]) -> None:
+    if len(_begins) > BEGINNINGS_AT_MOST:
+        _begins.clear()
+    _begins[digest] = begins
 
 
 def _with_interpreter(each: FileFacts, beginning: bytes, programs: Programs) -> FileFacts:

@@ -50,8 +50,7 @@ class _Version:
     seen_ns: int = field(compare=False)
 
     @classmethod
-    def of(cls, file: BinaryIO) -> _Version:
-        found = os.fstat(file.fileno())
+    def of(cls, found: os.stat_result) -> _Version:
         return cls(
             identity=(found.st_dev, found.st_ino),
             size_bytes=found.st_size,
@@ -139,15 +138,19 @@ class RealFiles:
         _sync(self.outside(path))
 
     def digest(self, path: str) -> str:
-        with self.open(path) as file:
-            before = _Version.of(file)
-            known = self._digests.get(before.identity)
-            if known is not None and known[0] == before:
-                return known[1]
+        place = self.outside(path)
+        version = _Version.of(os.stat(place))
+        known = self._digests.get(version.identity)
+        if (
+            known is not None and known[0] == version
+        ):  # not even opened: whoever watches who reads it, as we do kexec
+            return known[1]
+        with open(place, "rb") as file:
+            before = _Version.of(os.fstat(file.fileno()))
             found = hashlib.blake2b(digest_size=16)
             while chunk := file.read(CHUNK_BYTES):
                 found.update(chunk)
-            if before.is_older_than(self._at_rest_ns) and _Version.of(file) == before:
+            if before.is_older_than(self._at_rest_ns) and _Version.of(os.fstat(file.fileno())) == before:
                 if len(self._digests) >= DIGESTS_KEPT:
                     self._digests.clear()
                 self._digests[before.identity] = (before, found.hexdigest())
