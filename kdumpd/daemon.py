@@ -21,6 +21,7 @@ from kdumpd.core.config import printable
 from kdumpd.core.dumps import Dump
 from kdumpd.core.problems import Problem, Trouble
 from kdumpd.core.status import Activity, Status
+from kdumpd.host.bootloader import Bootloader
 from kdumpd.host.captures import Captures
 from kdumpd.host.dumps import Dumps
 from kdumpd.host.ears import ClockSet, Disks, Ear, MountTable, Processors, Routes
@@ -56,6 +57,7 @@ from kdumpd.service.proving import Proving
 from kdumpd.service.pulse import Pulse, stay_alive
 from kdumpd.service.reconciler import Reconciler
 from kdumpd.service.recovering import Recovering
+from kdumpd.service.reserving import Reserving
 from kdumpd.service.resting import Resting
 from kdumpd.service.waking import hear_of_waking
 from kdumpd.service.watcher import NETWORK, Watcher
@@ -126,6 +128,13 @@ async def serve(asked: argparse.Namespace) -> None:
         ears=_ears(files, programs, kexec, reconciler),
         deaf_to=asked.deaf_to,
     )
+    reserving = Reserving(
+        bootloader=Bootloader(files, programs),
+        jobs=jobs,
+        sight=lambda: reconciler.sight,
+        on_change=lambda: reconciler.poke("the boot menu was changed", urgent=True),
+        is_here=files.outside("/") == "/",
+    )
     editing = Editing(files=files, path=KDUMP_CONF, jobs=jobs, reconciler=reconciler)
 
     async with Connection(asked.bus) as connection, asyncio.TaskGroup() as tasks:
@@ -156,6 +165,7 @@ async def serve(asked: argparse.Namespace) -> None:
             concerns=lambda: watcher.problems,
             history=history,
             inhibiting=inhibiting,
+            reserving=reserving,
         )
 
         def found(new: tuple[Dump, ...]) -> None:
@@ -179,6 +189,7 @@ async def serve(asked: argparse.Namespace) -> None:
         tasks.create_task(recovering.run(), name="recovery")
         tasks.create_task(proving.run(lambda: reconciler.sight), name="target test")
         tasks.create_task(propagating.run(), name="keys")
+        tasks.create_task(reserving.run(), name="boot menu")
         tasks.create_task(prebuilding.run(), name="prebuilding")
         tasks.create_task(stay_alive(reconciler.pulse), name="watchdog")
         if "sleep" not in asked.deaf_to:

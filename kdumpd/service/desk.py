@@ -41,6 +41,7 @@ from kdumpd.service.permissions import (
 from kdumpd.service.propagating import Propagating
 from kdumpd.service.proving import Proving
 from kdumpd.service.reconciler import Reconciler
+from kdumpd.service.reserving import Reserving
 
 INTERFACES = (MANAGER, CONFIG, JOB, KERNEL, DUMP, LOG_CONTROL)
 
@@ -75,6 +76,7 @@ class Desk:
         concerns: Callable[[], tuple[Problem, ...]],
         history: History,
         inhibiting: Inhibiting,
+        reserving: Reserving,
     ) -> None:
         """`concerns` are warnings of kdumpd itself, that no plan knows of."""
         self._exports = exports
@@ -99,6 +101,7 @@ class Desk:
             concerns=concerns,
             history=history,
             inhibiting=inhibiting,
+            reserving=reserving,
         )
         self.config = ConfigInterface(
             descriptions[CONFIG],

@@ -35,6 +35,7 @@ from kdumpd.service.jobs import Job, Jobs, Kind, Result
 from kdumpd.service.options import require_known
 from kdumpd.service.permissions import ROOT
 from kdumpd.service.reconciler import Reconciler
+from kdumpd.service.reserving import Reserving
 
 API_REVISION = 1
 _LARGEST_COUNT = (1 << 64) - 1
@@ -99,8 +100,10 @@ class ManagerInterface(Interface):
         concerns: Callable[[], tuple[Problem, ...]],
         history: History,
         inhibiting: Inhibiting,
+        reserving: Reserving,
     ) -> None:
         super().__init__(description)
+        self._reserving = reserving
         self._inhibiting = inhibiting
         self._history = history
         self._concerns = concerns
@@ -203,6 +206,11 @@ class ManagerInterface(Interface):
         starts = enabled and not self._reconciler.sight.machine.crash.loaded
         self._reconciler.work_for(job, is_start=starts)
         return job_path(job)
+
+    async def set_crashkernel(self, caller: Caller, value: str, options: Options) -> str:
+        if not options.get("dry-run", False):
+            self._inhibiting.require_none()
+        return job_path(await self._reserving.ask(caller, value, options))
 
     def refresh(self, _caller: Caller, options: Options) -> None:
         require_known(options)

@@ -28,6 +28,7 @@ class Kind(StrEnum):
     TARGET_TEST = "target-test"
     PROPAGATE = "propagate"
     PREBUILD = "prebuild"
+    CRASHKERNEL = "crashkernel"
 
 
 class JobState(StrEnum):

@@ -55,6 +55,7 @@ RULES: Mapping[tuple[str, str], Rule] = MappingProxyType(
         (MANAGER, "Reload"): Rule(action=Action.RELOAD),
         (MANAGER, "Unload"): Rule(action=Action.MANAGE),
         (MANAGER, "SetEnabled"): Rule(action=Action.MANAGE),
+        (MANAGER, "SetCrashkernel"): Rule(action=Action.MANAGE),
         (MANAGER, "Refresh"): Rule(action=Action.RELOAD),
         (MANAGER, "Inhibit"): Rule(action=Action.MANAGE),
         (MANAGER, "ReleaseInhibit"): Rule(action=Action.MANAGE),

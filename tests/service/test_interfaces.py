@@ -12,6 +12,8 @@ from typing import cast
 
 import pytest
 
+from kdumpd.host.bootloader import Bootloader
+from kdumpd.host.doors import Programs
 from kdumpd.host.dumps import Dumps
 from kdumpd.host.history import HistoryFile
 from kdumpd.host.propagate import Propagations
@@ -30,6 +32,7 @@ from kdumpd.service.permissions import BUS_NAME, CONFIG, DUMP, JOB, KERNEL, MANA
 from kdumpd.service.polkit import Polkit
 from kdumpd.service.propagating import Propagating
 from kdumpd.service.proving import Proving
+from kdumpd.service.reserving import Reserving
 from tests.service.private_bus import DESCRIPTIONS, PrivateBus
 from tests.service.world import World, world
 
@@ -46,12 +49,15 @@ class Served:
     finds: Finds
     expiring: Expiring
     proving: Proving
+    reserving: Reserving
     history: History
     client: Client
 
 
 @contextlib.asynccontextmanager
-async def served(folder: Path, bus: PrivateBus) -> AsyncIterator[Served]:
+async def served(
+    folder: Path, bus: PrivateBus, *, boot_tools: Programs | None = None
+) -> AsyncIterator[Served]:
     async with bus.connected() as connection, world(folder) as w:
         gate = Polkit(connection)
         exports = Exports(connection, root=ROOT, gate=gate)
@@ -79,6 +85,12 @@ async def served(folder: Path, bus: PrivateBus) -> AsyncIterator[Served]:
 
         inhibiting = Inhibiting(connection, inhibitors_changed)
         w.reconciler.inhibitors = inhibiting.known
+        reserving = Reserving(
+            bootloader=Bootloader(w.files, boot_tools or w.programs),
+            jobs=w.jobs,
+            sight=lambda: w.reconciler.sight,
+            on_change=lambda: w.reconciler.poke("the boot menu was changed", urgent=True),
+        )
         desk = Desk(
             exports,
             DESCRIPTIONS,
@@ -94,6 +106,7 @@ async def served(folder: Path, bus: PrivateBus) -> AsyncIterator[Served]:
             concerns=lambda: (),
             history=history,
             inhibiting=inhibiting,
+            reserving=reserving,
         )
         proving.on_change = desk.status_changed
         w.listeners.append(desk.status_changed)
@@ -110,6 +123,7 @@ async def served(folder: Path, bus: PrivateBus) -> AsyncIterator[Served]:
                     finds=finds,
                     expiring=expiring,
                     proving=proving,
+                    reserving=reserving,
                     history=history,
                     client=client,
                 )

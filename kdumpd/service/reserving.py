@@ -1,0 +1,138 @@
+"""Sets crashkernel= of the next boots when somebody asks, as a job; one after the other, in nobody's way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from kdumpd.core import reserve
+from kdumpd.core.boot_entries import BootFiles
+from kdumpd.core.bootloader import ALL, DEFAULT, Change, outcome, planned, told, values_of, warnings_of
+from kdumpd.core.problems import Problem, Trouble
+from kdumpd.host.bootloader import Bootloader
+from kdumpd.service.bus import BusError, Caller, ErrorName, Value
+from kdumpd.service.hands import Sight
+from kdumpd.service.jobs import Job, Jobs, Kind, Result
+from kdumpd.service.options import require_known
+
+WAITING_MOST = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """What somebody wants the next boots to reserve, and for which kernel."""
+
+    values: tuple[str, ...]
+    kernel: str
+    is_dry: bool
+    memory_bytes: int
+
+
+class Reserving:
+    def __init__(
+        self,
+        *,
+        bootloader: Bootloader,
+        jobs: Jobs,
+        sight: Callable[[], Sight],
+        on_change: Callable[[], None],
+        is_here: bool = True,
+    ) -> None:
+        """`is_here`: the files are those of the machine that runs us; the tools of any other would change this one."""
+        self._bootloader = bootloader
+        self._jobs = jobs
+        self._sight = sight
+        self._on_change = on_change
+        self._is_here = is_here
+        self._asked: asyncio.Queue[tuple[Job, Reservation]] = asyncio.Queue()
+
+    async def ask(self, caller: Caller, value: str, options: Mapping[str, Value]) -> Job:
+        """`value` is empty for what is recommended. Raises Trouble where nobody knows how, BusError for a bad value."""
+        require_known(options, dry_run=bool, kernel=str)
+        wish = self._wish(value, options)
+        uid = await caller.uid()
+        await asyncio.to_thread(self._require_possible, wish)
+        if self._asked.qsize() >= WAITING_MOST:
+            raise Trouble(Problem(code="busy", message="the boot menu is being changed already; ask again"))
+        words = " ".join(f"crashkernel={each}" for each in wish.values)
+        asked = "it was asked what would be done for" if wish.is_dry else "asked for"
+        job = self._jobs.ask(Kind.CRASHKERNEL, reason=f"{asked} {words}", uid=uid)
+        self._jobs.start(job)
+        self._jobs.enter(job, "change the boot menu", cancelable=False, remaining=())
+        self._asked.put_nowait((job, wish))
+        return job
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            job, wish = await self._asked.get()
+            try:
+                await self._work(job, wish)
+            except Trouble as trouble:
+                self._jobs.end(job, Result.FAILED, problems=trouble.problems)
+            except OSError as fault:
+                why = fault.strerror or str(fault)
+                said = Problem(code="boot-loader-failed", message=f"the boot menu was not changed: {why}")
+                self._jobs.end(job, Result.FAILED, problems=(said,))
+            except asyncio.CancelledError:
+                self._jobs.end(job, Result.CANCELLED, message="kdumpd ends")
+                raise
+            else:
+                self._jobs.end(job, Result.DONE)
+            self._on_change()
+
+    async def _work(self, job: Job, wish: Reservation) -> None:
+        change, before = await asyncio.to_thread(self._planned, wish)
+        for line in warnings_of(change, memory_bytes=wish.memory_bytes):
+            job.say(line)
+        if not change.is_needed:
+            for line in outcome(change, before=before, after=before):
+                job.say(line)
+            return
+        for line in told(change, is_done=not wish.is_dry):
+            job.say(line)
+        if not wish.is_dry:
+            after = await self._bootloader.apply(change, say=job.say)
+            for line in outcome(change, before=before, after=after):
+                job.say(line)
+
+    def _planned(self, wish: Reservation) -> tuple[Change, BootFiles]:
+        boot, tools = self._bootloader.look()
+        change = planned(boot, tools, values=wish.values, kernel=wish.kernel)
+        if isinstance(change, Problem):
+            raise Trouble(change)
+        return change, boot
+
+    def _require_possible(self, wish: Reservation) -> None:
+        if wish.kernel not in {ALL, DEFAULT} and not (
+            wish.kernel.startswith("/") and self._bootloader.is_file(wish.kernel)
+        ):
+            raise Trouble(
+                Problem(
+                    code="kernel-not-found",
+                    message=f"there is no kernel {wish.kernel}",
+                    hint="specify a valid kernel path, ALL or DEFAULT",
+                )
+            )
+        self._planned(wish)
+        if not self._is_here and not wish.is_dry:
+            told = "the boot menu is changed only by the kdumpd that runs on the machine itself"
+            raise Trouble(Problem(code="not-supported", message=told))
+
+    def _wish(self, value: str, options: Mapping[str, Value]) -> Reservation:
+        sight = self._sight()
+        recommended = (
+            sight.estimate.crashkernel
+            if sight.estimate is not None
+            else reserve.render(reserve.usual(sight.machine.architecture))
+        )
+        values = values_of(value if value.strip() else recommended)
+        if isinstance(values, Problem):
+            raise BusError(ErrorName.INVALID_ARGS, f"{values}.")
+        return Reservation(
+            values=values,
+            kernel=str(options.get("kernel", "")) or ALL,
+            is_dry=bool(options.get("dry-run", False)),
+            memory_bytes=sight.machine.memory_bytes,
+        )
