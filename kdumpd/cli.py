@@ -86,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
 
     dumps = verbs.add_parser("dumps", help="list the dumps that were found, show, delete or check them")
     dumps.add_argument(
-        "action", nargs="?", choices=("list", "show", "delete", "prune", "recover"), default="list"
+        "action", nargs="?", choices=("list", "show", "delete", "prune", "verify", "recover"), default="list"
     )
     dumps.add_argument(
         "words",

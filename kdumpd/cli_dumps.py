@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import cast
 
 from kdumpd.cli_bus import FAILED, OPERATIONAL, complain, plain, said_of, shown, text_of, with_daemon
+from kdumpd.core.dumps import CORES, SUM, noted_sum
 from kdumpd.core.problems import Trouble
 from kdumpd.service.bus import NO_OBJECT, BusError, Client, Value
 from kdumpd.service.permissions import DUMP, MANAGER, ROOT
 
 PATIENCE = 600.0
 """Seconds that a removal may take: a large file lies in many pieces."""
+
+NOTE_CHARACTERS = 256
 
 Row = Mapping[str, Value]
 
@@ -27,6 +32,8 @@ def run(asked: argparse.Namespace) -> int:
                 return await _delete(client, asked.words)
             case "prune":
                 return await _prune(client, asked)
+            case "verify":
+                return verify(await _rows(client), asked.words)
             case _:
                 return await _list(client, asked)
 
@@ -121,4 +128,38 @@ async def _prune(client: Client, asked: argparse.Namespace) -> int:
         does = "would be deleted" if asked.dry_run else "deleted"
         why = f"{text_of(row['why'])} ({text_of(row['rule'])})"
         print(f"{text_of(row['path'])}  {shown('Size', row['size'])}  {does}: {why}")
+    return status
+
+
+def verify(rows: Sequence[Row], words: Sequence[str]) -> int:
+    """Of these dumps, or of all that have a sum: whether the vmcore is what it was when it was found."""
+    wanted = [word.rstrip("/") for word in words]
+    chosen = [row for row in rows if not wanted or row["Id"] in wanted or row["Path"] in wanted]
+    status = OPERATIONAL
+    for word in wanted:
+        if not any(word in {row["Id"], row["Path"]} for row in chosen):
+            complain(f"there is no dump {word}")
+            status = FAILED
+    for row in chosen:
+        folder = text_of(row["Path"])
+        for core in CORES:
+            note = f"{folder}/{SUM.format(core=core)}"
+            if not os.path.exists(note):
+                continue
+            try:
+                with open(note, encoding="ascii", errors="replace") as file:
+                    noted = noted_sum(file.read(NOTE_CHARACTERS), core)
+                with open(f"{folder}/{core}", "rb") as file:
+                    is_so = hashlib.file_digest(file, "sha256").hexdigest() == noted
+            except OSError as fault:
+                complain(str(fault))
+                status = FAILED
+                break
+            print(f"{folder}/{core}: {'OK' if is_so else 'FAILED'}")
+            status = status if is_so else FAILED
+            break
+        else:
+            if wanted:
+                complain(f"there is no sum of {folder}")
+                status = FAILED
     return status

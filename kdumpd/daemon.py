@@ -34,6 +34,7 @@ from kdumpd.host.propagate import Propagations
 from kdumpd.host.real import RealFiles, RealPrograms
 from kdumpd.host.recover import Recovery
 from kdumpd.host.removal import Removals
+from kdumpd.host.sums import Sums
 from kdumpd.host.target_test import TargetTests
 from kdumpd.host.watch import Watch
 from kdumpd.reading import KDUMP_CONF, tuning_of
@@ -59,6 +60,7 @@ from kdumpd.service.reconciler import Reconciler
 from kdumpd.service.recovering import Recovering
 from kdumpd.service.reserving import Reserving
 from kdumpd.service.resting import Resting
+from kdumpd.service.summing import Summing
 from kdumpd.service.waking import hear_of_waking
 from kdumpd.service.watcher import NETWORK, Watcher
 from kdumpd.service.wishes import Wishes
@@ -120,7 +122,14 @@ async def serve(asked: argparse.Namespace) -> None:
     history = History(HistoryFile(files, path=f"{store.folder}/history.jsonl"), clock)
     jobs.on_result = history.job_ended
     reconciler = Reconciler(hands=hands, jobs=jobs, clock=clock, on_status=tell, pulse=Pulse())
-    expiring = Expiring(removals=Removals(files), finds=finds, clock=clock, sight=lambda: reconciler.sight)
+    summing = Summing(Sums(files), on_summed=finds.poke)
+    expiring = Expiring(
+        removals=Removals(files),
+        finds=finds,
+        summing=summing,
+        clock=clock,
+        sight=lambda: reconciler.sight,
+    )
     watcher = Watcher(
         Watch(files, reconciler.poke),
         poke=reconciler.poke,
@@ -171,6 +180,7 @@ async def serve(asked: argparse.Namespace) -> None:
         def found(new: tuple[Dump, ...]) -> None:
             desk.dumps_changed(new=new)
             expiring.follow(new)
+            summing.follow(finds.known, new)
             rest.begin()
 
         proving.on_change = desk.status_changed
@@ -186,6 +196,7 @@ async def serve(asked: argparse.Namespace) -> None:
         systemd.notify("READY=1")
         tasks.create_task(finds.run(lambda: reconciler.sight), name="dumps")
         tasks.create_task(expiring.run(), name="retention")
+        tasks.create_task(summing.run(), name="sums")
         tasks.create_task(recovering.run(), name="recovery")
         tasks.create_task(proving.run(lambda: reconciler.sight), name="target test")
         tasks.create_task(propagating.run(), name="keys")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kdumpd.core.estimate import Capture, capture_of
 from kdumpd.core.last_words import call_trace, kernel_of, one_line, panic_line
@@ -14,10 +14,13 @@ from kdumpd.core.summary import CaptureResult, Summary
 
 CORES = ("vmcore", "vmcore.flat")  # whole ones; the first that is there counts
 INCOMPLETE = ("vmcore-incomplete", "vmcore.flat-incomplete", "vmcore-incomplete.flat")
+SUM = "{core}.sha256"
+"""The file beside a core that holds its SHA-256."""
 FAILURES = "/var/lib/kdumpd/failures"
 """Records of captures that failed, as the agent writes them on the root file system."""
 ON_ROOTFS = "rootfs_directory"
 """What a plan's target says where failure_action dump_to_rootfs may save: a directory of the root file system."""
+_SUM = re.compile(r"(?P<sum>[0-9a-f]{64}) [ *](?P<name>[^\n/]+)\n?")
 _NAME = re.compile(r"(?P<who>.+)-(?P<stamp>\d{4}-\d\d-\d\d-\d\d:\d\d:\d\d(?:\.\d+)?)")
 
 
@@ -42,6 +45,8 @@ class Dump:
     is_ours: bool = False  # there is a summary of the agent's
     files_bytes: int = 0  # of all its files
     call_trace: str = ""  # its head, a frame a line
+    core: str = ""  # the name of the vmcore in its folder
+    sha256: str = ""  # of the vmcore as it was found, where that was noted beside it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +88,7 @@ class Saved:
     summary: Summary | None
     kernel_log: str  # its end is enough
     is_in_sight: bool = True  # not only for the look
+    sums: Mapping[str, str] = field(default_factory=dict)  # texts of the files that SUM names, by core
 
 
 def dump_place(target: Mapping[str, str]) -> DumpPlace | None:
@@ -157,7 +163,20 @@ def dump_of(saved: Saved) -> Dump:
         is_ours=summary is not None,
         files_bytes=sum(saved.sizes.values()),
         call_trace="\n".join(call_trace(saved.kernel_log)),
+        core=core,
+        sha256=noted_sum(saved.sums.get(core, ""), core),
     )
+
+
+def noted_sum(text: str, core: str) -> str:
+    """The SHA-256 of `core` that a file as sha256sum writes it tells; "" where it tells none."""
+    found = _SUM.fullmatch(text)
+    return found["sum"] if found is not None and found["name"] == core else ""
+
+
+def sum_note(sha256: str, core: str) -> str:
+    """What `sha256sum --check` takes."""
+    return f"{sha256}  {core}\n"
 
 
 def failure_of(*, name: str, path: str, modified_us: int, summary: Summary) -> Dump:

@@ -13,6 +13,7 @@ from kdumpd.core.dumps import (
     CORES,
     FAILURES,
     INCOMPLETE,
+    SUM,
     Dump,
     DumpPlace,
     Saved,
@@ -37,6 +38,7 @@ REMOTE = "/var/lib/kdumpd/remote"
 """Records of dumps that a server keeps: no server is asked, for a dead one would not let go of who asks."""
 MOUNT_POINT = "/run/kdumpd/target"
 MOUNT_SECONDS = 60.0  # a journal may have to be replayed
+SUM_BYTES = 256
 SUMMARY_BYTES = 1 << 18
 KERNEL_LOG_BYTES = 1 << 20  # its end, where the panic is
 WITH_LOG_AT_MOST = 256
@@ -209,6 +211,13 @@ class Dumps:
                     sizes={each: found.size_bytes for each, found in facts.items()},
                     modified_us=max(cores, default=self._files.stat(folder).modified_us),
                     summary=self._summary(f"{folder}/{SUMMARY}") if SUMMARY in facts else None,
+                    sums={
+                        core: self._files.read_bytes(f"{folder}/{note}", limit=SUM_BYTES).decode(
+                            "ascii", "replace"
+                        )
+                        for core in CORES
+                        if (note := SUM.format(core=core)) in facts
+                    },
                     kernel_log=self._end_of(f"{folder}/{KERNEL_LOG}", facts[KERNEL_LOG].size_bytes)
                     if with_log and KERNEL_LOG in facts
                     else "",

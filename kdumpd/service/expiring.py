@@ -18,6 +18,7 @@ from kdumpd.service.finds import Finds
 from kdumpd.service.hands import Sight
 from kdumpd.service.jobs import Clock
 from kdumpd.service.journal import tell_removal
+from kdumpd.service.summing import Summing
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +34,18 @@ class Outcome:
 class Expiring:
     """One removal at a time, out of everyone's way."""
 
-    def __init__(self, *, removals: Removals, finds: Finds, clock: Clock, sight: Callable[[], Sight]) -> None:
+    def __init__(
+        self,
+        *,
+        removals: Removals,
+        finds: Finds,
+        summing: Summing,
+        clock: Clock,
+        sight: Callable[[], Sight],
+    ) -> None:
         self._removals = removals
         self._finds = finds
+        self._summing = summing
         self._clock = clock
         self._sight = sight
         self._due = asyncio.Event()
@@ -88,6 +98,7 @@ class Expiring:
     async def _remove(
         self, dump: Dump, mounts: tuple[Mount, ...], *, why: str, is_wish: bool = False
     ) -> None:
+        await self._summing.let_go(dump)
         await gently(
             lambda: asyncio.to_thread(self._removals.remove, dump, mounts=mounts, must_be_ours=not is_wish)
         )

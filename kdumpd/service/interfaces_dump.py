@@ -40,6 +40,7 @@ class DumpInterface(Interface):
             "Reason": find.reason,
             "Test": find.is_test,
             "CallTrace": find.call_trace,
+            "Sha256": find.sha256,
         }
 
     def authorisation_details(self, _member: str, _arguments: tuple[Value, ...]) -> Mapping[str, str]:

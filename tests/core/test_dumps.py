@@ -12,8 +12,10 @@ from kdumpd.core.dumps import (
     dump_place,
     failure_of,
     is_dump_name,
+    noted_sum,
     spot_of,
     spot_on_rootfs,
+    sum_note,
 )
 from kdumpd.core.last_words import FRAMES_AT_MOST, call_trace, kernel_of, panic_line
 from kdumpd.core.machine import Mount
@@ -51,6 +53,7 @@ def test_a_saved_dump_is_told_by_its_summary() -> None:
         folder="/var/crash/127.0.0.1-2025-01-01-10:00:00",
         is_ours=True,
         files_bytes=9,
+        core="vmcore",
     )
 
 
@@ -58,6 +61,22 @@ def test_a_dump_of_another_tool_is_told_by_its_log_and_its_age() -> None:
     dump = _dump(None, "[    1.0] hello\n[   12.345678][  T912] sysrq: Trigger a crash\n", vmcore_flat=9)
     assert (dump.time_us, dump.size_bytes, dump.is_complete) == (5, 9, True)
     assert (dump.reason, dump.is_test) == ("sysrq: Trigger a crash", False)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (sum_note("a" * 64, "vmcore"), "a" * 64),
+        ("a" * 64 + " *vmcore", "a" * 64),
+        ("a" * 64 + "  other\n", ""),
+        ("a" * 63 + "  vmcore\n", ""),
+        ("A" * 64 + "  vmcore\n", ""),
+        ("a" * 64 + "  vmcore\n" + "b" * 64 + "  vmcore\n", ""),
+        ("", ""),
+    ],
+)
+def test_a_noted_sum_is_told_where_it_is_one_of_the_core(text: str, told: str) -> None:
+    assert noted_sum(text, "vmcore") == told
 
 
 def test_half_a_dump_is_not_complete() -> None:

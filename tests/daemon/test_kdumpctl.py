@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import sys
@@ -11,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
+from kdumpd.cli_dumps import verify
 from tests.service.private_bus import PrivateBus
 from tests.simulate import REPOSITORY, Machine, make_machine, simulated
 
@@ -292,3 +294,32 @@ async def test_dumps_are_deleted_and_pruned(tmp_path: Path, bus: PrivateBus) -> 
         )
         assert [each.name for each in (machine.root / "var/crash").iterdir()] == [names[2]]
         assert (await kdumpctl(bus, "dumps", "prune", "--json")).output == "[]\n"
+
+
+async def test_dumps_are_verified(tmp_path: Path, bus: PrivateBus) -> None:
+    async with simulated(tmp_path, bus) as machine:
+        await machine.until_armed()
+        await machine.stop()
+        name = "127.0.0.1-2026-01-01-03:04:05"
+        folder = machine.root / "var/crash" / name
+        folder.mkdir()
+        (folder / "vmcore").write_bytes(b"core")
+        (folder / "summary.json").write_text('{"result": "saved"}')
+        await machine.start()
+        await machine.until(lambda now: str(now["LastDump"]) != "/")
+        said = await kdumpctl(bus, "dumps", "verify", name)
+        assert (said.status, said.complaint) == (1, f"kdump: there is no sum of /var/crash/{name}\n")
+        assert (
+            await kdumpctl(bus, "dumps", "verify", "nothing")
+        ).complaint == "kdump: there is no dump nothing\n"
+
+
+@pytest.mark.parametrize(("data", "outcome", "status"), [(b"core", "OK", 0), (b"cores", "FAILED", 1)])
+def test_a_vmcore_is_compared_with_its_note(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], data: bytes, outcome: str, status: int
+) -> None:
+    (tmp_path / "vmcore").write_bytes(data)
+    (tmp_path / "vmcore.sha256").write_text(f"{hashlib.sha256(b'core').hexdigest()}  vmcore\n")
+    rows = [{"Id": "one", "Path": str(tmp_path)}, {"Id": "other", "Path": "/nowhere"}]
+    assert verify(rows, ()) == status
+    assert capsys.readouterr().out == f"{tmp_path}/vmcore: {outcome}\n"

@@ -18,6 +18,7 @@ from kdumpd.host.dumps import Dumps
 from kdumpd.host.history import HistoryFile
 from kdumpd.host.propagate import Propagations
 from kdumpd.host.removal import Removals
+from kdumpd.host.sums import Sums
 from kdumpd.host.target_test import TargetTests
 from kdumpd.reading import KDUMP_CONF
 from kdumpd.service.bus import BusError, Client, Exports, Value
@@ -33,6 +34,7 @@ from kdumpd.service.polkit import Polkit
 from kdumpd.service.propagating import Propagating
 from kdumpd.service.proving import Proving
 from kdumpd.service.reserving import Reserving
+from kdumpd.service.summing import Summing
 from tests.service.private_bus import DESCRIPTIONS, PrivateBus
 from tests.service.world import World, world
 
@@ -48,6 +50,7 @@ class Served:
     desk: Desk
     finds: Finds
     expiring: Expiring
+    summing: Summing
     proving: Proving
     reserving: Reserving
     history: History
@@ -75,8 +78,13 @@ async def served(
         history = History(HistoryFile(w.files, path=f"{w.store.folder}/history.jsonl"), w.clock)
         w.jobs.on_result = history.job_ended
         w.followers.append(history.follow)
+        summing = Summing(Sums(w.files), on_summed=finds.poke)
         expiring = Expiring(
-            removals=Removals(w.files), finds=finds, clock=w.clock, sight=lambda: w.reconciler.sight
+            removals=Removals(w.files),
+            finds=finds,
+            summing=summing,
+            clock=w.clock,
+            sight=lambda: w.reconciler.sight,
         )
 
         def inhibitors_changed(reason: str) -> None:
@@ -122,6 +130,7 @@ async def served(
                     desk=desk,
                     finds=finds,
                     expiring=expiring,
+                    summing=summing,
                     proving=proving,
                     reserving=reserving,
                     history=history,
