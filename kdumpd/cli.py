@@ -79,6 +79,10 @@ def parser() -> argparse.ArgumentParser:
         action.add_argument("key")
         if name == "set":
             action.add_argument("values", nargs="+", metavar="value")
+    export = actions.add_parser(
+        "export", help="print a program that gives another machine this configuration"
+    )
+    export.add_argument("format", choices=("shell", "ansible"))
     text = actions.add_parser(
         "text", help="print the whole text, or replace it by that of FILE (- is the input)"
     )

@@ -25,6 +25,10 @@ async def _act(client: Client, asked: argparse.Namespace) -> int:
             return await _set(client, asked.key, tuple(asked.values))
         case "unset":
             return await _set(client, asked.key, ())
+        case "export":
+            (program,) = await client.call(ROOT, CONFIG, "Export", "sa{sv}", asked.format, {})
+            sys.stdout.write(text_of(program))
+            return OK
         case _:
             return await _text(client, asked.new)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from kdumpd.core import config, document
 from kdumpd.core.edits import edited
+from kdumpd.core.export import Format, exported
 from kdumpd.core.problems import Problem, Trouble, errors
 from kdumpd.core.settings import SETTINGS
 from kdumpd.host.doors import Files
@@ -64,6 +65,15 @@ class Editing:
         """Every directive by name: what the file says, or else its default where it has one; and the etag."""
         text, etag = self.text()
         return settings_of(text), etag
+
+    def exported(self, form: Format) -> str:
+        """The text as a program that rebuilds it elsewhere; one with errors is refused."""
+        text, _etag = self.text()
+        read = document.parse(text)
+        wrong = errors(config.read(read, file=self.path).problems)
+        if wrong:
+            raise Trouble(*wrong)
+        return exported(read, form, path=self.path, mode=self._files.stat(self.path).mode or 0o644)
 
     def is_ours(self, etag: str) -> bool:
         """Whether that text was written by us, rather than by an editor."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 from kdumpd.core import collector, config, document
+from kdumpd.core.export import Format
 from kdumpd.core.problems import Problem, errors
 from kdumpd.reading import ConfigText
 from kdumpd.service.bus import BusError, Caller, Description, ErrorName, Interface, Value, clean
@@ -115,6 +116,12 @@ class ConfigInterface(Interface):
         wish = await self._wish(caller, options)
         _require_short(text)
         return _answer(await self._editing.set_text(text, etag, wish))
+
+    async def export(self, _caller: Caller, form: str, options: Options) -> str:
+        require_known(options)
+        if form not in set(Format):
+            raise BusError(ErrorName.INVALID_ARGS, f"The format is one of {', '.join(Format)}.")
+        return await asyncio.to_thread(self._editing.exported, Format(form))
 
     async def test_target(self, caller: Caller, target: Mapping[str, Value], options: Options) -> str:
         require_known(options)

@@ -66,6 +66,7 @@ RULES: Mapping[tuple[str, str], Rule] = MappingProxyType(
         (CONFIG, "Get"): _FREE,
         (CONFIG, "GetText"): Rule(action=Action.READ_CONFIG),
         (CONFIG, "Validate"): _FREE,
+        (CONFIG, "Export"): Rule(action=Action.READ_CONFIG),
         (CONFIG, "Set"): Rule(action=Action.MODIFY_CONFIG),
         (CONFIG, "SetText"): Rule(action=Action.MODIFY_CONFIG),
         (CONFIG, "TestTarget"): Rule(action=Action.TEST_TARGET),

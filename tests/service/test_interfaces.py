@@ -264,6 +264,7 @@ async def test_nobody_changes_anything_and_reads_everything_but_the_text(
             (MANAGER, "SetEnabled", "ba{sv}", (False, {})),
             (MANAGER, "Refresh", "a{sv}", ({},)),
             (CONFIG, "GetText", "a{sv}", ({},)),
+            (CONFIG, "Export", "sa{sv}", ("shell", {})),
             (CONFIG, "Set", "a{sv}sa{sv}", ({"path": "/x"}, "", {})),
             (CONFIG, "SetText", "ssa{sv}", ("", "", {})),
         )
@@ -378,6 +379,17 @@ async def test_a_failed_build_takes_the_text_back_only_where_it_is_still_ours(
             assert ended["Result"] == "failed"
             assert ("put back" in str(ended["ErrorMessage"])) is rolls_back
             assert s.world.conf.read_text() == (before if rolls_back else text)
+
+
+async def test_export_knows_two_formats_and_no_text_with_errors(tmp_path: Path, bus: PrivateBus) -> None:
+    async with served(tmp_path, bus) as s:
+        (script,) = await s.client.call(ROOT, CONFIG, "Export", "sa{sv}", "shell", {})
+        assert 'kdumpctl config set --file "$new" -- path /var/crash\n' in str(script)
+        (tasks,) = await s.client.call(ROOT, CONFIG, "Export", "sa{sv}", "ansible", {})
+        assert json.dumps(s.world.conf.read_text()) in str(tasks)
+        assert await refused(s.client, CONFIG, "Export", "sa{sv}", "chef", {}) == STANDARD + "InvalidArgs"
+        s.world.conf.write_text("foo bar\n")
+        assert await refused(s.client, CONFIG, "Export", "sa{sv}", "shell", {}) == OURS + "InvalidConfig"
 
 
 async def test_describe_is_json_with_plan_and_state(tmp_path: Path, bus: PrivateBus) -> None:
