@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import assert_never
 
 from kdumpd.core.armed import Armed
 from kdumpd.core.boot_entries import is_reboot_due
-from kdumpd.core.decide import Action, Blocked, Nothing, Observed, Wait, obstacles
+from kdumpd.core.decide import Action, Blocked, Nothing, Observed, Wait
 from kdumpd.core.machine import Machine
+from kdumpd.core.obstacles import obstacles
 from kdumpd.core.plan import Plan, Resolution
 from kdumpd.core.problems import Problem, errors
 from kdumpd.core.targets import bracketed
@@ -49,6 +50,21 @@ class Past:
     last_error_text: str = ""
     last_success_us: int = 0
     consecutive_failures: int = 0
+
+    def with_done(self, *, now_us: int, is_restore: bool) -> Past:
+        """What was before is loaded again because something failed, which is not undone by that."""
+        if is_restore and self.last_error:
+            return replace(self, last_success_us=now_us)
+        return Past(last_result="done", last_success_us=now_us)
+
+    def with_failed(self, problem: Problem) -> Past:
+        return Past(
+            last_result="failed",
+            last_error=problem.code,
+            last_error_text=str(problem),
+            last_success_us=self.last_success_us,
+            consecutive_failures=self.consecutive_failures + 1,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,25 +9,22 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from kdumpd.core import boot_entries, capture_kernel, facts, kernel_size, mounts
-from kdumpd.core.facts import Libraries
 from kdumpd.core.inventory import FileFacts, Inventory, Kind, Wants
 from kdumpd.core.machine import BlockDevice, CrashKernel, KernelFiles, Machine, Whereabouts
 from kdumpd.core.modules import MODPROBE_FOLDERS, ModuleIndex, parse_index, parse_kept_index
-from kdumpd.core.sources import LIBRARIES_CACHE
 from kdumpd.host import abilities, firmware
 from kdumpd.host.blocks import block_devices, shared_directories, with_contents
 from kdumpd.host.boot_entries import boot_files
 from kdumpd.host.doors import Files, ProgramFailed, Programs, text
+from kdumpd.host.libraries import with_libraries
 
 SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 ASK_SECONDS = 30.0
 BEGINNING_BYTES = 256  # BINPRM_BUF_SIZE: what the kernel reads of a program to find its interpreter
-REMEMBERED_AT_MOST = 500
 BEGINNINGS_AT_MOST = 2000
 LINKS_AT_MOST = 40
 """As the kernel's MAXSYMLINKS."""
 _FOUND_NOTHING = frozenset({0, 2})  # of blkid(8)
-_NOT_DYNAMIC = frozenset({0, 1})  # of ldd, when any of its arguments is no dynamic program
 
 
 async def machine(files: Files, programs: Programs) -> Machine:
@@ -198,7 +195,7 @@ async def _closed(
         read = {
             path: _with_interpreter(each, beginnings.get(path, b""), programs) for path, each in read.items()
         }
-        read = await _with_libraries(files, programs, read, beginnings)
+        read = await with_libraries(files, programs, read, beginnings)
         found |= read
         needed = {path for each in read.values() for path in (*each.libraries, each.interpreter) if path}
         ahead = needed - found.keys() - known.keys()
@@ -334,78 +331,3 @@ def _with_interpreter(each: FileFacts, beginning: bytes, programs: Programs) -> 
         name = argument.split()[0]
         program = programs.find(name) or f"/usr/bin/{name}"
     return replace(each, interpreter=program, interpreter_line=line) if program else each
-
-
-async def _with_libraries(
-    files: Files, programs: Programs, read: Mapping[str, FileFacts], beginnings: Mapping[str, bytes]
-) -> dict[str, FileFacts]:
-    """One run of ldd for all programs of `read` that it was not asked of before."""
-    outside = {
-        path: files.outside(path)
-        for path, each in read.items()
-        if each.is_executable and facts.is_elf_program(beginnings.get(path, b""))
-    }
-    keys = {path: (where, read[path].digest) for path, where in outside.items()}
-    told = await asyncio.to_thread(_still_true, files, keys)
-    wanted = dict.fromkeys(where for path, where in outside.items() if path not in told)
-    if wanted and programs.find("ldd"):
-        try:
-            said = await programs.run(["ldd", *wanted], timeout=ASK_SECONDS, good=_NOT_DYNAMIC)
-        except ProgramFailed as fault:
-            why = f"its libraries are not known: {fault}"
-            return {
-                path: replace(each, unreadable=why) if outside.get(path) in wanted else each
-                for path, each in read.items()
-            }
-        answers = facts.parse_ldd(
-            said.stdout.decode("utf-8", "surrogateescape"),
-            only=next(iter(wanted)) if len(wanted) == 1 else "",
-        )
-        told |= {path: answers.get(where, Libraries()) for path, where in outside.items() if where in wanted}
-    await asyncio.to_thread(_remember, files, {key: told[path] for path, key in keys.items() if path in told})
-    return {
-        path: replace(each, libraries=told[path].found, missing_libraries=told[path].missing)
-        if path in told
-        else each
-        for path, each in read.items()
-    }
-
-
-_Program = tuple[str, str]  # its place, and the digest of its contents
-_told_before: dict[_Program, tuple[Libraries, Mapping[str, str]]] = {}
-"""What ldd said, which takes longer than all else in a look, and the digests of what its answer hangs on: a library that
-is replaced may need others than before, and where each is found stands in the loader's cache."""
-
-
-def _still_true(files: Files, asked: Mapping[str, _Program]) -> dict[str, Libraries]:
-    """By path, what ldd would say again."""
-    digests: dict[str, str] = {}
-    found: dict[str, Libraries] = {}
-    for path, key in asked.items():
-        libraries, hangs_on = _told_before.get(key, (None, {}))
-        for each in hangs_on.keys() - digests.keys():
-            digests[each] = _digest(files, each)
-        if libraries is not None and all(digests[each] == digest for each, digest in hangs_on.items()):
-            found[path] = libraries
-    return found
-
-
-def _remember(files: Files, answers: Mapping[_Program, Libraries]) -> None:
-    if len(_told_before) > REMEMBERED_AT_MOST:
-        _told_before.clear()
-    digests: dict[str, str] = {}
-    for key, each in answers.items():
-        if each.missing:
-            continue
-        hangs_on = (*each.found, LIBRARIES_CACHE)
-        for path in hangs_on:
-            if path not in digests:
-                digests[path] = _digest(files, path)
-        _told_before[key] = (each, MappingProxyType({path: digests[path] for path in hangs_on}))
-
-
-def _digest(files: Files, path: str) -> str:
-    try:
-        return files.digest(path)
-    except OSError:
-        return ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import hashlib
 import logging
 import os
 import re
@@ -14,54 +13,21 @@ import shlex
 import shutil
 import signal
 import stat
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from kdumpd.core.inventory import Kind
+from kdumpd.host.digests import AT_REST_NS, Digests
 from kdumpd.host.doors import KEPT_BYTES, PATH, Facts, Output, ProgramFailed
 from kdumpd.host.leases import is_open
 from kdumpd.host.running import LINE_CHARACTERS, Running, begun, until_ended
 
 logger = logging.getLogger(__name__)
 
-CHUNK_BYTES = 1 << 20
 MAGIC_LINK = re.compile(r"[a-z_]+:\[")  # "pipe:[4026]" under /proc: only the kernel can follow such a link
 LINKS_AT_MOST = 40  # as the kernel's MAXSYMLINKS
 NOT_FOUND = 127
-
-
-AT_REST_NS = 3_000_000_000
-"""A file changed so recently may change again within the same tick of the clock that its times are taken from (4 to
-10 ms; FAT's are 2 s), so its contents are read each time."""
-DIGESTS_KEPT = 4000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Version:
-    """Which contents a file holds, as the kernel tells: nobody can set ctime, and every change moves it."""
-
-    identity: tuple[int, int]  # device and inode
-    size_bytes: int
-    modified_ns: int
-    changed_ns: int
-    seen_ns: int = field(compare=False)
-
-    @classmethod
-    def of(cls, found: os.stat_result) -> _Version:
-        return cls(
-            identity=(found.st_dev, found.st_ino),
-            size_bytes=found.st_size,
-            modified_ns=found.st_mtime_ns,
-            changed_ns=found.st_ctime_ns,
-            seen_ns=time.time_ns(),
-        )
-
-    def is_older_than(self, nanoseconds: int) -> bool:
-        """A ctime ahead of the clock tells that the clock was set back: it could come again."""
-        return self.size_bytes > 0 and self.changed_ns + nanoseconds < self.seen_ns
 
 
 class RealFiles:
@@ -69,8 +35,7 @@ class RealFiles:
 
     def __init__(self, root: str = "/", *, at_rest_ns: int = AT_REST_NS) -> None:
         self.root = os.path.realpath(root)
-        self._at_rest_ns = at_rest_ns
-        self._digests: dict[tuple[int, int], tuple[_Version, str]] = {}
+        self._digests = Digests(at_rest_ns=at_rest_ns)
 
     def read_text(self, path: str) -> str:
         return self.read_bytes(path).decode("utf-8", "surrogateescape")
@@ -138,23 +103,7 @@ class RealFiles:
         _sync(self.outside(path))
 
     def digest(self, path: str) -> str:
-        place = self.outside(path)
-        version = _Version.of(os.stat(place))
-        known = self._digests.get(version.identity)
-        if (
-            known is not None and known[0] == version
-        ):  # not even opened: whoever watches who reads it, as we do kexec
-            return known[1]
-        with open(place, "rb") as file:
-            before = _Version.of(os.fstat(file.fileno()))
-            found = hashlib.blake2b(digest_size=16)
-            while chunk := file.read(CHUNK_BYTES):
-                found.update(chunk)
-            if before.is_older_than(self._at_rest_ns) and _Version.of(os.fstat(file.fileno())) == before:
-                if len(self._digests) >= DIGESTS_KEPT:
-                    self._digests.clear()
-                self._digests[before.identity] = (before, found.hexdigest())
-        return found.hexdigest()
+        return self._digests.of(self.outside(path))
 
     def outside(self, path: str) -> str:
         if self.root == "/" and path.startswith("/"):

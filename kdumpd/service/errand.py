@@ -16,9 +16,9 @@ from kdumpd.core.decide import (
     Step,
     Unload,
     Wait,
-    obstacles,
     verb,
 )
+from kdumpd.core.obstacles import obstacles
 from kdumpd.core.problems import Problem
 from kdumpd.service.jobs import Job, Jobs, Kind, Result
 

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from kdumpd.core.armed import Armed
+from kdumpd.core.decide import Anew, BuildBase, BuildImage, Load, Observed, Restore, Step, Unload
 from kdumpd.core.estimate import Estimate
+from kdumpd.core.faults import Faults
+from kdumpd.core.inhibitors import Inhibitor
 from kdumpd.core.machine import Machine
 from kdumpd.core.plan import Plan, Resolution
 from kdumpd.core.retention import NO_LIMITS, Limits
@@ -43,6 +46,29 @@ class Sight:
     build_timeout_seconds: float = 600.0
     target_test_hours: float = 24.0  # 0: the target is tested only when that is asked for
     retention: Limits = NO_LIMITS
+
+    def observed(
+        self, *, now_us: int, faults: Faults, anew: Anew | None, inhibitors: tuple[Inhibitor, ...]
+    ) -> Observed:
+        """What is decided from, with what only the reconciler knows."""
+        return Observed(
+            crash=self.machine.crash,
+            now_us=now_us,
+            enabled=self.enabled,
+            held=self.held,
+            armed=self.armed,
+            intent_left=self.intent_left,
+            last_good=self.last_good,
+            bases=self.bases,
+            images=self.images,
+            faults=faults,
+            anew=anew,
+            keeps_image=self.keeps_image,
+            layout=self.machine.layout,
+            too_big=self.estimate.refusal if self.estimate is not None else None,
+            room=self.room,
+            inhibitors=inhibitors,
+        )
 
     @property
     def forces_rebuild(self) -> bool:
@@ -93,3 +119,18 @@ class Hands(Protocol):
     async def hold(self, *, held: bool) -> None:
         """Remember until the reboot that nothing is to be loaded."""
         ...
+
+
+async def take(hands: Hands, step: Step, telling: Telling) -> None:
+    """Raises Trouble when it failed."""
+    match step:
+        case BuildBase(plan=plan):
+            await hands.build_base(plan, telling)
+        case BuildImage(plan=plan):
+            await hands.build_image(plan, telling)
+        case Load(plan=plan):
+            await hands.load(plan, telling)
+        case Restore(last_good=last_good):
+            await hands.restore(last_good, telling)
+        case Unload():
+            await hands.unload(telling)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
 from kdumpd.core.decide import (
@@ -36,8 +35,9 @@ from kdumpd.core.status import Activity, Past, Status, tell
 from kdumpd.service import journal
 from kdumpd.service.bursts import Burst
 from kdumpd.service.errand import Errand, undo
-from kdumpd.service.hands import Hands, Sight, Telling
+from kdumpd.service.hands import Hands, Sight, Telling, take
 from kdumpd.service.jobs import Clock, Job, Jobs, JobState, Result, first_of
+from kdumpd.service.news import News
 from kdumpd.service.pulse import LOOK_SECONDS, Pulse, longest
 
 logger = logging.getLogger(__name__)
@@ -71,14 +71,9 @@ class Reconciler:
         self._clock = clock
         self._on_status = on_status
         self._errand = Errand(jobs)
-        self._dirty = asyncio.Event()
-        self._doubted = asyncio.Event()
+        self._news = News()
         self._cancel = asyncio.Event()
-        self._pokes = 0
-        self._reasons: list[str] = []
-        self._doubts: dict[str, None] = {}
         self._reason = ""
-        self._is_urgent = False
         self._faults = NO_FAULTS
         self._anew: Anew | None = None
         self._is_start = True
@@ -105,20 +100,14 @@ class Reconciler:
 
     def poke(self, reason: str, *, urgent: bool = False) -> None:
         """Look again; what changed is found by looking. `urgent` does not wait for more of the kind."""
-        if reason not in self._reasons:
-            self._reasons.append(reason)
-        self._pokes += 1
-        self._is_urgent |= urgent
-        self._dirty.set()
+        self._news.poke(reason, urgent=urgent)
 
     def doubt(self, reason: str) -> None:
         """Glimpse, and look only where that shows something else than before: for news that is mostly about others.
 
         What comes together is one glimpse, a settling time later; during a step it is done after that.
         """
-        self._doubts.setdefault(reason)
-        self._pokes += 1
-        self._doubted.set()
+        self._news.doubt(reason)
 
     def work_for(
         self,
@@ -172,9 +161,9 @@ class Reconciler:
                 case Nothing() | Wait() | Blocked():
                     self._activity = Activity.IDLE
                     self._publish(sight, action)
-                    if not self._is_urgent:  # else the answer must be from a look after the asking
+                    if not self._news.is_urgent:  # else the answer must be from a look after the asking
                         await self._end_errand(sight, action)
-                    if not self._dirty.is_set():
+                    if not self._news.dirty.is_set():
                         return action
                 case _:
                     await self._take(step=action, sight=sight)
@@ -184,7 +173,7 @@ class Reconciler:
 
         The first change is looked at while more may come: after a single edit nobody waits for both.
         """
-        if self._told is None or not self._dirty.is_set() or self._is_urgent:
+        if self._told is None or not self._news.dirty.is_set() or self._news.is_urgent:
             return await self._look()
         burst = Burst(
             clock=self._clock,
@@ -192,13 +181,13 @@ class Reconciler:
             cap_seconds=self.sight.settle_cap_seconds,
             now=self.pulse.now,
             began=self.pulse.now(),
-            counted=self._pokes,
+            counted=self._news.count,
         )
         if self._activity is Activity.IDLE:
             self._activity = Activity.SETTLING
             self._publish(self.sight, decide(self.sight.resolution, self._observed(self.sight)))
         sight = await self._look()
-        more = await burst.is_over(lambda: self._pokes, is_urgent=lambda: self._is_urgent)
+        more = await burst.is_over(lambda: self._news.count, is_urgent=lambda: self._news.is_urgent)
         return await self._look() if more else sight
 
     async def _look(self) -> Sight:
@@ -207,10 +196,8 @@ class Reconciler:
         What moves otherwise is heard of (every path that was read is watched) or seen in a glimpse, and then there is
         another full look: the same as for a change that comes right after one.
         """
-        reasons, self._reasons = self._reasons, []
-        is_heard = self._dirty.is_set()
-        self._dirty.clear()
-        self._is_urgent = False
+        is_heard = self._news.dirty.is_set()
+        reasons = self._news.taken()
         self._reason = reasons[0] if reasons else ""
         self._errand.take_queued()
         with self.pulse.within(LOOK_SECONDS, "a look at the machine"):
@@ -241,22 +228,10 @@ class Reconciler:
         return sight
 
     def _observed(self, sight: Sight) -> Observed:
-        return Observed(
-            crash=sight.machine.crash,
+        return sight.observed(
             now_us=self._clock.now_us(),
-            enabled=sight.enabled,
-            held=sight.held,
-            armed=sight.armed,
-            intent_left=sight.intent_left,
-            last_good=sight.last_good,
-            bases=sight.bases,
-            images=sight.images,
             faults=self._faults,
             anew=self._anew,
-            keeps_image=sight.keeps_image,
-            layout=sight.machine.layout,
-            too_big=sight.estimate.refusal if sight.estimate is not None else None,
-            room=sight.room,
             inhibitors=() if self._errand.is_asked_for else self.inhibitors(),
         )
 
@@ -326,11 +301,7 @@ class Reconciler:
             if self._anew is Anew.LOAD and isinstance(step, BuildImage) and not self._loads_afterwards:
                 self._anew = None
             now_us = self._clock.now_us()
-            if isinstance(step, Restore) and self._past.last_error:
-                # What was before is loaded again because something failed, which is not undone by that.
-                self._past = replace(self._past, last_success_us=now_us)
-            else:
-                self._past = Past(last_result=Result.DONE, last_success_us=now_us)
+            self._past = self._past.with_done(now_us=now_us, is_restore=isinstance(step, Restore))
         elif isinstance(fault, Trouble | OSError):
             await self._failed(step, fault)
         else:
@@ -338,17 +309,7 @@ class Reconciler:
 
     async def _do(self, step: Step, sight: Sight) -> None:
         telling = Telling(stage=lambda stage: self._enter(step, sight, stage), line=self._errand.say)
-        match step:
-            case BuildBase(plan=plan):
-                await self._hands.build_base(plan, telling)
-            case BuildImage(plan=plan):
-                await self._hands.build_image(plan, telling)
-            case Load(plan=plan):
-                await self._hands.load(plan, telling)
-            case Restore(last_good=last_good):
-                await self._hands.restore(last_good, telling)
-            case Unload():
-                await self._hands.unload(telling)
+        await take(self._hands, step, telling)
 
     def _enter(self, step: Step, sight: Sight, stage: str) -> None:
         match step:
@@ -364,7 +325,9 @@ class Reconciler:
         """Wait for a step. Gives why it is to be ended early, None when it ended by itself."""
         while True:
             early = (
-                (self._cancel.wait(), self._dirty.wait()) if isinstance(step, BuildBase | BuildImage) else ()
+                (self._cancel.wait(), self._news.dirty.wait())
+                if isinstance(step, BuildBase | BuildImage)
+                else ()
             )
             await first_of(asyncio.wait({task}), self._clock.sleep(TICK), *early)
             if task.done():
@@ -373,7 +336,7 @@ class Reconciler:
             if isinstance(step, BuildBase | BuildImage):
                 if self._cancel.is_set():
                     return Result.CANCELLED
-                if self._dirty.is_set() and not await self._is_still_wanted(step):
+                if self._news.dirty.is_set() and not await self._is_still_wanted(step):
                     return Result.SUPERSEDED
 
     async def _is_still_wanted(self, step: BuildBase | BuildImage) -> bool:
@@ -405,13 +368,7 @@ class Reconciler:
         problems = problems or (journal.named(fault, code=code),)
         now_us, room = self._clock.now_us(), await self._hands.room()
         self._faults = self._faults.failed(fault_key(step), problems, now_us=now_us, room=room)
-        self._past = Past(
-            last_result=Result.FAILED,
-            last_error=problems[0].code,
-            last_error_text=str(problems[0]),
-            last_success_us=self._past.last_success_us,
-            consecutive_failures=self._past.consecutive_failures + 1,
-        )
+        self._past = self._past.with_failed(problems[0])
         journal.tell_fault(step, problems, self._errand.first)
         if self._anew is not None:
             self._anew = None
@@ -431,7 +388,7 @@ class Reconciler:
         reason = "nothing was heard for a while"
         if isinstance(rest, Wait) and 0 < rest.until_us < until_us:
             until_us, reason = rest.until_us, "it is time to try again"
-        while not self._dirty.is_set():
+        while not self._news.dirty.is_set():
             now_us = self._clock.now_us()
             left = (until_us - now_us) / 1e6
             if left <= 0 or now_us < began_us:
@@ -440,14 +397,13 @@ class Reconciler:
             forget = self._jobs.forget_old()
             poll = FAULTY_POLL if self._faults.known else SYSFS_POLL
             nap = min(left, poll, poll if forget is None else max(forget, TICK))
-            await first_of(self._dirty.wait(), self._doubted.wait(), self._clock.sleep(nap))
-            if self._doubted.is_set() and not self._dirty.is_set():
-                await first_of(self._dirty.wait(), self._clock.sleep(quiet))
-            doubts, self._doubts = self._doubts, {}
-            self._doubted.clear()
-            moved = "" if self._dirty.is_set() else await self._moved()
+            await first_of(self._news.dirty.wait(), self._news.doubted.wait(), self._clock.sleep(nap))
+            if self._news.doubted.is_set() and not self._news.dirty.is_set():
+                await first_of(self._news.dirty.wait(), self._clock.sleep(quiet))
+            doubts = self._news.doubts_taken()
+            moved = "" if self._news.dirty.is_set() else await self._moved()
             if moved:
-                self.poke(next(iter(doubts), moved))
+                self.poke(doubts[0] if doubts else moved)
 
     async def _moved(self) -> str:
         """Why there is to be a look although nobody poked, "" where there is no reason."""
