@@ -11,7 +11,10 @@ from typing import NoReturn
 
 FAILED = 1
 
-VERBS = "start|stop|status|restart|reload|rebuild|propagate|showmem|estimate|history|plan|why|check|config|dumps|test-target"
+VERBS = (
+    "start|stop|status|restart|reload|rebuild|propagate|showmem|estimate|reserve|get-default-crashkernel|"
+    "reset-crashkernel|history|plan|why|check|config|dumps|test-target"
+)
 DEFAULT_CONFIG = "/etc/kdump.conf"
 
 
@@ -54,6 +57,8 @@ def parser() -> argparse.ArgumentParser:
     history.add_argument(
         "--json", action="store_true", help="everything that is kept of each, the newest first"
     )
+
+    _add_reserve(verbs)
 
     for name, does in (
         ("plan", "show what would be built and loaded"),
@@ -106,6 +111,33 @@ def parser() -> argparse.ArgumentParser:
     )
     test.add_argument("--json", action="store_true", help="the outcome as JSON")
     return top
+
+
+def _add_reserve(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    """Of crashkernel=: by our names, and by those of kdump-utils."""
+    kernels = "PATH|ALL|DEFAULT"
+    mine = verbs.add_parser("reserve", help="say or set which crashkernel= the next boots have")
+    actions = mine.add_subparsers(dest="action", required=True, parser_class=_Parser)
+    actions.add_parser("get-default", help="print what is recommended for this machine")
+    estimate = actions.add_parser("estimate", help="as kdumpctl estimate")
+    estimate.add_argument("--json", action="store_true")
+    setting = actions.add_parser("set", help="write it into the boot entries; shown before it is done")
+    setting.add_argument(
+        "value", nargs="?", default="", help="such as 256M; what is recommended where none is given"
+    )
+    setting.add_argument("--kernel", default="", metavar=kernels, help="whose entry; ALL where none is given")
+    setting.add_argument("--dry-run", action="store_true", help="show it and do nothing")
+
+    default = verbs.add_parser("get-default-crashkernel", help="as reserve get-default, without a line's end")
+    default.add_argument("mode", nargs="?", choices=("kdump", "fadump"), default="kdump")
+    reset = verbs.add_parser(
+        "reset-crashkernel", help="set what is recommended, for the kernel that captures"
+    )
+    reset.add_argument("--kernel", default="", metavar=kernels)
+    reset.add_argument(
+        "--fadump", default="", metavar="on|off|nocma", help="on PPC only, and not done by kdumpd"
+    )
+    reset.add_argument("--reboot", action="store_true", help="and reboot at once where anything was changed")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -162,6 +194,14 @@ def _verb(asked: argparse.Namespace) -> int:
             from kdumpd import cli_dumps
 
             return cli_dumps.run(asked)
+        case "reserve" if asked.action == "estimate":
+            from kdumpd import cli_estimate
+
+            return cli_estimate.run(asked)
+        case "reserve" | "get-default-crashkernel" | "reset-crashkernel":
+            from kdumpd import cli_reserve
+
+            return cli_reserve.run(asked)
         case "estimate":
             from kdumpd import cli_estimate
 

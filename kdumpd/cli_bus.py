@@ -127,6 +127,8 @@ async def _status(asked: argparse.Namespace) -> int:
     else:
         print(_operational(is_operational))
         print(text_of(state["StateMessage"]))
+        if state["RebootRequired"]:
+            print("a reboot is required for a change to take effect")
         if state["Activity"] != "idle":
             print(f"kdumpd is {text_of(state['Activity'])}")
         if state.get("TargetTestResult"):

@@ -78,6 +78,19 @@ _USUAL = {
 """What kdump-utils of RHEL 10 and Fedora reserve, by the machine's memory."""
 
 
+WITH_FADUMP = frozenset({"ppc64", "ppc64le"})
+"""Architectures whose firmware can keep the memory of a crash."""
+_USUAL_WITH_FADUMP = (
+    "4G-16G:768M,16G-64G:1G,64G-128G:2G,128G-1T:4G,1T-2T:6G,2T-4T:12G,"
+    "4T-8T:20G,8T-16T:36G,16T-32T:64G,32T-64T:128G,64T-:180G"
+)
+
+
+def usual_with_fadump() -> Ranges:
+    """What distributions reserve on ppc64le for a firmware-assisted dump."""
+    return _ranges_of(_USUAL_WITH_FADUMP)
+
+
 def usual(architecture: str) -> Ranges:
     """What distributions reserve, for images that are larger than ours; x86-64's where nothing is known."""
     return _ranges_of(_USUAL.get(architecture, _USUAL["x86_64"]))

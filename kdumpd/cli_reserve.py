@@ -1,0 +1,136 @@
+"""kdumpctl reserve, and what kdump-utils called it: which crashkernel= this machine should have, and setting it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+from collections.abc import Mapping
+
+from kdumpd.cli_bus import FAILED, OPERATIONAL, QUICKLY, complain, finished, said_of, text_of
+from kdumpd.core import reserve
+from kdumpd.core.problems import Trouble
+from kdumpd.service.bus import BusError, Client, Connection, ErrorName, Value
+from kdumpd.service.permissions import BUS_NAME, JOB, KERNEL, MANAGER, ROOT
+
+LINES_AT_ONCE = 1000
+LOGIND = "org.freedesktop.login1"
+NOT_INTERACTIVE = False
+REBOOT = "WARNING: Please reboot the system for the change to take effect."
+
+
+def run(asked: argparse.Namespace) -> int:
+    """0, or 1 where it was not done."""
+    match asked.verb:
+        case "get-default-crashkernel":
+            print(asyncio.run(_default(asked.bus, mode=asked.mode)), end="")
+            return OPERATIONAL
+        case "reserve" if asked.action == "get-default":
+            print(asyncio.run(_default(asked.bus, mode="kdump")))
+            return OPERATIONAL
+        case "reserve":
+            return _with_bus(asked.bus, value=asked.value, kernel=asked.kernel, is_dry=asked.dry_run)
+        case _:
+            refusal = _refusal(asked.fadump)
+            if refusal:
+                complain(refusal)
+                return FAILED
+            return _with_bus(asked.bus, value="", kernel=asked.kernel, is_reset=True, reboots=asked.reboot)
+
+
+async def _default(address: str, *, mode: str) -> str:
+    """What kdumpd recommends by today's plan; where it does not say, what distributions reserve on such a machine."""
+    architecture = os.uname().machine
+    if mode == "fadump" and architecture in reserve.WITH_FADUMP:
+        return reserve.render(reserve.usual_with_fadump())
+    try:
+        async with asyncio.timeout(QUICKLY), Connection(address) as connection:
+            client = Client(connection, BUS_NAME)
+            if await client.is_running():
+                (found,) = await client.call(ROOT, MANAGER, "Estimate", "a{sv}", {})
+                if isinstance(found, Mapping) and found["crashkernel"]:
+                    return text_of(found["crashkernel"])
+    except (BusError, Trouble, TimeoutError):
+        pass  # no bus, no plan or no answer: the table needs none of them
+    return reserve.render(reserve.usual(architecture))
+
+
+def _refusal(fadump: str) -> str:
+    """Why --fadump is not done, "" where it was not asked for."""
+    if not fadump:
+        return ""
+    if not os.uname().machine.startswith("ppc64"):
+        return "Option --fadump only valid on PPC"
+    return "kdumpd does not arm firmware-assisted dumps, and leaves fadump= as it is"
+
+
+def _with_bus(
+    address: str,
+    *,
+    value: str,
+    kernel: str,
+    is_dry: bool = False,
+    is_reset: bool = False,
+    reboots: bool = False,
+) -> int:
+    async def attempt() -> int:
+        async with Connection(address) as connection:
+            client = Client(connection, BUS_NAME)
+            of_kernel = kernel or (await _capturing(client) if is_reset else "ALL")
+            status, is_changed = await _set(client, value, kernel=of_kernel, is_dry=is_dry)
+            if is_changed and reboots:
+                return await _reboot(connection)
+            if is_changed:
+                complain(REBOOT)
+            return status
+
+    try:
+        return asyncio.run(attempt())
+    except (BusError, Trouble) as fault:
+        is_kernel = isinstance(fault, BusError) and fault.name == ErrorName.KERNEL_NOT_FOUND
+        wrong = f"Invalid --kernel={kernel}, please specify a valid kernel path, ALL or DEFAULT"
+        complain(wrong if is_kernel else said_of(fault))
+        return FAILED
+
+
+async def _reboot(connection: Connection) -> int:
+    try:
+        await Client(connection, LOGIND).call(
+            "/org/freedesktop/login1", f"{LOGIND}.Manager", "Reboot", "b", NOT_INTERACTIVE
+        )
+    except BusError as fault:
+        complain(f"the system was not rebooted: {fault.text}")
+        complain(REBOOT)
+        return FAILED
+    return OPERATIONAL
+
+
+async def _capturing(client: Client) -> str:
+    """The image of the kernel that captures, which is the running one unless KDUMP_KERNELVER names another."""
+    path = text_of(await client.get(ROOT, MANAGER, "Kernel"))
+    image = text_of(await client.get(path, KERNEL, "Image")) if path not in {"", "/"} else ""
+    return image or "ALL"
+
+
+async def _set(client: Client, value: str, *, kernel: str, is_dry: bool) -> tuple[int, bool]:
+    """The exit status, and whether boot entries were changed. What is to be done is shown before it is."""
+    shown, is_fine = await _job(client, value, {"dry-run": True, "kernel": kernel})
+    print("\n".join(shown))
+    is_needed = any(line.startswith("would ") for line in shown)
+    if not is_fine or is_dry or not is_needed:
+        return (OPERATIONAL if is_fine else FAILED), False
+    said, is_fine = await _job(client, value, {"kernel": kernel})
+    news = [line for line in said if line not in shown and not line.startswith(("writes ", "runs "))]
+    print("\n".join(news))
+    return (OPERATIONAL if is_fine else FAILED), is_fine
+
+
+async def _job(client: Client, value: str, options: Mapping[str, Value]) -> tuple[tuple[str, ...], bool]:
+    """The lines of its log, and whether it went well; what went wrong is complained of."""
+    (path,) = await client.call(ROOT, MANAGER, "SetCrashkernel", "sa{sv}", value, options)
+    job = await finished(client, text_of(path))
+    lines, _, _ = await client.call(text_of(path), JOB, "GetLog", "tua{sv}", 0, LINES_AT_ONCE, {})
+    is_fine = job["Result"] == "done"
+    if not is_fine:
+        complain(text_of(job["ErrorMessage"]) or f"the job was {text_of(job['Result'])}")
+    return (tuple(map(text_of, lines)) if isinstance(lines, tuple) else ()), is_fine
