@@ -31,6 +31,7 @@ from kdumpd.host.kexec import Kexec
 from kdumpd.host.kexec_runs import KexecRuns
 from kdumpd.host.memory import give_back
 from kdumpd.host.propagate import Propagations
+from kdumpd.host.pstore import Pstore
 from kdumpd.host.real import RealFiles, RealPrograms
 from kdumpd.host.recover import Recovery
 from kdumpd.host.removal import Removals
@@ -93,6 +94,7 @@ async def serve(asked: argparse.Namespace) -> None:
         memory=f"{store.folder}/dumps-seen.json",
         clock=clock,
         captures=captures,
+        pstore=Pstore(files),
     )
     proving = Proving(
         tests=TargetTests(files, programs),

@@ -45,6 +45,7 @@ class Dump:
     is_ours: bool = False  # there is a summary of the agent's
     files_bytes: int = 0  # of all its files
     call_trace: str = ""  # its head, a frame a line
+    pstore_files: tuple[str, ...] = ()  # records of the firmware's store of the same crash
     core: str = ""  # the name of the vmcore in its folder
     sha256: str = ""  # of the vmcore as it was found, where that was noted beside it
 

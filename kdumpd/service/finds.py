@@ -6,12 +6,14 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kdumpd.core.dumps import ON_ROOTFS, Dump, DumpPlace, dump_place
+from kdumpd.core.pstore import joined
 from kdumpd.host.captures import Captures
 from kdumpd.host.doors import Files
 from kdumpd.host.dumps import Dumps
+from kdumpd.host.pstore import Pstore
 from kdumpd.service.hands import Sight
 from kdumpd.service.jobs import Clock, nap_until
 from kdumpd.service.journal import tell_dump
@@ -21,6 +23,9 @@ logger = logging.getLogger(__name__)
 NAP_SECONDS = 3600.0
 """Until dumps are looked for again: somebody may have removed one. Each search wakes some threads thirty times."""
 
+JOINED_AT_MOST = 256
+"""Dumps, the newest, that records of the firmware's store are looked for: it does not keep them for long."""
+
 
 class Finds:
     """Looks at the start, when the target is another one, when it is poked, and now and then.
@@ -28,7 +33,16 @@ class Finds:
     What was told of is remembered in `memory`. Where there is no such file yet, nothing that is already there is new.
     """
 
-    def __init__(self, *, dumps: Dumps, files: Files, memory: str, clock: Clock, captures: Captures) -> None:
+    def __init__(
+        self,
+        *,
+        dumps: Dumps,
+        files: Files,
+        memory: str,
+        clock: Clock,
+        captures: Captures,
+        pstore: Pstore,
+    ) -> None:
         self.known: tuple[Dump, ...] = ()
         self.on_change: Callable[[tuple[Dump, ...]], None] = lambda _new: None
         """Called after each look with those that are new."""
@@ -37,6 +51,7 @@ class Finds:
         self._memory = memory
         self._clock = clock
         self._captures = captures
+        self._pstore = pstore
         self.on_measured: Callable[[], None] = lambda: None
         """Called when a capture was found that says how much memory it took."""
         self._searched: _Search | None = None
@@ -86,19 +101,25 @@ class Finds:
         for problem in found.problems:
             logger.warning("%s", problem)
         self._searched = search
-        self.known = found.dumps
+        self.known = await asyncio.to_thread(self._with_pstore, found.dumps)
         measured = [dump.capture for dump in found.dumps if dump.capture is not None]
         if await asyncio.to_thread(self._captures.learn, measured):
             self.on_measured()
         told = await asyncio.to_thread(self._told)
         present = [dump.id for dump in found.dumps]
-        new = tuple(dump for dump in found.dumps if told is not None and dump.id not in told)
+        new = tuple(dump for dump in self.known if told is not None and dump.id not in told)
         if told is None or new:
             # Those that are gone are kept: a target that is not mounted just now makes nothing new.
             await asyncio.to_thread(self._remember, tuple(dict.fromkeys((*(told or ()), *present))))
         for dump in new:
             tell_dump(dump)
         self.on_change(new)
+
+    def _with_pstore(self, dumps: tuple[Dump, ...]) -> tuple[Dump, ...]:
+        of_crash = joined(dumps[-JOINED_AT_MOST:], self._pstore.records()) if dumps else {}
+        return tuple(
+            replace(dump, pstore_files=of_crash[dump.id]) if dump.id in of_crash else dump for dump in dumps
+        )
 
     def _told(self) -> tuple[str, ...] | None:
         try:

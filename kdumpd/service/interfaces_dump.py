@@ -41,6 +41,7 @@ class DumpInterface(Interface):
             "Test": find.is_test,
             "CallTrace": find.call_trace,
             "Sha256": find.sha256,
+            "PstoreFiles": find.pstore_files,
         }
 
     def authorisation_details(self, _member: str, _arguments: tuple[Value, ...]) -> Mapping[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -124,3 +125,20 @@ async def test_a_record_is_no_directory_to_delete(tmp_path: Path, bus: PrivateBu
         with pytest.raises(BusError, match="no directory of this machine"):
             await s.client.call(dump_path("failure-2025-01-01-10:00:00"), DUMP, "Delete", "a{sv}", {})
         assert len(list(failures.iterdir())) == 1
+
+
+async def test_what_the_firmware_kept_of_a_crash_is_told_with_its_dump(
+    tmp_path: Path, bus: PrivateBus
+) -> None:
+    async with served(tmp_path, bus) as s:
+        folder = save(s, 0)
+        log = "[    1.0] Kernel panic - not syncing: panic 0\n[    1.1] Call Trace:\n[    1.2]  f+0x1/0x2\n"
+        (folder / "vmcore-dmesg.txt").write_text(log)
+        kept = s.world.root / "sys/fs/pstore/dmesg-efi-1"
+        kept.parent.mkdir(parents=True)
+        kept.write_text(log)
+        os.utime(kept, (3600, 3600))
+        await look(s)
+        told = await s.client.get_all(dump_path(folder.name), DUMP)
+        assert told["PstoreFiles"] == ("/sys/fs/pstore/dmesg-efi-1",)
+        assert told["CallTrace"] == "f+0x1/0x2"

@@ -17,6 +17,7 @@ from kdumpd.host.doors import Programs
 from kdumpd.host.dumps import Dumps
 from kdumpd.host.history import HistoryFile
 from kdumpd.host.propagate import Propagations
+from kdumpd.host.pstore import Pstore
 from kdumpd.host.removal import Removals
 from kdumpd.host.sums import Sums
 from kdumpd.host.target_test import TargetTests
@@ -71,6 +72,7 @@ async def served(
             memory=f"{w.store.folder}/dumps-seen.json",
             clock=w.clock,
             captures=w.captures,
+            pstore=Pstore(w.files),
         )
         proving = Proving(
             tests=TargetTests(w.files, w.programs), jobs=w.jobs, clock=w.clock, saved=lambda: ()
