@@ -167,7 +167,7 @@ def unmet(change: Change, after: BootFiles) -> Problem | None:
     return Problem(
         code="not-effective",
         message=f"{change.way} was run, and the boot entry {wrong[0].title or wrong[0].id} still has {has}",
-        hint=f"see which file sets it beside {DROP_IN}" if change.way is Way.DROP_IN else "",
+        hint=_why_unmet(change),
     )
 
 
@@ -184,6 +184,13 @@ def outcome(change: Change, *, before: BootFiles, after: BootFiles) -> tuple[str
         elif values == change.values:
             lines.append(f"No need to update crashkernel value for kernel={kernel}, grub entry index={index}")
     return tuple(lines)
+
+
+def _why_unmet(change: Change) -> str:
+    if change.way is Way.DROP_IN:
+        return f"see which file sets it beside {DROP_IN}"
+    # A second one of the same name takes the place of the first (grubby-bls, update_args).
+    return "grubby may know one crashkernel= alone: give one value" if len(change.values) > 1 else ""
 
 
 def _drop_in(boot: BootFiles, tools: Tools, *, values: tuple[str, ...]) -> Change:

@@ -134,7 +134,7 @@ def load_fault(
         return Problem(
             code="no-reserved-memory",
             message="no memory is reserved for a crash kernel",
-            hint="add crashkernel= to the kernel's command line and reboot",
+            hint="set crashkernel= with `kdumpctl reserve set` and reboot",
         )
     if any(words in said for words in SIGNATURE_FAULTS):
         image = order.kernel_image if order is not None else "the kernel"

@@ -30,7 +30,7 @@ def obstacles(crash: CrashKernel, plan: Plan | None = None) -> tuple[Problem, ..
             Problem(
                 code="no-reserved-memory",
                 message="no memory is reserved for a crash kernel",
-                hint="add crashkernel= to the kernel's command line and reboot",
+                hint="set crashkernel= with `kdumpctl reserve set` and reboot",
             ),
         )
     if crash.load_disabled:

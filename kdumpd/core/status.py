@@ -106,6 +106,12 @@ def tell(
 ) -> Status:
     """The truth of one look. `stale` says in which respects the plan moved on from what is loaded."""
     state = _state(resolution, observed, action)
+    is_due = is_reboot_due(
+        running=machine.command_line,
+        following=machine.next_command_line,
+        memory_bytes=machine.memory_bytes,
+    )
+    coming = crashkernel_parameter(machine.next_command_line) if is_due else ""
     in_the_way = _in_the_way(resolution, action)
     armed = observed.armed if observed.crash.loaded else None
     plan = resolution.plan
@@ -114,7 +120,7 @@ def tell(
         activity=Activity.WAITING if activity is Activity.IDLE and isinstance(action, Wait) else activity,
         protected=observed.crash.loaded,
         reason=_reason(state, in_the_way, stale),
-        message=f"{state}: {_sentence(state, resolution, observed, action, in_the_way)}",
+        message=f"{state}: {_sentence(state, resolution, observed, action, in_the_way, coming)}",
         crash_kernel_loaded=observed.crash.loaded,
         enabled=observed.enabled,
         engine=plan.base.engine if plan is not None else "",
@@ -122,12 +128,7 @@ def tell(
         mode="fadump" if observed.crash.fadump else "kdump",
         reserved_bytes=observed.crash.reserved_bytes,
         crashkernel_parameter=crashkernel_parameter(machine.command_line),
-        reboot_required=any(problem.code in REBOOT_HELPS for problem in in_the_way)
-        or is_reboot_due(
-            running=machine.command_line,
-            following=machine.next_command_line,
-            memory_bytes=machine.memory_bytes,
-        ),
+        reboot_required=is_due or any(problem.code in REBOOT_HELPS for problem in in_the_way),
         kernel_release=machine.kernel_release,
         initramfs=armed.initramfs if armed is not None else "",
         initramfs_built_us=initramfs_built_us if armed is not None else 0,
@@ -201,7 +202,9 @@ def _sentence(
     observed: Observed,
     action: Action,
     in_the_way: tuple[Problem, ...],
+    coming: str,
 ) -> str:
+    """`coming` is the crashkernel= of the next boot, where that makes a difference."""
     # At rest and stale at once is only what force_no_rebuild keeps.
     is_said = not isinstance(action, Nothing) or state is State.STALE
     next_thing = _told(in_the_way) or (action.why if is_said else "")
@@ -216,6 +219,8 @@ def _sentence(
         case State.DISABLED:
             until = " until a reboot or the next start" if observed.enabled else ""
             return f"a crash would not be captured, by the administrator's wish{until}"
+        case State.NO_MEMORY if coming:
+            return f"a crash would not be captured before a reboot, which reserves memory ({coming})"
         case State.NO_MEMORY:
             return f"a crash would not be captured{tail or '; no memory is reserved for a crash kernel'}"
         case State.UNARMED | State.FAILED:

@@ -177,6 +177,13 @@ def test_what_has_no_effect_is_named() -> None:
     assert unmet(change, two) is not None, "the last one would count"
 
 
+def test_of_several_values_grubby_may_keep_one() -> None:
+    change = change_of(FEDORA, tools("grubby"), "1G,high", "128M,low")
+    problem = unmet(change, bls("crashkernel=128M,low", "crashkernel=128M,low"))
+    assert problem is not None
+    assert "one value" in problem.hint
+
+
 def test_the_outcome_of_each_entry_is_told_in_the_old_words() -> None:
     change = change_of(FEDORA, tools("grubby"), "256M")
     after = bls("crashkernel=256M", "crashkernel=256M")

@@ -184,3 +184,23 @@ def test_a_reboot_is_required_where_the_next_boot_reserves_otherwise(
         machine=machine,
     )
     assert (status.state, status.reboot_required) == (State.ARMED, is_required)
+
+
+def test_without_a_reservation_a_reboot_helps_only_where_the_next_boot_has_one() -> None:
+    seen = Observed(crash=replace(READY, reserved_bytes=0), now_us=0)
+    resolution = Resolution(plan=PLAN)
+    machine = replace(MACHINE, crash=seen.crash, command_line="ro", memory_bytes=4 << 30)
+
+    def message(following: str) -> str:
+        return tell(
+            resolution=resolution,
+            observed=seen,
+            action=decide(resolution, seen),
+            activity=Activity.IDLE,
+            machine=replace(machine, next_command_line=following),
+        ).message
+
+    assert message("ro crashkernel=256M") == (
+        "no-memory: a crash would not be captured before a reboot, which reserves memory (crashkernel=256M)"
+    )
+    assert "kdumpctl reserve set" in message("ro")
