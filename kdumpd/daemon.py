@@ -37,6 +37,7 @@ from kdumpd.host.recover import Recovery
 from kdumpd.host.removal import Removals
 from kdumpd.host.sums import Sums
 from kdumpd.host.target_test import TargetTests
+from kdumpd.host.unconfirmed import UnconfirmedFile
 from kdumpd.host.watch import Watch
 from kdumpd.reading import KDUMP_CONF, tuning_of
 from kdumpd.service import logs
@@ -49,7 +50,7 @@ from kdumpd.service.finds import Finds
 from kdumpd.service.hands import Sight
 from kdumpd.service.history import History
 from kdumpd.service.inhibiting import Inhibiting
-from kdumpd.service.jobs import Jobs, RealClock
+from kdumpd.service.jobs import Job, Jobs, RealClock
 from kdumpd.service.machinery import Machinery
 from kdumpd.service.permissions import BUS_NAME, ROOT
 from kdumpd.service.polkit import Polkit
@@ -122,7 +123,6 @@ async def serve(asked: argparse.Namespace) -> None:
     rest = Resting(give_back)
     jobs.on_end = rest.begin
     history = History(HistoryFile(files, path=f"{store.folder}/history.jsonl"), clock)
-    jobs.on_result = history.job_ended
     reconciler = Reconciler(hands=hands, jobs=jobs, clock=clock, on_status=tell, pulse=Pulse())
     summing = Summing(Sums(files), on_summed=finds.poke)
     expiring = Expiring(
@@ -146,7 +146,19 @@ async def serve(asked: argparse.Namespace) -> None:
         on_change=lambda: reconciler.poke("the boot menu was changed", urgent=True),
         is_here=files.outside("/") == "/",
     )
-    editing = Editing(files=files, path=KDUMP_CONF, jobs=jobs, reconciler=reconciler)
+    editing = Editing(
+        files=files,
+        path=KDUMP_CONF,
+        jobs=jobs,
+        reconciler=reconciler,
+        memory=UnconfirmedFile(files, path=f"{store.folder}/unconfirmed.json"),
+    )
+
+    def ended(job: Job) -> None:
+        history.job_ended(job)
+        editing.job_ended(job)
+
+    jobs.on_result = ended
 
     async with Connection(asked.bus) as connection, asyncio.TaskGroup() as tasks:
         if await Client(connection, BUS_NAME).is_running():
@@ -190,7 +202,9 @@ async def serve(asked: argparse.Namespace) -> None:
         finds.on_change = found
         await hands.sweep()
         await history.remember()
+        await editing.resume()
         tasks.create_task(history.run(), name="history")
+        tasks.create_task(editing.run(), name="changes")
         tasks.create_task(reconciler.run(), name="reconciler")
         await reconciler.looked.wait()
         desk.open()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,10 +12,14 @@ from kdumpd.core.edits import edited
 from kdumpd.core.export import Format, exported
 from kdumpd.core.problems import Problem, Trouble, errors
 from kdumpd.core.settings import SETTINGS
+from kdumpd.core.unconfirmed import KEPT, Unconfirmed, left_behind, written
 from kdumpd.host.doors import Files
+from kdumpd.host.unconfirmed import UnconfirmedFile
 from kdumpd.reading import NO_FILE, etag_of
 from kdumpd.service.jobs import Job, Jobs, Kind
 from kdumpd.service.reconciler import Reconciler
+
+logger = logging.getLogger(__name__)
 
 LARGEST_TEXT = 256 * 1024
 _FAILED_KEPT = 16
@@ -41,8 +46,17 @@ class Written:
 class Editing:
     """The one file `path`. Reading may raise OSError; every refusal is Trouble."""
 
-    def __init__(self, *, files: Files, path: str, jobs: Jobs, reconciler: Reconciler) -> None:
+    def __init__(
+        self, *, files: Files, path: str, jobs: Jobs, reconciler: Reconciler, memory: UnconfirmedFile
+    ) -> None:
+        """`memory` outlives us: what is not yet armed when we are killed is taken up by the next start."""
         self.path = path
+        self._memory = memory
+        self._unconfirmed: dict[str, Unconfirmed] = {}
+        """By etag, the oldest first."""
+        self._etag_of: dict[int, str] = {}
+        """Of the jobs that make them effective, by number."""
+        self._ended = asyncio.Event()
         self._files = files
         self._jobs = jobs
         self._reconciler = reconciler
@@ -78,6 +92,58 @@ class Editing:
     def is_ours(self, etag: str) -> bool:
         """Whether that text was written by us, rather than by an editor."""
         return etag in self._ours
+
+    async def resume(self) -> None:
+        """Before the first look: what an earlier start wrote and did not come to arm is armed now, or taken back."""
+        known = await asyncio.to_thread(self._memory.read)
+        if not known:
+            return
+        try:
+            _, present = await asyncio.to_thread(self.text)
+        except OSError as fault:
+            logger.warning("%s cannot be read: %s", self.path, fault)
+            return
+        record = left_behind(known, present=present)
+        if record is None:
+            logger.info(
+                "%s is another text than the one that was not yet armed, and is left as it is", self.path
+            )
+            await asyncio.to_thread(self._memory.write, ())
+            return
+
+        async def put_back() -> str:
+            said = await self._put_back(record.text_before, was_absent=record.was_absent, only_if=record.etag)
+            logger.warning("what was changed over D-Bus before this start cannot be armed: %s", said)
+            return said
+
+        job = self._jobs.ask(
+            Kind.REBUILD,
+            reason=f"{self.path} was changed over D-Bus before this start, and not yet armed",
+            uid=record.uid,
+            undo=put_back,
+        )
+        self._unconfirmed = {record.etag: record}
+        self._etag_of[job.number] = record.etag
+        self._pending = {record.etag}
+        self._remember(record.etag)
+        self._reconciler.work_for(job)
+
+    def job_ended(self, job: Job) -> None:
+        """What it was begun for is armed, or was taken back, or is another's: nothing is to be remembered of it."""
+        etag = self._etag_of.pop(job.number, "")
+        if etag and etag not in self._etag_of.values() and self._unconfirmed.pop(etag, None) is not None:
+            self._ended.set()
+
+    async def run(self) -> None:
+        """For ever: forget on the disk, too, what has ended."""
+        while True:
+            await self._ended.wait()
+            self._ended.clear()
+            async with self._turn:
+                await self._save()
+
+    async def _save(self) -> None:
+        await asyncio.to_thread(self._memory.write, tuple(self._unconfirmed.values()))
 
     async def set(self, changes: Mapping[str, Sequence[str]], etag: str, wish: Wish) -> Written:
         """Let each directive stand with these values, none to unset it; every other byte stays."""
@@ -119,6 +185,26 @@ class Editing:
         if wish.is_dry or (after == before and seen != NO_FILE):
             return Written(etag=etag)
         had_a_plan = self._reconciler.sight.resolution.plan is not None or seen in self._pending
+        takes_back = wish.acts_at_once and wish.rolls_back and had_a_plan
+        if takes_back:  # before it is written: killed in between, the present text is not the one meant
+            self._unconfirmed.pop(etag, None)
+            self._unconfirmed[etag] = written(
+                etag=etag, before=before, before_etag=seen, was_absent=seen == NO_FILE, uid=wish.uid
+            )
+            while len(self._unconfirmed) > KEPT:
+                del self._unconfirmed[next(iter(self._unconfirmed))]
+            await self._save()
+        try:
+            return await self._carry_out(before, after, seen=seen, wish=wish, takes_back=takes_back)
+        except (OSError, Trouble):
+            if self._unconfirmed.pop(etag, None) is not None:
+                self._ended.set()
+            raise
+
+    async def _carry_out(
+        self, before: str, after: str, *, seen: str, wish: Wish, takes_back: bool
+    ) -> Written:
+        etag = etag_of(_encoded(after))
         await asyncio.to_thread(self._replace, after)
         self._remember(etag)
         self._failed.pop(etag, None)
@@ -133,9 +219,10 @@ class Editing:
             Kind.REBUILD,
             reason=f"{self.path} was changed over D-Bus",
             uid=wish.uid,
-            undo=put_back if wish.rolls_back and had_a_plan else None,
+            undo=put_back if takes_back else None,
         )
         if job.undo is not None:
+            self._etag_of[job.number] = etag
             self._pending = {etag} if len(self._pending) >= _FAILED_KEPT else {*self._pending, etag}
         self._reconciler.work_for(job)
         return Written(etag=etag, job=job)

@@ -41,12 +41,6 @@ async def within(machine: Machine, *options: str, command: str) -> None:
     )
 
 
-@pytest.fixture
-def can_mount() -> None:
-    if subprocess.run(("unshare", "-m", "true"), check=False, capture_output=True).returncode != 0:
-        pytest.skip("only root can have mounts of its own")
-
-
 def has_failed(code: str, state: State) -> bool:
     return (
         state["StateReason"] == code

@@ -21,6 +21,7 @@ from kdumpd.host.pstore import Pstore
 from kdumpd.host.removal import Removals
 from kdumpd.host.sums import Sums
 from kdumpd.host.target_test import TargetTests
+from kdumpd.host.unconfirmed import UnconfirmedFile
 from kdumpd.reading import KDUMP_CONF
 from kdumpd.service.bus import BusError, Client, Exports, Value
 from kdumpd.service.bus.standard import OBJECT_MANAGER, PROPERTIES
@@ -30,6 +31,7 @@ from kdumpd.service.expiring import Expiring
 from kdumpd.service.finds import Finds
 from kdumpd.service.history import History
 from kdumpd.service.inhibiting import Inhibiting
+from kdumpd.service.jobs import Job
 from kdumpd.service.permissions import BUS_NAME, CONFIG, DUMP, JOB, KERNEL, MANAGER, ROOT
 from kdumpd.service.polkit import Polkit
 from kdumpd.service.propagating import Propagating
@@ -65,7 +67,13 @@ async def served(
     async with bus.connected() as connection, world(folder) as w:
         gate = Polkit(connection)
         exports = Exports(connection, root=ROOT, gate=gate)
-        editing = Editing(files=w.files, path=KDUMP_CONF, jobs=w.jobs, reconciler=w.reconciler)
+        editing = Editing(
+            files=w.files,
+            path=KDUMP_CONF,
+            jobs=w.jobs,
+            reconciler=w.reconciler,
+            memory=UnconfirmedFile(w.files, path=f"{w.store.folder}/unconfirmed.json"),
+        )
         finds = Finds(
             dumps=Dumps(w.files, w.programs),
             files=w.files,
@@ -78,7 +86,12 @@ async def served(
             tests=TargetTests(w.files, w.programs), jobs=w.jobs, clock=w.clock, saved=lambda: ()
         )
         history = History(HistoryFile(w.files, path=f"{w.store.folder}/history.jsonl"), w.clock)
-        w.jobs.on_result = history.job_ended
+
+        def ended(job: Job) -> None:
+            history.job_ended(job)
+            editing.job_ended(job)
+
+        w.jobs.on_result = ended
         w.followers.append(history.follow)
         summing = Summing(Sums(w.files), on_summed=finds.poke)
         expiring = Expiring(
