@@ -117,6 +117,7 @@ async def serve(asked: argparse.Namespace) -> None:
         proving.follow(status, sight)
         prebuilding.follow(status, sight)
         watcher.follow(sight)
+        reserving.follow(sight)
         if status.activity is Activity.IDLE:
             rest.begin()
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from kdumpd.core import reserve
-from kdumpd.core.boot_entries import BootFiles
+from kdumpd.core.boot_entries import BootFiles, next_command_line
 from kdumpd.core.bootloader import ALL, DEFAULT, Change, outcome, planned, told, values_of, warnings_of
 from kdumpd.core.problems import Problem, Trouble
 from kdumpd.host.bootloader import Bootloader
@@ -17,6 +18,8 @@ from kdumpd.service.jobs import Job, Jobs, Kind, Result
 from kdumpd.service.options import require_known
 
 WAITING_MOST = 4
+SEEN_SECONDS = 10.0
+"""A look is over in less, unless the daemon is busy; who waits for the job need not wait for that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,7 @@ class Reserving:
         self._on_change = on_change
         self._is_here = is_here
         self._asked: asyncio.Queue[tuple[Job, Reservation]] = asyncio.Queue()
+        self._looked = asyncio.Event()
 
     async def ask(self, caller: Caller, value: str, options: Mapping[str, Value]) -> Job:
         """`value` is empty for what is recommended. Raises Trouble where nobody knows how, BusError for a bad value."""
@@ -62,6 +66,10 @@ class Reserving:
         self._jobs.enter(job, "change the boot menu", cancelable=False, remaining=())
         self._asked.put_nowait((job, wish))
         return job
+
+    def follow(self, _sight: Sight) -> None:
+        """Told of each look: a change is over once it was seen, so that who waits for the job is told the truth after it."""
+        self._looked.set()
 
     async def run(self) -> None:
         """For ever."""
@@ -80,7 +88,6 @@ class Reserving:
                 raise
             else:
                 self._jobs.end(job, Result.DONE)
-            self._on_change()
 
     async def _work(self, job: Job, wish: Reservation) -> None:
         change, before = await asyncio.to_thread(self._planned, wish)
@@ -96,6 +103,15 @@ class Reserving:
             after = await self._bootloader.apply(change, say=job.say)
             for line in outcome(change, before=before, after=after):
                 job.say(line)
+            await self._until_seen(after)
+
+    async def _until_seen(self, boot: BootFiles) -> None:
+        self._on_change()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SEEN_SECONDS):
+                while self._sight().machine.next_command_line != next_command_line(boot):
+                    self._looked.clear()
+                    await self._looked.wait()
 
     def _planned(self, wish: Reservation) -> tuple[Change, BootFiles]:
         boot, tools = self._bootloader.look()

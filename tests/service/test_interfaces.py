@@ -114,6 +114,7 @@ async def served(
             sight=lambda: w.reconciler.sight,
             on_change=lambda: w.reconciler.poke("the boot menu was changed", urgent=True),
         )
+        w.followers.append(lambda _status, sight: reserving.follow(sight))
         desk = Desk(
             exports,
             DESCRIPTIONS,

@@ -99,14 +99,14 @@ async def test_the_next_boot_has_it_and_a_reboot_is_required(tmp_path: Path, bus
         assert (job["Result"], job["ErrorMessage"]) == ("done", "")
         assert lines[-1] == "Updated crashkernel=512M for kernel=/boot/vmlinuz-6.1.0, grub entry index=0."
         assert grub.menu == MENU.format("crashkernel=512M")
-        await s.client.wait_until(ROOT, MANAGER, lambda now: bool(now["RebootRequired"]))
+        assert await s.client.get(ROOT, MANAGER, "RebootRequired") is True, "once the job is over it is known"
         _, again = await done(s, "512M", {})
         assert again == [
             "No need to update crashkernel value for kernel=/boot/vmlinuz-6.1.0, grub entry index=0"
         ]
         assert grub.runs == 1
         await done(s, "256M", {})
-        await s.client.wait_until(ROOT, MANAGER, lambda now: not now["RebootRequired"])
+        assert await s.client.get(ROOT, MANAGER, "RebootRequired") is False
 
 
 async def test_without_a_value_it_is_what_is_recommended(tmp_path: Path, bus: PrivateBus) -> None:
