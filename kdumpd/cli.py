@@ -26,6 +26,12 @@ class _Parser(argparse.ArgumentParser):
         self.exit(FAILED, f"{self.prog}: {message}\n")
 
 
+def _count(word: str) -> int:
+    if not word.isascii() or not word.isdigit() or not 0 < int(word) < 1 << 32:
+        raise argparse.ArgumentTypeError(f"{word!r} is no number from 1 on")
+    return int(word)
+
+
 def parser() -> argparse.ArgumentParser:
     """Every verb with its options."""
     top = _Parser(prog="kdumpctl", description="Look after the crash kernel of this machine.")
@@ -51,9 +57,7 @@ def parser() -> argparse.ArgumentParser:
     estimate.add_argument("--json", action="store_true")
 
     history = verbs.add_parser("history", help="what kdumpd did and said so far, the newest last")
-    history.add_argument(
-        "-n", "--number", type=int, choices=range(201), default=0, metavar="N", help="the last N entries"
-    )
+    history.add_argument("-n", "--number", type=_count, default=0, metavar="N", help="the last N entries")
     history.add_argument(
         "--json", action="store_true", help="everything that is kept of each, the newest first"
     )

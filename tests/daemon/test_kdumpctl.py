@@ -261,6 +261,9 @@ async def test_history_outlives_the_daemon(tmp_path: Path, bus: PrivateBus) -> N
         assert any("state" not in line and "armed: a crash would be saved to" in line for line in lines)
         last = (await kdumpctl(bus, "history", "-n", "1")).output.splitlines()
         assert last == lines[-1:]
+        for wrong in ("0", "-1", "many", str(1 << 32)):
+            said = await kdumpctl(bus, "history", "-n", wrong)
+            assert (said.status, said.output) == (1, "")
     assert (await kdumpctl(None, "history")).status == 1
 
 

@@ -102,6 +102,18 @@ async def test_a_crash_kernel_that_is_lost_meanwhile_is_loaded_again(tmp_path: P
         assert s.world.programs.ran["zstd"] == built
 
 
+async def test_somebody_who_starts_kdump_is_obeyed(tmp_path: Path, bus: PrivateBus) -> None:
+    async with served(tmp_path, bus) as s:
+        await inhibit(s.client)
+        edit(s, "/var/one")
+        await s.client.wait_until(ROOT, MANAGER, lambda now: now["Activity"] == "waiting")
+        for enabled, state in ((False, "disabled"), (True, "armed")):
+            (path,) = await s.client.call(ROOT, MANAGER, "SetEnabled", "ba{sv}", enabled, {"runtime": True})
+            job = await s.client.wait_until(str(path), JOB, lambda now: now["State"] == "done")
+            assert job["Result"] == "done", job["ErrorMessage"]
+            assert await s.client.get(ROOT, MANAGER, "State") == state
+
+
 async def test_a_job_that_was_asked_for_before_is_finished(tmp_path: Path, bus: PrivateBus) -> None:
     async with served(tmp_path, bus) as s:
         s.world.programs.hold("zstd")
