@@ -55,6 +55,8 @@ class BootFiles:
     loader_conf: str = ""
     loader: str = ""
     """The boot loader by its own name (LoaderInfo), such as `systemd-boot 257.9`; older GRUBs do not say."""
+    chosen: str = ""
+    """The entry that systemd-boot was told to boot, once or from now on: its name, which goes before loader.conf."""
     kernel_cmdline: str = ""
 
     @property
@@ -83,7 +85,7 @@ def default_entry(boot: BootFiles) -> Entry | None:
     if boot.is_bls:
         entries = bls_entries(boot)
         if boot.is_systemd_boot:
-            pattern = _loader_default(boot.loader_conf)
+            pattern = boot.chosen.removesuffix(".conf") or _loader_default(boot.loader_conf)
             matching = (each for each in entries if pattern and fnmatch.fnmatchcase(each.id, pattern))
             return next(matching, entries[0] if entries else None)
         return _chosen(entries, env.get("next_entry") or env.get("saved_entry", ""))

@@ -5,7 +5,13 @@ from __future__ import annotations
 from kdumpd.core.boot_entries import ENTRY_FOLDERS, GRUB_FOLDERS, KERNEL_CMDLINE, BootFiles
 from kdumpd.host.doors import Files, text
 
-LOADER_INFO = "/sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+EFI_VARIABLES = "/sys/firmware/efi/efivars"
+LOADER = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+"""The vendor of the variables that boot loaders and systemd share (systemd.io/BOOT_LOADER_INTERFACE)."""
+LOADER_INFO = f"{EFI_VARIABLES}/LoaderInfo-{LOADER}"
+CHOSEN_ENTRY = tuple(
+    f"{EFI_VARIABLES}/{name}-{LOADER}" for name in ("LoaderEntryOneShot", "LoaderEntryDefault")
+)
 EFI_ATTRIBUTES_BYTES = 4
 ENTRIES_AT_MOST = 64
 LARGEST_MENU_BYTES = 1 << 20
@@ -27,7 +33,8 @@ def boot_files(files: Files) -> BootFiles:
             for name in names[:ENTRIES_AT_MOST]
         },
         loader_conf=text(files, f"{loader}/loader.conf") if loader else "",
-        loader=_loader(files),
+        loader=_variable(files, LOADER_INFO),
+        chosen=next(filter(None, (_variable(files, path) for path in CHOSEN_ENTRY)), ""),
         kernel_cmdline=text(files, KERNEL_CMDLINE),
     )
 
@@ -46,9 +53,9 @@ def _menu(files: Files, path: str) -> str:
         return ""
 
 
-def _loader(files: Files) -> str:
+def _variable(files: Files, path: str) -> str:
     try:
-        said = files.read_bytes(LOADER_INFO)
+        said = files.read_bytes(path)
     except OSError:
         return ""
     return said[EFI_ATTRIBUTES_BYTES:].decode("utf-16-le", "replace").rstrip("\0")

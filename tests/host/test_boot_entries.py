@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kdumpd.core.boot_entries import next_command_line
 from kdumpd.host import observe
-from kdumpd.host.boot_entries import LOADER_INFO, boot_files
+from kdumpd.host.boot_entries import CHOSEN_ENTRY, LOADER_INFO, boot_files
 from kdumpd.host.real import RealFiles
 
 
@@ -68,6 +68,11 @@ def test_systemd_boot_says_its_name(tmp_path: Path) -> None:
     )
     assert boot_files(files).is_systemd_boot
     assert next_command_line(boot_files(files)) == "crashkernel=1M"
+    once, always = CHOSEN_ENTRY
+    lay(tmp_path, {always: b"\7\0\0\0" + "b-2.conf\0".encode("utf-16-le")})
+    assert next_command_line(boot_files(files)) == "crashkernel=2M", "bootctl set-default"
+    lay(tmp_path, {once: b"\7\0\0\0" + "a-1.conf\0".encode("utf-16-le")})
+    assert next_command_line(boot_files(files)) == "crashkernel=1M", "bootctl set-oneshot"
 
 
 def test_a_machine_without_any_of_it_is_no_fault(tmp_path: Path) -> None:
