@@ -255,6 +255,7 @@ async def test_a_dump_that_did_not_change_is_not_read_again(tmp_path: Path) -> N
     assert [dump.is_complete for dump in again] == [True, False]
     assert {path.split("/")[3] for path in files.opened} == {folders[1].name}
     _long_ago(folders[1])
+    assert (await dumps.look(PLACE, mounts=(SECOND,))).dumps == again
     (folders[1] / "vmcore-incomplete").write_bytes(b"more than before")
     (_, grown) = (await dumps.look(PLACE, mounts=(SECOND,))).dumps
     assert grown.size_bytes == 16, "one that is not whole may grow while its directory stays as it is"

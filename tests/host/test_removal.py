@@ -73,7 +73,7 @@ def test_what_became_a_link_is_not_followed(tmp_path: Path) -> None:
     dump, folder = _dump(tmp_path)
     other, kept = _dump(tmp_path, "127.0.0.1-2025-01-02-10:00:00")
     os.rename(folder, tmp_path / "away")
-    folder.symlink_to(kept)
+    folder.symlink_to(kept.name)
     assert "no directory any more" in _stays(Removals(RealFiles(str(tmp_path))), dump)
     assert (kept / "vmcore").exists()
     assert other.folder

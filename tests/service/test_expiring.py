@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from kdumpd.core.dumps import Dump
-from kdumpd.service.bus import BusError
+from kdumpd.service.bus import BusError, Value
 from kdumpd.service.bus.standard import OBJECT_MANAGER
 from kdumpd.service.interfaces import dump_path
 from kdumpd.service.permissions import DUMP, MANAGER, ROOT
@@ -67,6 +69,10 @@ async def test_rules_let_dumps_go_after_a_good_one_was_found_and_not_before(
             async with s.client.signals(OBJECT_MANAGER, "InterfacesRemoved", path=ROOT) as removed:
                 save(s, 3, result="failed", core="vmcore-incomplete")
                 await look(s)
+                # Waits for what would be under way.
+                (told,) = await s.client.call(ROOT, MANAGER, "PruneDumps", "a{sv}", {"dry-run": True})
+                rows = cast("Sequence[Mapping[str, Value]]", told)
+                assert [row["id"] for row in rows] == [name_of(0), name_of(1)]
                 assert len(left(s)) == 4, "what was not captured makes nothing needless"
                 save(s, 4)
                 await look(s)
