@@ -15,8 +15,6 @@ from kdumpd.service.hands import Hands
 from kdumpd.service.history import History
 from kdumpd.service.inhibiting import Inhibiting
 from kdumpd.service.interfaces import (
-    JobInterface,
-    KernelInterface,
     ManagerInterface,
     Permissions,
     dump_path,
@@ -25,6 +23,7 @@ from kdumpd.service.interfaces import (
 )
 from kdumpd.service.interfaces_config import ConfigInterface
 from kdumpd.service.interfaces_dump import EXPORTED_AT_MOST, DumpCatalogue, DumpInterface
+from kdumpd.service.interfaces_job import JobInterface, KernelInterface
 from kdumpd.service.jobs import Job, Jobs
 from kdumpd.service.log_control import LogControl
 from kdumpd.service.permissions import (

@@ -1,4 +1,4 @@
-"""Manager, Job and Kernel on the bus: each method is validate, call, return; who may call was settled before."""
+"""Manager on the bus: each method is validate, call, return; who may call was settled before."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from kdumpd import __version__
 from kdumpd.core.decide import Anew
 from kdumpd.core.estimate import Estimate
 from kdumpd.core.history import KEPT, Entry
-from kdumpd.core.machine import KernelFiles
 from kdumpd.core.plan import Json
 from kdumpd.core.plan import describe as described
 from kdumpd.core.problems import Problem, Trouble, errors
@@ -19,19 +18,16 @@ from kdumpd.service.bus import (
     NO_OBJECT,
     Caller,
     Description,
-    ErrorName,
     Interface,
     Typed,
     Value,
-    as_bus_error,
     clean,
     escaped,
-    first_lines,
 )
 from kdumpd.service.hands import Hands
 from kdumpd.service.history import History
 from kdumpd.service.inhibiting import Inhibiting
-from kdumpd.service.jobs import Job, Jobs, Kind, Result
+from kdumpd.service.jobs import Job, Jobs, Kind
 from kdumpd.service.options import require_known
 from kdumpd.service.permissions import ROOT
 from kdumpd.service.reconciler import Reconciler
@@ -53,21 +49,6 @@ def kernel_path(release: str) -> str:
 
 def dump_path(identity: str) -> str:
     return f"{ROOT}/dumps/{escaped(identity)}" if identity else NO_OBJECT
-
-
-def error_name(problems: tuple[Problem, ...], kind: Kind) -> str:
-    """The D-Bus name of what failed; where no problem has one of its own, that of the work."""
-    if not problems:
-        return ""
-    name = as_bus_error(Trouble(*problems), doing=kind).name
-    if name != ErrorName.FAILED:
-        return name
-    by_kind = {
-        Kind.REBUILD: ErrorName.BUILD_FAILED,
-        Kind.PREBUILD: ErrorName.BUILD_FAILED,
-        Kind.RELOAD: ErrorName.LOAD_FAILED,
-    }
-    return by_kind.get(kind, ErrorName.FAILED)
 
 
 class Permissions(Protocol):
@@ -285,93 +266,6 @@ class ManagerInterface(Interface):
             )
 
 
-class JobInterface(Interface):
-    """One job, as it is now."""
-
-    def __init__(self, description: Description, *, job: Job, reconciler: Reconciler) -> None:
-        super().__init__(description)
-        self.job = job
-        self._reconciler = reconciler
-
-    def properties(self) -> Mapping[str, Value]:
-        job = self.job
-        return {
-            "Id": job.number,
-            "Kind": str(job.kind),
-            "Kernel": job.kernel,
-            "Reason": job.reason,
-            "StartedByUID": job.uid,
-            "StartTime": job.queued_us,
-            "Cancelable": job.cancelable,
-            "State": str(job.state),
-            "Stage": job.stage,
-            "Progress": job.progress,
-            "ProgressValid": job.progress_valid,
-            "ExpectedEndTime": job.expected_end_us,
-            "EndTime": job.end_us,
-            "Result": job.result,
-            "ErrorName": self.error_name,
-            "ErrorMessage": "" if job.result == Result.DONE else job.message,
-            "LogTail": job.tail,
-        }
-
-    @property
-    def error_name(self) -> str:
-        match self.job.result:
-            case Result.CANCELLED | Result.SUPERSEDED:
-                return str(ErrorName.CANCELLED)
-            case Result.FAILED | Result.TIMEOUT:
-                return error_name(self.job.problems, self.job.kind)
-            case _:
-                return ""
-
-    def owner_uid(self) -> int | None:
-        return self.job.uid
-
-    def authorisation_details(self, _member: str, _arguments: tuple[Value, ...]) -> Mapping[str, str]:
-        return {"job.kind": str(self.job.kind)}
-
-    async def cancel(self, _caller: Caller, options: Options) -> None:
-        require_known(options)
-        await self._reconciler.cancel(self.job)
-
-    def get_log(self, _caller: Caller, offset: int, max_lines: int, options: Options) -> tuple[Value, ...]:
-        require_known(options)
-        page = self.job.page(
-            offset=offset, most=max_lines, fit=lambda lines, most: first_lines(lines, most=most)
-        )
-        return page.lines, page.next_offset, page.is_end
-
-
-class KernelInterface(Interface):
-    """An installed kernel, and the capture image of the one that captures."""
-
-    def __init__(self, description: Description, *, release: str, reconciler: Reconciler) -> None:
-        super().__init__(description)
-        self._release = release
-        self._reconciler = reconciler
-
-    def properties(self) -> Mapping[str, Value]:
-        sight, status = self._reconciler.sight, self._reconciler.status
-        files = next(
-            (kernel for kernel in sight.machine.kernels if kernel.release == self._release),
-            KernelFiles(release=self._release, image=""),
-        )
-        plan = sight.resolution.plan
-        captures = plan is not None and plan.base.kernel_release == self._release
-        is_loaded = sight.armed is not None and sight.armed.kernel_release == self._release
-        return {
-            "Release": self._release,
-            "Image": files.image,
-            "Initramfs": status.initramfs if is_loaded else "",
-            "InitramfsSize": sight.initramfs_bytes if is_loaded else 0,
-            "Built": status.initramfs_built_us if is_loaded else 0,
-            "UpToDate": captures and plan is not None and plan.image_fingerprint in sight.images,
-            "Running": self._release == status.kernel_release,
-            "Default": captures,
-        }
-
-
 def _estimated(found: Estimate) -> Mapping[str, Value]:
     return {
         "reserved": found.reserved,
@@ -422,10 +316,3 @@ def _without_texts(of: Json) -> Json:
             return [_without_texts(each) for each in of]
         case _:
             return of
-
-
-__all__ = [
-    "JobInterface",
-    "KernelInterface",
-    "ManagerInterface",
-]
