@@ -3,12 +3,14 @@
 # make check   the same without the machines, in a few minutes
 # make lint    the linters alone
 # make vm      the machines alone
+# make chaos   30 machines crashed at random moments while everything changes (CHAOS='--seed N --only K': one again)
 # make directives  docs/DIRECTIVES.md, with what the last runs found
 # make bench   docs/BENCHMARKS.md: kdumpd beside kdump-tools and a hand-made image, in about 40 minutes
 # make deb     build/kdumpd_VERSION_all.deb
 # make install DESTDIR= PREFIX=/usr
 #
-# As root on Debian 12 or 13, demo, test, check, vm, bench and deb install what they need; otherwise they say what is missing.
+# As root on Debian 12 or 13, demo, test, check, vm, chaos, bench and deb install what they need; otherwise they say what is
+# missing.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -33,7 +35,7 @@ DATADIR = $(PREFIX)/share
 
 PAGES := $(patsubst docs/%.md,build/man/%,$(wildcard docs/*.[1-9].md))
 
-.PHONY: demo test check lint vm bench directives deb man install venv clean
+.PHONY: demo test check lint vm chaos bench directives deb man install venv clean
 
 demo:
 	@.ci/prepare check deb vm
@@ -58,6 +60,11 @@ vm:
 	@.ci/prepare check deb vm
 	@$(MAKE) --no-print-directory $(DEB)
 	@KDUMPD_DEB=$(DEB) $(PYTEST) -v $(TWO_MACHINES) -m vm tests
+
+chaos:
+	@.ci/prepare check deb vm
+	@$(MAKE) --no-print-directory $(DEB)
+	@KDUMPD_DEB=$(DEB) .venv/bin/python -m tests.bench.chaos $(CHAOS)
 
 bench:
 	@.ci/prepare check deb vm

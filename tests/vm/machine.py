@@ -343,27 +343,27 @@ class Machine:
 
     # the end
 
-    def read_offline(self, path: str) -> bytes:
-        """A file of the root disk (a regular file, symlinks not followed) of a machine that has ended."""
+    def read_offline(self, path: str, *, disk: str = "root") -> bytes:
+        """A file of a disk with ext4 (a regular file, symlinks not followed) of a machine that has ended."""
         wanted = self.directory / "wanted"
         wanted.unlink(missing_ok=True)
-        on_host("debugfs", "-R", f"dump {path} {wanted}", str(self._offline_disk()))
+        on_host("debugfs", "-R", f'dump "{path}" {wanted}', str(self._offline_disk(disk)))
         if not wanted.exists():
             raise FileNotFoundError(path)
         return wanted.read_bytes()
 
-    def list_offline(self, path: str) -> tuple[str, ...]:
-        """The names in a directory of the root disk of a machine that has ended; empty if it is not there."""
-        said = on_host("debugfs", "-R", f"ls -p {path}", str(self._offline_disk()))
+    def list_offline(self, path: str, *, disk: str = "root") -> tuple[str, ...]:
+        """The names in a directory of a disk with ext4 of a machine that has ended; empty if it is not there."""
+        said = on_host("debugfs", "-R", f'ls -p "{path}"', str(self._offline_disk(disk)))
         names = [line.split("/")[5] for line in said.splitlines() if line.count("/") >= 6]
         return tuple(sorted(name for name in names if name not in {".", ".."}))
 
-    def _offline_disk(self) -> Path:
+    def _offline_disk(self, serial: str) -> Path:
         if self._process.poll() is None:
             raise Cannot("the disk can be read only when the machine has ended")
-        raw = self.directory / "root-offline.raw"
+        raw = self.directory / f"{serial}-offline.raw"
         if not raw.exists():
-            on_host("qemu-img", "convert", "-O", "raw", str(self.disk), str(raw))
+            on_host("qemu-img", "convert", "-O", "raw", str(self.directory / f"{serial}.qcow2"), str(raw))
             # After a crash the journal holds the last writes, and debugfs alone does not replay it.
             subprocess.run(["e2fsck", "-fy", str(raw)], capture_output=True, check=False)
         return raw
