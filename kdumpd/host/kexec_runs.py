@@ -2,6 +2,9 @@
 
 Where nothing is loaded any more, /sys says so. Another image in the place of ours it does not show; then the program's
 argv is the only witness, and it must be read while it runs.
+
+Who runs what is read from /proc/PID/comm and cmdline, which everybody may read (proc(5)). exe, cwd and the like ask for
+CAP_SYS_PTRACE where that process has more capabilities than we: a kexec of root's has, and kdumpd.service has not that one.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from kdumpd.host.inotify import Inotify
 
 MASK = Bits.IN_OPEN | Bits.IN_CLOSE_NOWRITE | Bits.IN_ATTRIB | Bits.IN_DELETE_SELF | Bits.IN_MOVE_SELF
 GOES = Bits.IN_ATTRIB | Bits.IN_DELETE_SELF | Bits.IN_MOVE_SELF | Bits.IN_IGNORED
+NAME_CHARACTERS = 15  # TASK_COMM_LEN of linux/sched.h, less the 0 at its end
 AGAIN_SECONDS = 0.02
 """Between the opening of a program and the moment from which /proc shows it: execve(2) has more to do by then."""
 
@@ -98,18 +102,27 @@ class KexecRuns:
         }
 
     def _is_running(self, process: str) -> bool:
+        """By name: the kernel calls a process by the last part of the path that was executed, a link's name included.
+
+        Another program of that name would have to run `-p` just when ours is opened; the machine is then armed anew in
+        vain. One that has ended, and was not waited for yet, still has a name but no argv.
+        """
         try:
-            runs = self._files.link(f"/proc/{process}/exe")
-        except OSError:  # it has ended, or is none of those that we may look at
+            name = self._files.read_text(f"/proc/{process}/comm").rstrip("\n")
+        except OSError:  # it has ended and is forgotten
             return False
-        return runs.removesuffix(" (deleted)") == self._files.real(self._program)
+        return name in self._names() and bool(self._argv(process))
+
+    def _names(self) -> frozenset[str]:
+        paths = (self._program, self._files.real(self._program))
+        return frozenset(os.path.basename(path)[:NAME_CHARACTERS] for path in paths)
 
     def _argv(self, process: str) -> tuple[str, ...]:
         try:
-            said = self._files.read_text(f"/proc/{process}/cmdline")
+            said = self._files.read_text(f"/proc/{process}/cmdline").rstrip("\0")
         except OSError:
             return ()
-        return tuple(said.rstrip("\0").split("\0"))
+        return tuple(said.split("\0")) if said else ()
 
     def _is_our_child(self, process: str) -> bool:
         try:

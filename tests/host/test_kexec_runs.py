@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,27 +17,35 @@ from kdumpd.host.real import RealFiles
 
 USED = "kexec was run or read"
 LOADED = "loaded by somebody else"
+TREE = Path(__file__).parents[2]
+CONFINED = """
+import asyncio, json, sys
+from kdumpd.host.kexec_runs import KexecRuns
+from kdumpd.host.real import RealFiles
+
+async def main():
+    said, loaded = [], sys.argv[2]
+    ear = KexecRuns(RealFiles("/"), sys.argv[1], news=said.append, on_load=lambda: said.append(loaded))
+    print(open("/proc/self/status").read().partition("CapBnd:")[2].split()[0], flush=True)
+    for _ in sys.stdin:
+        ear.hear()
+        print(json.dumps(said), flush=True)
+        said.clear()
+
+asyncio.run(main())
+"""
 
 
-class Witness:
-    """A program that may be called kexec, and what the ear said of it."""
+class Called:
+    """A program that may be called kexec."""
 
     def __init__(self, folder: Path) -> None:
         self.program = folder / "kexec"
         shutil.copy("/bin/sh", self.program)
-        self.said: list[str] = []
-        self.ear = KexecRuns(
-            RealFiles("/"),
-            str(self.program),
-            news=self.said.append,
-            on_load=lambda: self.said.append(LOADED),
-        )
 
     def hears(self) -> list[str]:
-        """What it says of all that has happened until now."""
-        self.said.clear()
-        self.ear.hear()
-        return self.said
+        """What the ear says of all that has happened until now."""
+        raise NotImplementedError
 
     def run(self, *words: str, is_ours: bool = False) -> None:
         """To the end, and heard of while it runs; a shell stands between us and it, unless it is to be our child."""
@@ -44,6 +55,75 @@ class Witness:
             assert process.stdout is not None
             assert process.stdout.readline() == b"runs\n"
             assert self.hears() == []
+
+
+class Witness(Called):
+    """What an ear of ours said of it."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.said: list[str] = []
+        self.ear = KexecRuns(
+            RealFiles("/"),
+            str(self.program),
+            news=self.said.append,
+            on_load=lambda: self.said.append(LOADED),
+        )
+
+    def hears(self) -> list[str]:
+        self.said.clear()
+        self.ear.hear()
+        return self.said
+
+
+class ConfinedWitness(Called):
+    """What an ear in a process with the capabilities of kdumpd.service said of it."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        allowed = ",".join(["-all", *(f"+{name}" for name in capabilities_of_the_unit())])
+        confined = ("setpriv", f"--bounding-set={allowed}", "--inh-caps=-all", "--no-new-privs")
+        self._process = subprocess.Popen(
+            [*confined, sys.executable, "-c", CONFINED, str(self.program), LOADED],
+            cwd=TREE,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        self.bounding_set = int(self._process.stdout.readline() or "0", 16)
+
+    def hears(self) -> list[str]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        said: list[str] = json.loads(self._process.stdout.readline())
+        return said
+
+    def end(self) -> str:
+        """Its last words."""
+        return self._process.communicate()[1]
+
+
+def capabilities_of_the_unit() -> tuple[str, ...]:
+    lines = (TREE / "units/kdumpd.service").read_text().splitlines()
+    given = [line.partition("=")[2] for line in lines if line.startswith("CapabilityBoundingSet=")]
+    return tuple(name.lower().removeprefix("cap_") for name in " ".join(given).split())
+
+
+@pytest.fixture
+def confined(tmp_path: Path) -> Iterator[ConfinedWitness]:
+    if os.geteuid() != 0:
+        pytest.skip("only root can have some of root's capabilities")
+    if shutil.which("setpriv") is None:
+        pytest.skip("setpriv is not installed")
+    made = ConfinedWitness(tmp_path)
+    if not made.bounding_set:
+        pytest.skip(f"the unit's capabilities cannot be had here: {made.end().strip()}")
+    yield made
+    made.end()
 
 
 @pytest.fixture
@@ -56,6 +136,29 @@ async def witness(tmp_path: Path) -> AsyncIterator[Witness]:
 @pytest.mark.parametrize("word", ["--load-panic", "-p"])
 async def test_a_load_by_somebody_else(witness: Witness, word: str) -> None:
     witness.run(word, "vmlinuz")
+    assert witness.hears() == [LOADED]
+
+
+def test_a_load_by_somebody_else_with_the_capabilities_of_the_unit(confined: ConfinedWitness) -> None:
+    assert confined.bounding_set.bit_count() == len(capabilities_of_the_unit()) > 0
+    confined.run("-p", "vmlinuz")
+    assert confined.hears() == [LOADED]
+    confined.run("-v")
+    assert confined.hears() == [USED]
+
+
+async def test_a_load_through_a_link_of_another_name(witness: Witness) -> None:
+    link = witness.program.with_name("kexec-by-a-name-longer-than-the-kernel-keeps")
+    link.symlink_to(witness.program)
+    witness.ear.close()
+    ear = KexecRuns(
+        RealFiles("/"), str(link), news=witness.said.append, on_load=lambda: witness.said.append(LOADED)
+    )
+    witness.ear, target, witness.program = ear, witness.program, link
+    witness.run("-p", "vmlinuz")
+    assert witness.hears() == [LOADED]
+    witness.program = target
+    witness.run("-p", "vmlinuz")
     assert witness.hears() == [LOADED]
 
 
