@@ -220,9 +220,11 @@ def estimate(
     )
 
 
-def size_problems(sizes: Sizes, *, reserved: int) -> tuple[Problem, ...]:
-    """Of an image that is built, where no capture told anything yet."""
-    here = estimate(sizes, kind="", captures=(), reserved=reserved, memory=0, architecture="")
+def size_problems(
+    sizes: Sizes, *, reserved: int, kind: str = "", captures: Iterable[Capture] = ()
+) -> tuple[Problem, ...]:
+    """Of an image that is built."""
+    here = estimate(sizes, kind=kind, captures=captures, reserved=reserved, memory=0, architecture="")
     refusal = here.refusal
     return (refusal,) if refusal is not None else ()
 

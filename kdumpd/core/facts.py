@@ -172,7 +172,8 @@ def interpreter(beginning: bytes) -> tuple[str, str]:
     """The program that a `#!` line names, and its first argument; two empty texts where there is no such line."""
     if not beginning.startswith(b"#!"):
         return "", ""
-    words = beginning[2:].partition(b"\n")[0].decode("utf-8", "surrogateescape").split(maxsplit=1)
+    line = beginning[2:].partition(b"\n")[0].partition(b"\0")[0]  # as the kernel ends it, fs/binfmt_script.c
+    words = line.decode("utf-8", "surrogateescape").split(maxsplit=1)
     return (words[0] if words else ""), (words[1].strip() if len(words) > 1 else "")
 
 

@@ -47,7 +47,7 @@ def to_keep(
         needed=tuple(needed),
         kernels=frozenset({machine.kernel_release, *capturing, *ahead}),
         # What captures may lie where nobody else looks for a kernel (KDUMP_BOOTDIR).
-        installed=frozenset({*capturing, *(kernel.release for kernel in machine.kernels if kernel.image)}),
+        installed=frozenset({*capturing, *(kernel.release for kernel in machine.kernels)}),
         budget_bytes=budget_bytes,
     )
 

@@ -154,7 +154,9 @@ class Resolution:
 
 def describe(value: object) -> Json:
     """Every field of a frozen value, by name, in a form that json keeps: nobody picks what counts by hand."""
-    if value is None or isinstance(value, str | int):  # first of all, for they are by far the most
+    if isinstance(value, str):  # first of all, for they are by far the most
+        return value if value.isascii() else _in_unicode(value)
+    if value is None or isinstance(value, int):
         return value
     if isinstance(value, tuple | list):
         return [describe(item) for item in value]
@@ -162,13 +164,22 @@ def describe(value: object) -> Json:
         described: dict[str, Json] = {"is": type(value).__name__}
         described.update({field.name: describe(getattr(value, field.name)) for field in fields(value)})
         if isinstance(value, Written) and value.is_secret:
-            described["text"] = f"digest {hashlib.blake2b(value.text.encode(), digest_size=16).hexdigest()}"
+            described["text"] = f"digest {hashlib.blake2b(_bytes_of(value.text), digest_size=16).hexdigest()}"
         return described
     if isinstance(value, Mapping):
         return {str(key): describe(item) for key, item in sorted(value.items())}
     if isinstance(value, frozenset):
         return sorted(json.dumps(describe(item), sort_keys=True) for item in value)
     raise TypeError(f"{type(value).__name__} has no place in a plan")
+
+
+def _bytes_of(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _in_unicode(text: str) -> str:
+    """Bytes that are not UTF-8, as in names of files, spelled out: json and the bus take none."""
+    return _bytes_of(text).decode("utf-8", "backslashreplace")
 
 
 def fingerprint(value: object) -> str:

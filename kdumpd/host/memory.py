@@ -13,7 +13,7 @@ _MAPPING = re.compile(
 )
 """Of programs and libraries alone, which nobody unmaps: whatever else is mapped may be gone when it is given back."""
 _OTHER = re.compile(r"[0-9a-f]+-[0-9a-f]+ ")
-_UNTOUCHED = ("Private_Dirty:", "Anonymous:", "Locked:")
+_UNTOUCHED = ("Private_Dirty:", "Anonymous:", "Swap:", "Locked:")
 SMAPS = "/proc/self/smaps"
 """Of this process, whatever the root of the doors."""
 

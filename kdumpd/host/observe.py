@@ -67,7 +67,10 @@ def look(files: Files) -> Machine:
         host_name=text(files, "/proc/sys/kernel/hostname") or text(files, "/etc/hostname"),
         machine_id=machine_id,
         boot_id=text(files, "/proc/sys/kernel/random/boot_id"),
-        command_line=text(files, "/proc/cmdline"),
+        # The kernel takes any byte there; what is not UTF-8 is of use to nobody, and could not be told.
+        command_line=text(files, "/proc/cmdline")
+        .encode("utf-8", "surrogateescape")
+        .decode("utf-8", "replace"),
         next_command_line=boot_entries.next_command_line(boot_files(files)),
         memory_bytes=memory or facts.memory_total(meminfo),
         cpus=facts.count_of_list(present),
@@ -197,7 +200,13 @@ async def _closed(
         }
         read = await with_libraries(files, programs, read, beginnings)
         found |= read
-        needed = {path for each in read.values() for path in (*each.libraries, each.interpreter) if path}
+        # A relative interpreter is looked for nowhere: whoever needs it is told that it is missing.
+        needed = {
+            path
+            for each in read.values()
+            for path in (*each.libraries, each.interpreter)
+            if path.startswith("/")
+        }
         ahead = needed - found.keys() - known.keys()
     return found
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from kdumpd import agent
 from kdumpd.core import estimate, proofs
+from kdumpd.core.estimate import Capture
 from kdumpd.core.layer import Placed, base_layer, overlay_layer
 from kdumpd.core.plan import BasePlan, Engine, ModuleFile, Plan, fingerprint
 from kdumpd.core.problems import Problem, Severity, Trouble, errors, warnings
@@ -85,6 +86,7 @@ async def prove_image(
     beneath: bytes | None,
     proved: Proved,
     reserved_bytes: int,
+    captures: Sequence[Capture] = (),
     files: Files,
     programs: Programs,
     folder: str,
@@ -102,6 +104,7 @@ async def prove_image(
             beneath=beneath,
             proved=proved,
             reserved_bytes=reserved_bytes,
+            captures=captures,
             files=files,
             programs=programs,
             folder=folder,
@@ -117,6 +120,7 @@ async def _proved_image(
     beneath: bytes | None,
     proved: Proved,
     reserved_bytes: int,
+    captures: Sequence[Capture] = (),
     files: Files,
     programs: Programs,
     folder: str,
@@ -150,7 +154,9 @@ async def _proved_image(
     sizes = estimate.sizes_of(
         plan, unpacked=tree.unpacked_bytes, image=sum(files.stat(layer).size_bytes for layer in layers)
     )
-    problems += estimate.size_problems(sizes, reserved=reserved_bytes)
+    problems += estimate.size_problems(
+        sizes, reserved=reserved_bytes, kind=plan.memory_kind, captures=captures
+    )
     proof = _proof(tree, problems)
     proved.add(_programs_key(tree, laid, plan), *(key for key in new.values() if shells[0].digest))
     return proof

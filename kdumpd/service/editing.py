@@ -14,6 +14,7 @@ from kdumpd.core.problems import Problem, Trouble, errors
 from kdumpd.core.settings import SETTINGS
 from kdumpd.core.unconfirmed import KEPT, Unconfirmed, left_behind, written
 from kdumpd.host.doors import Files
+from kdumpd.host.doors import text as text_of
 from kdumpd.host.unconfirmed import UnconfirmedFile
 from kdumpd.reading import NO_FILE, etag_of
 from kdumpd.service.jobs import Job, Jobs, Kind
@@ -58,6 +59,7 @@ class Editing:
         """Of the jobs that make them effective, by number."""
         self._ended = asyncio.Event()
         self._files = files
+        self._boot_id = text_of(files, "/proc/sys/kernel/random/boot_id")
         self._jobs = jobs
         self._reconciler = reconciler
         self._turn = asyncio.Lock()
@@ -103,11 +105,9 @@ class Editing:
         except OSError as fault:
             logger.warning("%s cannot be read: %s", self.path, fault)
             return
-        record = left_behind(known, present=present)
+        record = left_behind(known, present=present, boot_id=self._boot_id)
         if record is None:
-            logger.info(
-                "%s is another text than the one that was not yet armed, and is left as it is", self.path
-            )
+            logger.info("%s was changed over D-Bus and not yet armed; it is left as it is", self.path)
             await asyncio.to_thread(self._memory.write, ())
             return
 
@@ -189,7 +189,12 @@ class Editing:
         if takes_back:  # before it is written: killed in between, the present text is not the one meant
             self._unconfirmed.pop(etag, None)
             self._unconfirmed[etag] = written(
-                etag=etag, before=before, before_etag=seen, was_absent=seen == NO_FILE, uid=wish.uid
+                etag=etag,
+                before=before,
+                before_etag=seen,
+                was_absent=seen == NO_FILE,
+                uid=wish.uid,
+                boot_id=self._boot_id,
             )
             while len(self._unconfirmed) > KEPT:
                 del self._unconfirmed[next(iter(self._unconfirmed))]
@@ -221,7 +226,7 @@ class Editing:
             uid=wish.uid,
             undo=put_back if takes_back else None,
         )
-        if job.undo is not None:
+        if job.undo is put_back:  # else somebody's job that waits will do, and that one is its own
             self._etag_of[job.number] = etag
             self._pending = {etag} if len(self._pending) >= _FAILED_KEPT else {*self._pending, etag}
         self._reconciler.work_for(job)

@@ -69,8 +69,11 @@ def tell_removal(dump: Dump, *, why: str) -> None:
     logger.info("the dump %s was deleted: %s", dump.path, why, extra=fields)
 
 
-def named(fault: Trouble | OSError, *, code: str) -> Problem:
-    """The problem behind a fault; `code` is for one that has no name of its own."""
+def named(fault: Trouble | OSError | ValueError, *, code: str) -> Problem:
+    """The problem behind a fault; `code` is for one that has no name of its own.
+
+    A ValueError is a text that something below could not take: no such text may end the daemon.
+    """
     if isinstance(fault, Trouble) and fault.problems:
         return fault.problems[0]
     is_full = isinstance(fault, OSError) and fault.errno in {errno.ENOSPC, errno.EDQUOT}

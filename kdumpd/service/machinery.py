@@ -175,6 +175,7 @@ class Machinery:
                     beneath=self._store.record(plan.base_fingerprint),
                     proved=self._proved,
                     reserved_bytes=self._kexec.crash_kernel().reserved_bytes,
+                    captures=self._captures.known,
                     files=self._files,
                     programs=self._programs,
                     folder=f"{folder}/proof",

@@ -149,7 +149,7 @@ class Prebuilding:
             lacks_base, lacks_image = await gently(lambda: self._ahead.lacks(plan))
             if lacks_base or lacks_image:
                 await self._build(release, plan, lacks_base=lacks_base)
-        except (Trouble, OSError) as fault:
+        except (Trouble, OSError, ValueError) as fault:
             self._warn(release, (journal.named(fault, code="look-failed"),))
 
     async def _build(self, release: str, plan: Plan, *, lacks_base: bool) -> None:
@@ -164,7 +164,7 @@ class Prebuilding:
         except asyncio.CancelledError:
             self._jobs.end(job, self._ending, message=ENDINGS[self._ending])
             raise
-        except (Trouble, OSError) as fault:
+        except (Trouble, OSError, ValueError) as fault:
             problems = fault.problems if isinstance(fault, Trouble) and fault.problems else ()
             problems = problems or (journal.named(fault, code="build-failed"),)
             self._put_off[plan.image_fingerprint] = self._clock.now_us() + int(AGAIN_SECONDS * 1e6)

@@ -147,7 +147,7 @@ class Reconciler:
         while True:
             try:
                 rest = await self._come_to_rest()
-            except (Trouble, OSError) as fault:
+            except (Trouble, OSError, ValueError) as fault:
                 rest = self._cannot_look(fault)
             await self._wait(rest)
 
@@ -257,7 +257,7 @@ class Reconciler:
             raise Trouble(Problem(code="busy", message="kdumpd has just started and not looked around yet"))
         return self._told
 
-    def _cannot_look(self, fault: Trouble | OSError) -> Wait:
+    def _cannot_look(self, fault: Trouble | OSError | ValueError) -> Wait:
         """The machine could not be read. What is loaded stays loaded, and what is known stays told."""
         problem = journal.named(fault, code="look-failed")
         logger.error("cannot look at the machine: %s", problem)
@@ -302,7 +302,7 @@ class Reconciler:
                 self._anew = None
             now_us = self._clock.now_us()
             self._past = self._past.with_done(now_us=now_us, is_restore=isinstance(step, Restore))
-        elif isinstance(fault, Trouble | OSError):
+        elif isinstance(fault, Trouble | OSError | ValueError):
             await self._failed(step, fault)
         else:
             raise fault
@@ -343,7 +343,7 @@ class Reconciler:
         """Something changed while `step` is under way: is it still what is to be done?"""
         try:
             sight = await self._settled()
-        except (Trouble, OSError) as fault:
+        except (Trouble, OSError, ValueError) as fault:
             logger.warning("cannot look at the machine: %s", fault)
             return True
         action = decide(sight.resolution, self._observed(sight))
@@ -361,7 +361,7 @@ class Reconciler:
         await self._errand.stop(result, only=members)
         self.poke(f"{verb(step)} was {result}", urgent=True)
 
-    async def _failed(self, step: Step, fault: Trouble | OSError) -> None:
+    async def _failed(self, step: Step, fault: Trouble | OSError | ValueError) -> None:
         is_build = isinstance(step, BuildBase | BuildImage)
         code = "build-failed" if is_build else "load-failed"
         problems = fault.problems if isinstance(fault, Trouble) and fault.problems else ()

@@ -152,6 +152,11 @@ def test_a_built_image_is_judged_by_what_it_came_to() -> None:
     (problem,) = size_problems(DEBIAN, reserved=60 * MIB)
     assert problem.code == "image-too-big"
     assert problem.hint == "reserve more with crashkernel=128M and reboot"
+    used = capture_of(summary(memory_reserved_kib=60 * 1024, memory_total_kib=40 * 1024))
+    assert used is not None
+    assert size_problems(DEBIAN, reserved=60 * MIB, kind=used.kind, captures=(used,)) == (), (
+        "it was seen to fit"
+    )
     held_twice = Sizes(kernel=42 * MIB, unpacked=30 * MIB, working_set=MIB, image=28 * MIB)
     assert size_problems(held_twice, reserved=96 * MIB), "the kernel holds the archive while it unpacks"
 

@@ -110,6 +110,7 @@ def test_the_time_zone_ends_the_file(zone: bytes, expected: str) -> None:
         (b"#!/bin/sh\nexit", ("/bin/sh", "")),
         (b"#! /usr/bin/env python3 -u\n", ("/usr/bin/env", "python3 -u")),
         (b"#!\n", ("", "")),
+        (b"#!sh\0 -e\n", ("sh", "")),
         (b"\x7fELF", ("", "")),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import TypeVar
@@ -120,3 +121,13 @@ def test_what_is_only_told_is_no_part_of_any_identity() -> None:
 def test_a_value_that_json_would_not_keep_is_refused() -> None:
     with pytest.raises(TypeError):
         describe(0.5)
+
+
+def test_what_is_not_utf_8_is_spelled_out_in_a_description() -> None:
+    """A hook may be named in any bytes; what is described goes into json and onto the bus."""
+    odd = "/etc/kdump/pre.d/gr\udcfc\udcdf"
+    described = describe(Written(path=odd, text="\udcff", is_secret=True))
+    assert isinstance(described, dict)
+    assert described["path"] == "/etc/kdump/pre.d/gr\\xfc\\xdf"
+    json.dumps(described, ensure_ascii=False).encode()
+    assert fingerprint([odd]) != fingerprint([odd[:-1]])

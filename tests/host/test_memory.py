@@ -10,7 +10,8 @@ from kdumpd.host.memory import unchanged_pages
 
 def mapping(line: str, **kib: int) -> str:
     counted = "".join(
-        f"{name}: {kib.get(name, 0):8} kB\n" for name in ("Rss", "Private_Dirty", "Anonymous", "Locked")
+        f"{name}: {kib.get(name, 0):8} kB\n"
+        for name in ("Rss", "Private_Dirty", "Anonymous", "Swap", "Locked")
     )
     return f"{line}\n{counted}VmFlags: rd ex mr mw me\n"
 
@@ -27,6 +28,9 @@ SMAPS = "".join(
         mapping("8000-9000 r-xp 00000000 fe:01 7    /usr/lib/a.so", Rss=4, Private_Dirty=4),
         mapping("9000-a000 r-xp 00000000 fe:01 7    /usr/lib/b.so", Rss=4, Locked=4),
         mapping("b000-c000 r--s 00000000 fe:01 7    /usr/lib/c.so", Rss=4),
+        mapping(
+            "c000-d000 r--p 00000000 fe:01 7    /usr/lib/libc.so.6", Swap=4
+        ),  # relocated, and swapped out
         mapping("d000-e000 r-xp 00000000 fe:01 7    /usr/lib/d.so.1.2", Rss=4),
     )
 )

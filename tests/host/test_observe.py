@@ -183,6 +183,16 @@ async def test_an_inventory_is_closed_over_interpreters(tmp_path: Path) -> None:
     assert found.facts("/nowhere").kind is Kind.MISSING
 
 
+async def test_an_interpreter_that_the_kernel_would_not_find_is_missing_and_no_more(tmp_path: Path) -> None:
+    write(tmp_path, "/etc/hook", "#!sh\n", mode=0o755)
+    write(tmp_path, "/etc/other", "#!/bin/s\0h\n", mode=0o755)
+    found = await observe.inventory(
+        RealFiles(str(tmp_path)), FoundPrograms({}), Wants(files=frozenset({"/etc/hook", "/etc/other"}))
+    )
+    assert found.facts(found.facts("/etc/hook").interpreter).kind is Kind.MISSING
+    assert found.facts(found.facts("/etc/other").interpreter).kind is Kind.MISSING
+
+
 async def test_a_hook_of_env_is_run_by_what_env_would_find(tmp_path: Path) -> None:
     write(tmp_path, "/etc/hook", "#!/usr/bin/env fish -x\n", mode=0o755)
     files, wanted = RealFiles(str(tmp_path)), Wants(files=frozenset({"/etc/hook"}))
