@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from types import TracebackType
+from typing import BinaryIO, Protocol, Self
 
 from kdumpd.core.inventory import Kind
 
@@ -19,6 +20,7 @@ class Facts:
     owner: int = 0
     group: int = 0
     inode: int = 0
+    device: int = 0  # that holds it
     modified_us: int = 0
 
 
@@ -26,6 +28,27 @@ PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 """Where `Programs.find` looks, in this order."""
 KEPT_BYTES = 1 << 20
 """Of each output of a program, unless whoever runs it expects more."""
+
+
+class OpenFolder(Protocol):
+    """A directory held open: whatever takes its name meanwhile is not touched, and no link in it is followed."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, _kind: type[BaseException] | None, _fault: BaseException | None, _trace: TracebackType | None
+    ) -> None: ...
+    def facts(self) -> Facts: ...
+    def facts_of(self, name: str) -> Facts:
+        """Of what the name stands for now: of a link itself, where it is one."""
+        ...
+
+    def open(self, name: str) -> BinaryIO:
+        """For reading. A pipe is not waited for; ask the facts of what was opened."""
+        ...
+
+    def replace(self, name: str, data: bytes, *, mode: int = 0o600) -> None:
+        """A new file takes the name, whole or not at all; what had it before is let go, not written to."""
+        ...
 
 
 class Files(Protocol):
@@ -111,6 +134,10 @@ class Files(Protocol):
 
     def below(self, path: str) -> Files:
         """The same door with the folder `path` as its root."""
+        ...
+
+    def open_folder(self, path: str) -> OpenFolder:
+        """The directory itself, held open; OSError where the last part of `path` is a link, or no directory."""
         ...
 
     def is_open(self, path: str) -> bool:

@@ -20,6 +20,7 @@ from typing import BinaryIO
 from kdumpd.core.inventory import Kind
 from kdumpd.host.digests import AT_REST_NS, Digests
 from kdumpd.host.doors import KEPT_BYTES, PATH, Facts, Output, ProgramFailed
+from kdumpd.host.folders import Folder, facts_of
 from kdumpd.host.leases import is_open
 from kdumpd.host.running import LINE_CHARACTERS, Running, begun, until_ended
 
@@ -51,15 +52,7 @@ class RealFiles:
             if fault.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
                 return Facts(kind=Kind.MISSING)
             raise
-        return Facts(
-            kind=_kind(found.st_mode),
-            mode=stat.S_IMODE(found.st_mode),
-            size_bytes=found.st_size,
-            owner=found.st_uid,
-            group=found.st_gid,
-            inode=found.st_ino,
-            modified_us=found.st_mtime_ns // 1000,
-        )
+        return facts_of(found)
 
     def exists(self, path: str) -> bool:
         return self.stat(path).kind is not Kind.MISSING
@@ -186,6 +179,9 @@ class RealFiles:
 
     def below(self, path: str) -> RealFiles:
         return RealFiles(self.outside(path))
+
+    def open_folder(self, path: str) -> Folder:
+        return Folder(self._outside_itself(path))
 
     def is_open(self, path: str) -> bool:
         return is_open(self._outside_itself(path))
@@ -324,14 +320,6 @@ def _ending(output: Output) -> str:
     said = output.stderr[-LINE_CHARACTERS:].decode("utf-8", "replace").strip().splitlines()
     last = f": {said[-1].strip()}" if said else ""
     return f"exit status {output.status}{last}"
-
-
-def _kind(mode: int) -> Kind:
-    if stat.S_ISREG(mode):
-        return Kind.FILE
-    if stat.S_ISDIR(mode):
-        return Kind.DIRECTORY
-    return Kind.BLOCK if stat.S_ISBLK(mode) else Kind.OTHER
 
 
 def _owner(file: BinaryIO) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from typing import BinaryIO
 from kdumpd.core.dumps import SUM, Dump, sum_note
 from kdumpd.core.inventory import Kind
 from kdumpd.host.doors import Files
+from kdumpd.host.folders import facts_of, is_of_root
 
 CHUNK_BYTES = 1 << 20
 
@@ -22,24 +23,25 @@ class Sums:
     async def note(self, dump: Dump) -> None:
         """Reads in the thread of the caller, who may be cancelled between two chunks; then there is no note.
 
-        Raises OSError, also where the core changed meanwhile or is no plain file.
+        Raises OSError, also where the core changed meanwhile, and where it or its folder is not root's: whoever may
+        write there may put links in the way.
         """
-        core = f"{dump.folder}/{dump.core}"
-        before = self._files.stat(core)
-        if self._files.link(core) or before.kind is not Kind.FILE:
-            raise OSError(errno.EINVAL, "it is no plain file", core)
-        found = hashlib.sha256()
-        with self._files.open(core) as file:
-            if os.fstat(file.fileno()).st_ino != before.inode:
-                raise OSError(errno.ESTALE, "it was exchanged meanwhile", core)
-            while chunk := file.read(CHUNK_BYTES):
-                found.update(chunk)
-                _forget(file)
-                await asyncio.sleep(0)
-        if self._files.stat(core) != before:
-            raise OSError(errno.ESTALE, "it changed meanwhile", core)
-        text = sum_note(found.hexdigest(), dump.core)
-        self._files.write(f"{dump.folder}/{SUM.format(core=dump.core)}", text.encode("ascii"))
+        with self._files.open_folder(dump.folder) as folder:
+            if not is_of_root(folder.facts()):
+                raise OSError(errno.EPERM, "others may write there", dump.folder)
+            with folder.open(dump.core) as file:
+                before = facts_of(os.fstat(file.fileno()))
+                if before.kind is not Kind.FILE or not is_of_root(before):
+                    raise OSError(errno.EINVAL, "it is no plain file of root's", dump.core)
+                found = hashlib.sha256()
+                while chunk := file.read(CHUNK_BYTES):
+                    found.update(chunk)
+                    _forget(file)
+                    await asyncio.sleep(0)
+            if folder.facts_of(dump.core) != before:
+                raise OSError(errno.ESTALE, "it changed meanwhile", dump.core)
+            text = sum_note(found.hexdigest(), dump.core)
+            folder.replace(SUM.format(core=dump.core), text.encode("ascii"))
 
 
 def _forget(file: BinaryIO) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from kdumpd.core.dumps import Dump
+from kdumpd.host.folders import Folder
 from kdumpd.service.bus.standard import PROPERTIES
 from kdumpd.service.interfaces import dump_path
 from kdumpd.service.permissions import DUMP
@@ -81,16 +82,22 @@ async def test_a_removal_does_not_wait_for_a_sum(tmp_path: Path, bus: PrivateBus
     async with served(tmp_path, bus) as s:
         folder = save(s, "127.0.0.1-2026-01-02-03:04:05")
         loop, reached, gate = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
-        opened = s.world.files.open
+        open_folder = s.world.files.open_folder
 
-        def held(path: str) -> BinaryIO:
-            file = opened(path)
-            if path.endswith("/vmcore"):
+        def held(path: str) -> Folder:
+            folder = open_folder(path)
+            opened = folder.open
+
+            def waiting(name: str) -> BinaryIO:
+                file = opened(name)
                 loop.call_soon_threadsafe(reached.set)
                 assert gate.wait(PATIENCE)
-            return file
+                return file
 
-        s.world.files.open = held  # type: ignore[method-assign]
+            folder.open = waiting  # type: ignore[method-assign]
+            return folder
+
+        s.world.files.open_folder = held  # type: ignore[method-assign]
         async with summing(s), asyncio.timeout(PATIENCE):
             await reached.wait()
             deleting = asyncio.create_task(s.client.call(dump_path(folder.name), DUMP, "Delete", "a{sv}", {}))
