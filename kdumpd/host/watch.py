@@ -136,7 +136,7 @@ class Watch:
             except OSError:  # links in circles: whoever reads the path will say so
                 way = _Way(real=path)
             links |= way.links
-            above = known.get(path.rstrip("/").rpartition("/")[0], _Way(real="/"))
+            above = known.get(_above(path.rstrip("/")), _Way(real="/"))
             for place in (*way.links, way.real):
                 if place in above.links:
                     places.setdefault(place, place)  # many paths lead over it
@@ -146,21 +146,27 @@ class Watch:
         return places
 
     def _way(self, path: str, known: dict[str, _Way], *, links_left: int = LINKS_AT_MOST) -> _Way:
-        """`known` are the ways to folders that were looked at before. Raises OSError for links in circles."""
+        """`known` are the ways that were looked at before. Raises OSError for links in circles."""
         if links_left == 0:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
-        above, _, name = path.rstrip("/").rpartition("/")
-        if not name:
-            return _Way(real="/")
-        if above not in known:
-            known[above] = self._way(above, known, links_left=links_left)
-        here = f"{known[above].real.rstrip('/')}/{name}"
+        unknown: list[str] = []
+        here = path.rstrip("/")
+        while here and here not in known:
+            unknown.append(here)
+            here = _above(here)
+        way = known[here] if here else _Way(real="/")
+        for each in reversed(unknown):
+            known[each] = way = self._step(way, each.rpartition("/")[2], known, links_left=links_left)
+        return way
+
+    def _step(self, above: _Way, name: str, known: dict[str, _Way], *, links_left: int) -> _Way:
+        here = f"{above.real.rstrip('/')}/{name}"
         target = self._files.link(here)
         if not target:
-            return _Way(real=here, links=known[above].links)
-        ahead = os.path.normpath(os.path.join(known[above].real, target))
+            return _Way(real=here, links=above.links)
+        ahead = os.path.normpath(os.path.join(above.real, target))
         way = self._way(ahead, known, links_left=links_left - 1)
-        return _Way(real=way.real, links=known[above].links | {here} | way.links)
+        return _Way(real=way.real, links=above.links | {here} | way.links)
 
     def _is_folder(self, path: str) -> bool:
         if path in self._links:
@@ -197,6 +203,10 @@ class Watch:
         return frozenset[str]().union(
             *(each.in_event(event.name, comes_or_goes=comes_or_goes) for each in interests)
         )
+
+
+def _above(path: str) -> str:
+    return path.rpartition("/")[0].rstrip("/")
 
 
 def sysfs_signature(files: Files) -> str:

@@ -290,3 +290,27 @@ async def test_each_link_on_the_way_to_a_file_is_heard_of(ear: Ear) -> None:
     await ear.cover("/etc/one")
     (ear.root / "etc/other").rename(ear.root / "etc/two")
     await ear.hears("/etc/one")
+
+
+async def test_a_path_of_a_thousand_folders_is_covered_like_any_other(tmp_path: Path) -> None:
+    said: asyncio.Queue[str] = asyncio.Queue()
+    watch = Watch(RealFiles("/"), said.put_nowait)
+    deep = f"{tmp_path}/etc{'/d' * 1000}"
+    try:
+        assert watch.cover(frozenset({deep})) == ()
+        assert (await said.get()).endswith("is watched now")
+        (tmp_path / "etc").mkdir()
+        assert await said.get() == f"{deep} changed"
+    finally:
+        watch.stop()
+
+
+async def test_links_in_circles_are_heard_of_as_they_are(ear: Ear) -> None:
+    (ear.root / "etc/one").symlink_to("two")
+    (ear.root / "etc/two").symlink_to("one")
+    await ear.cover("/etc/one", "/etc//kdump.conf")
+    (ear.root / "etc/one").unlink()
+    await ear.hears("/etc/one")
+    await ear.settles()
+    (ear.root / "etc/kdump.conf").write_text("x")
+    await ear.hears("/etc//kdump.conf")
