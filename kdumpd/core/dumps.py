@@ -42,7 +42,7 @@ class Dump:
     is_test: bool
     capture: Capture | None = None  # what it took of memory, where that was measured
     folder: str = ""  # its directory, where that is one of the running system now and may be removed
-    is_ours: bool = False  # there is a summary of the agent's
+    is_ours: bool = False  # there is a summary of the agent's, and nobody but root could write any of it
     files_bytes: int = 0  # of all its files
     call_trace: str = ""  # its head, a frame a line
     pstore_files: tuple[str, ...] = ()  # records of the firmware's store of the same crash
@@ -89,6 +89,7 @@ class Saved:
     summary: Summary | None
     kernel_log: str  # its end is enough
     is_in_sight: bool = True  # not only for the look
+    is_of_root: bool = True  # the directory, the summary and the cores are: nobody else could forge them
     sums: Mapping[str, str] = field(default_factory=dict)  # texts of the files that SUM names, by core
 
 
@@ -147,6 +148,7 @@ def is_dump_name(name: str) -> bool:
 
 def dump_of(saved: Saved) -> Dump:
     summary = saved.summary
+    is_ours = summary is not None and saved.is_of_root
     core = next((name for name in (*CORES, *INCOMPLETE) if name in saved.sizes), "")
     failed = summary is not None and summary.result is CaptureResult.FAILED and not summary.fallback
     said = summary.panic if summary is not None and summary.panic else panic_line(saved.kernel_log)
@@ -159,9 +161,9 @@ def dump_of(saved: Saved) -> Dump:
         kernel_release=(summary.kernel_release if summary is not None else "") or kernel_of(saved.kernel_log),
         reason=one_line(said or (summary.reason if summary is not None else "")),
         is_test=summary is not None and summary.test_id != "",
-        capture=capture_of(summary) if summary is not None else None,
+        capture=capture_of(summary) if summary is not None and is_ours else None,
         folder=saved.path if saved.is_in_sight else "",
-        is_ours=summary is not None,
+        is_ours=is_ours,
         files_bytes=sum(saved.sizes.values()),
         call_trace="\n".join(call_trace(saved.kernel_log)),
         core=core,

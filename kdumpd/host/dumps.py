@@ -31,6 +31,7 @@ from kdumpd.core.machine import Mount
 from kdumpd.core.problems import Problem, Severity, Trouble
 from kdumpd.core.summary import Summary, read_summary
 from kdumpd.host.doors import Files, ProgramFailed, Programs
+from kdumpd.host.folders import is_of_root
 
 logger = logging.getLogger(__name__)
 
@@ -202,14 +203,19 @@ class Dumps:
                 if not self._files.link(f"{folder}/{each}")
                 and (found := self._files.stat(f"{folder}/{each}")).kind is Kind.FILE
             }
+            own = self._files.stat(folder)
             cores = [facts[core].modified_us for core in (*CORES, *INCOMPLETE) if core in facts]
             return dump_of(
                 Saved(
                     name=name,
                     path=shown,
                     is_in_sight=folder == shown,
+                    is_of_root=is_of_root(own)
+                    and all(
+                        is_of_root(facts[each]) for each in (SUMMARY, *CORES, *INCOMPLETE) if each in facts
+                    ),
                     sizes={each: found.size_bytes for each, found in facts.items()},
-                    modified_us=max(cores, default=self._files.stat(folder).modified_us),
+                    modified_us=max(cores, default=own.modified_us),
                     summary=self._summary(f"{folder}/{SUMMARY}") if SUMMARY in facts else None,
                     sums={
                         core: self._files.read_bytes(f"{folder}/{note}", limit=SUM_BYTES).decode(

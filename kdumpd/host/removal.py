@@ -10,6 +10,7 @@ from kdumpd.core.inventory import Kind
 from kdumpd.core.machine import Mount
 from kdumpd.core.problems import Problem, Trouble
 from kdumpd.host.doors import Files
+from kdumpd.host.folders import is_of_root
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class Removals:
     def remove(self, dump: Dump, *, mounts: tuple[Mount, ...], must_be_ours: bool = True) -> None:
         """Raises Trouble where it stays: it is being read, is no dump directory any more, or cannot be written to.
 
-        `must_be_ours`: without the agent's summary in it it stays.
+        `must_be_ours`: without the agent's summary in it, all of it root's, it stays.
         """
         folder = dump.folder
         above, _, name = folder.rpartition("/")
@@ -51,6 +52,8 @@ class Removals:
             raise Trouble(_stays(dump, "it is no directory any more"))
         if must_be_ours and not self._is_plain(f"{folder}/{SUMMARY}"):
             raise Trouble(_stays(dump, f"it has no {SUMMARY}"))
+        if must_be_ours and not (is_of_root(before) and is_of_root(self._files.stat(f"{folder}/{SUMMARY}"))):
+            raise Trouble(_stays(dump, "somebody else than root may write in it"))
         if self.is_read(dump):
             raise Trouble(_stays(dump, "somebody is reading it", code="busy"))
         hidden = f"{above}/.{name}.removed"

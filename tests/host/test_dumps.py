@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,6 +13,7 @@ import pytest
 
 from kdumpd.core.dumps import DumpPlace
 from kdumpd.core.machine import Mount
+from kdumpd.host.doors import Facts
 from kdumpd.host.dumps import Dumps
 from kdumpd.host.real import RealFiles
 from tests.host.scripted import Answer, ScriptedPrograms
@@ -218,6 +220,32 @@ async def test_a_dump_directory_leads_nobody_to_other_files(tmp_path: Path) -> N
     (tmp_path / "data/crash/127.0.0.1-2025-01-01-12:12:12").symlink_to(tmp_path)
     (found,) = (await dumps.look(PLACE, mounts=(SECOND,))).dumps
     assert (found.id, found.reason) == (NAME, "")
+
+
+class _OthersOwn(RealFiles):
+    """One path of a dump belongs to somebody else than root."""
+
+    def __init__(self, root: str, end: str) -> None:
+        super().__init__(root)
+        self._end = end
+
+    def stat(self, path: str) -> Facts:
+        facts = super().stat(path)
+        return replace(facts, owner=os.geteuid() + 1) if path.endswith(self._end) else facts
+
+
+@pytest.mark.parametrize(
+    ("end", "is_ours"), [("/none", True), (NAME, False), ("/vmcore", False), ("/summary.json", False)]
+)
+async def test_what_somebody_else_could_have_forged_is_told_and_is_not_ours(
+    tmp_path: Path, end: str, *, is_ours: bool
+) -> None:
+    memory = {"memory_kind": "k", "memory_least_kib": 1, "memory_reserved_kib": 2}
+    _save(tmp_path / "data/crash", result="saved", crashed_us=5, **memory)
+    dumps = Dumps(_OthersOwn(str(tmp_path), end), ScriptedPrograms())
+    (dump,) = (await dumps.look(PLACE, mounts=(SECOND,))).dumps
+    assert dump.is_complete
+    assert (dump.is_ours, dump.capture is not None) == (is_ours, is_ours)
 
 
 class _Counting(RealFiles):

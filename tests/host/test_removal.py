@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from kdumpd.core.dumps import Dump
 from kdumpd.core.machine import Mount
 from kdumpd.core.problems import Trouble
+from kdumpd.host.doors import Facts
 from kdumpd.host.real import RealFiles
 from kdumpd.host.removal import Removals
 
@@ -121,6 +123,21 @@ def test_what_no_capture_of_ours_wrote_stays_unless_somebody_wishes(tmp_path: Pa
     (folder / "summary.json").unlink()
     removals = Removals(RealFiles(str(tmp_path)))
     assert "summary.json" in _stays(removals, dump)
+    removals.remove(dump, mounts=(), must_be_ours=False)
+    assert not folder.exists()
+
+
+class _OthersOwn(RealFiles):
+    """What a user may have put there."""
+
+    def stat(self, path: str) -> Facts:
+        return replace(super().stat(path), owner=os.geteuid() + 1)
+
+
+def test_what_somebody_else_may_have_forged_stays_unless_somebody_wishes(tmp_path: Path) -> None:
+    dump, folder = _dump(tmp_path)
+    removals = Removals(_OthersOwn(str(tmp_path)))
+    assert "somebody else than root" in _stays(removals, dump)
     removals.remove(dump, mounts=(), must_be_ours=False)
     assert not folder.exists()
 
