@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 REASON_CHARACTERS = 200
+LINE_CHARACTERS = 1024
+"""Of a line that are looked at, as many as printk writes: what a pattern tries grows with their square."""
 FRAMES_AT_MOST = 12
 _STAMP = re.compile(r"^(?:<\d+>)?\[[ \d.]+\](?:\[[^]]*\])? ")
 _PANIC = "Kernel panic - not syncing"
@@ -22,7 +24,7 @@ def panic_line(kernel_log: str) -> str:
 
     The last one counts: an older oops may have been survived.
     """
-    lines = [_STAMP.sub("", line) for line in kernel_log.splitlines()]
+    lines = _lines(kernel_log)
     panics = [line[line.index(_PANIC) :] for line in lines if _PANIC in line]
     if panics:
         return one_line(panics[-1])
@@ -39,7 +41,7 @@ def call_trace(kernel_log: str) -> tuple[str, ...]:
 
     Frames that the kernel itself is not sure of (`? name`) are left out.
     """
-    lines = [_STAMP.sub("", line) for line in kernel_log.splitlines()]
+    lines = _lines(kernel_log)
     traces = [number for number, line in enumerate(lines) if _TRACE.match(line.strip())]
     panics = [number for number, line in enumerate(lines) if _PANIC in line]
     after = [number for number in traces if panics and number > panics[-1]]
@@ -59,11 +61,16 @@ def call_trace(kernel_log: str) -> tuple[str, ...]:
 
 def kernel_of(kernel_log: str) -> str:
     """The release of the kernel, as its last trace names it."""
-    for line in reversed(kernel_log.splitlines()):
-        found = _RELEASE.search(_STAMP.sub("", line))
+    for line in reversed(_lines(kernel_log)):
+        found = _RELEASE.search(line)
         if found is not None:
             return one_line(found[1])
     return ""
+
+
+def _lines(kernel_log: str) -> list[str]:
+    """Without what printk writes before them."""
+    return [_STAMP.sub("", line[:LINE_CHARACTERS]) for line in kernel_log.splitlines()]
 
 
 def one_line(text: str) -> str:

@@ -17,7 +17,7 @@ from kdumpd.core.dumps import (
     spot_on_rootfs,
     sum_note,
 )
-from kdumpd.core.last_words import FRAMES_AT_MOST, call_trace, kernel_of, panic_line
+from kdumpd.core.last_words import FRAMES_AT_MOST, LINE_CHARACTERS, call_trace, kernel_of, panic_line
 from kdumpd.core.machine import Mount
 from kdumpd.core.summary import CaptureResult, Summary
 
@@ -160,6 +160,18 @@ OOPS = """\
 def test_the_head_of_the_call_trace_and_the_release(log: str, frames: tuple[str, ...], release: str) -> None:
     assert call_trace(log) == frames
     assert kernel_of(log) == release
+
+
+@pytest.mark.parametrize("far", [LINE_CHARACTERS, 40 * LINE_CHARACTERS])
+def test_of_a_line_only_its_beginning_is_looked_at(far: int) -> None:
+    """What the patterns try grows with the square of a line, and while they do nobody else has the interpreter."""
+    much = "a" * far
+    assert call_trace(f"[ 1.0] Call Trace:\n[ 1.1]  near+0x1/0x2\n[ 1.2]  {much}+0x1/0x2\n") == (
+        "near+0x1/0x2",
+    )
+    assert panic_line(f"[ 1.0] {much} Kernel panic - not syncing: far\n") == ""
+    assert panic_line(f"[ 1.0] {much} BUG: far\n") == ""
+    assert kernel_of(f"[ 1.0] CPU: 1 {much} 6.1.0-18-amd64 #1\n") == ""
 
 
 @pytest.mark.parametrize(
