@@ -140,6 +140,7 @@ async def serve(asked: argparse.Namespace) -> None:
         ears=_ears(files, programs, kexec, reconciler),
         deaf_to=asked.deaf_to,
     )
+    reconciler.unwatched = lambda: watcher.problems
     reserving = Reserving(
         bootloader=Bootloader(files, programs),
         jobs=jobs,

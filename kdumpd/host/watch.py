@@ -103,7 +103,7 @@ class Watch:
             except OSError as fault:
                 if fault.errno in LIMITS:
                     problems = (_refused(fault),)
-                    break
+                    continue  # what is watched already takes no more room
                 logger.debug(
                     "%s cannot be watched: %s", folder, fault
                 )  # gone since: what is above it is watched

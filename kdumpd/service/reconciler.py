@@ -64,6 +64,8 @@ class Reconciler:
         self.pulse = pulse
         self.inhibitors: Callable[[], tuple[Inhibitor, ...]] = tuple
         """Who is there now; after a change, `poke`. What somebody asked for goes on all the same."""
+        self.unwatched: Callable[[], tuple[Problem, ...]] = tuple
+        """What cannot be watched now: while there is anything, each look is at everything."""
         self.looked = asyncio.Event()
         """Set once the first look is done: from then on there are `status` and `sight`."""
         self._hands = hands
@@ -209,6 +211,7 @@ class Reconciler:
                 and before is not None
                 and seen == self._seen
                 and self._is_all_watched
+                and not self.unwatched()
             ):
                 logger.debug("looking at what the step before has done")
                 sight = await self._hands.look_again()

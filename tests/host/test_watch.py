@@ -246,6 +246,35 @@ async def test_a_disk_that_fails_silences_nothing(tmp_path: Path) -> None:
         watch.stop()
 
 
+async def test_one_folder_too_many_silences_no_other(tmp_path: Path) -> None:
+    class Refusing(RealFiles):
+        refused = ""
+
+        def outside(self, path: str) -> str:
+            if path == self.refused:  # as inotify_add_watch(2) does past max_user_watches
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return super().outside(path)
+
+        def stat(self, path: str) -> Facts:  # this is not refused
+            return RealFiles(self.root).stat(path)
+
+    (tmp_path / "etc/kdump/pre.d").mkdir(parents=True)
+    (tmp_path / "boot").mkdir()
+    files, said = Refusing(str(tmp_path)), asyncio.Queue[str]()
+    watch = Watch(files, said.put_nowait)
+    try:
+        assert watch.cover(frozenset({HOOKS})) == ()
+        assert (await said.get()).endswith("is watched now")
+        files.refused = "/boot"
+        (problem,) = watch.cover(frozenset({HOOKS, "/boot/vmlinuz"}))
+        assert problem.code == "watch-limit"
+        (tmp_path / "etc/kdump/pre.d/10-hook").write_text("x")
+        assert await said.get() == "/ is watched now"
+        assert await said.get() == f"{HOOKS} changed"
+    finally:
+        watch.stop()
+
+
 async def test_a_kernel_that_allows_no_watch_is_told_and_no_fault(ear: Ear) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # which are in use: there is no number left

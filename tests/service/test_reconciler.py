@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kdumpd.core.decide import Anew
-from kdumpd.core.problems import Trouble
+from kdumpd.core.problems import Problem, Trouble
 from kdumpd.service.jobs import Job, Kind
 from kdumpd.service.reconciler import SYSFS_POLL
 from tests.service.world import World, world
@@ -110,6 +110,17 @@ async def test_one_change_is_looked_at_once_and_acted_on_when_no_more_came(tmp_p
         assert (await w.armed()).message.endswith("in /var/other")
         assert w.looks - looks == 1  # nor at all that was read before after each step of ours
         assert w.programs.ran["kexec"] - loads == 1
+
+
+async def test_where_not_all_can_be_watched_everything_is_looked_at_after_each_step(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.armed()
+        w.reconciler.unwatched = lambda: (Problem(code="watch-limit", message="there are no more watches"),)
+        looks = w.looks
+        w.make_folder("/var/other")
+        await w.edit("path /var/other\n")
+        assert (await w.armed()).message.endswith("in /var/other")
+        assert w.looks - looks == 3  # at the edit, after the build, and after the load
 
 
 async def test_a_path_that_is_new_is_read_again_once_it_is_watched(tmp_path: Path) -> None:
