@@ -60,17 +60,18 @@ class KexecRuns:
         return self._inotify.fileno()
 
     def hear(self) -> None:
+        """Raises OSError where there is no such program any more, after saying what else was heard."""
         seen = 0
         for event in self._inotify.read():
             seen |= event.mask
-        if seen & GOES:
-            self._watch_again()
         if seen & Bits.IN_OPEN:
             self._note_loaders()
             if self._again is None:
                 self._again = self._loop.call_later(AGAIN_SECONDS, self._look_again)
         if seen & (Bits.IN_CLOSE_NOWRITE | Bits.IN_Q_OVERFLOW):
             self._tell_ended()
+        if seen & GOES:
+            self._watch()  # the same inode again, or the one that an upgrade put in its place
 
     def close(self) -> None:
         if self._again is not None:
@@ -133,9 +134,3 @@ class KexecRuns:
 
     def _watch(self) -> None:
         self._inotify.add(self._files.outside(self._files.real(self._program)), MASK)
-
-    def _watch_again(self) -> None:
-        try:
-            self._watch()  # the same inode again, or the one that an upgrade put in its place
-        except FileNotFoundError:
-            self._news("kexec is gone")

@@ -25,7 +25,8 @@ Say = Callable[[str], None]
 class Watcher:
     """Covers what the last look read, and opens the ears; says once what cannot be watched.
 
-    An ear that this machine does not have is tried again after each look, and left to the polls meanwhile. `deaf_to`
+    An ear that this machine does not have is tried again after each look, and left to the polls meanwhile. One that fails
+    asks for a look, after which it is opened again; once only if it fails over and over. `deaf_to`
     names ears and paths that are left out, for tests that what they tell of is missed then.
     """
 
@@ -44,6 +45,7 @@ class Watcher:
         self._deaf_to = frozenset(deaf_to)
         self._ears = {name: ear for name, ear in (ears or {}).items() if name not in self._deaf_to}
         self._open: dict[str, Ear] = {}
+        self._failed: set[str] = set()  # and have heard nothing since
         self._loop = asyncio.get_running_loop()
         self._sight: Sight | None = None
         self.problems: tuple[Problem, ...] = ()
@@ -93,8 +95,13 @@ class Watcher:
         try:
             ear.hear()
         except OSError as fault:
-            logger.warning("nothing is heard of %s any more: %s", name, fault)
+            logger.warning("nothing is heard of %s until the next look: %s", name, fault)
             self._close(name)
+            if name not in self._failed:
+                self._failed.add(name)
+                self._poke(f"{name} could not be heard any more")
+        else:
+            self._failed.discard(name)
 
     def _close(self, name: str) -> None:
         ear = self._open.pop(name)

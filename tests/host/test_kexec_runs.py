@@ -192,6 +192,14 @@ async def test_the_program_of_an_upgrade_is_watched_as_the_one_before(witness: W
     assert witness.hears() == [LOADED]
 
 
+async def test_a_program_that_goes_is_told_as_a_fault_of_the_ear(witness: Witness) -> None:
+    witness.program.read_bytes()
+    witness.program.unlink()
+    with pytest.raises(FileNotFoundError):
+        witness.hears()
+    assert witness.said == [USED]
+
+
 async def test_where_there_is_no_kexec_there_is_no_ear(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         KexecRuns(RealFiles(str(tmp_path)), "/usr/sbin/kexec", news=print, on_load=print)

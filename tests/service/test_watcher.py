@@ -13,6 +13,7 @@ import pytest
 
 from kdumpd.core.network import Host, Network
 from kdumpd.host.ears import Ear, MountTable
+from kdumpd.host.kexec_runs import KexecRuns
 from kdumpd.host.real import RealFiles
 from kdumpd.host.watch import Watch
 from kdumpd.service.hands import Sight
@@ -50,7 +51,7 @@ class Ears:
         self.missing = {"mounts"}
         self.watcher = Watcher(
             Watch(RealFiles(str(folder)), self.said.put_nowait),
-            poke=self.said.put_nowait,
+            poke=lambda why: self.said.put_nowait(f"poke: {why}"),
             doubt=self.said.put_nowait,
             ears={name: lambda name=name: self._open(name) for name in ("mounts", NETWORK)},  # type: ignore[misc]
         )
@@ -71,6 +72,14 @@ async def ears(tmp_path: Path) -> AsyncIterator[Ears]:
     made = Ears(tmp_path)
     yield made
     made.watcher.stop()
+
+
+def is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
 
 
 async def sights(folder: Path) -> tuple[Sight, Sight]:
@@ -115,17 +124,69 @@ async def test_an_ear_that_fails_is_closed_and_opened_at_the_next_look(tmp_path:
     assert await ears.hears() == "what the kernel tells of mounts is heard from now on"
     broken = ears.opened.pop("mounts")
     os.write(broken.write, b"x")
-    await asyncio.sleep(0)
-    while True:
-        try:
-            os.fstat(broken.write)
-        except OSError:
-            break
-        await asyncio.sleep(0)
+    assert await ears.hears() == "poke: mounts could not be heard any more"
+    with pytest.raises(OSError, match="Bad file"):
+        os.fstat(broken.write)
     ears.watcher.follow(far)
     os.write(ears.opened["mounts"].write, b"again")
     heard = [await ears.hears() for _ in range(3)]
     assert "mounts: again" in heard
+
+
+async def test_an_ear_that_always_fails_does_not_ask_for_looks_without_end(
+    tmp_path: Path, ears: Ears
+) -> None:
+    near, _ = await sights(tmp_path)
+    ears.missing.clear()
+    opened = "what the kernel tells of mounts is heard from now on"
+
+    async def after_another_look() -> None:
+        ears.watcher.follow(replace(near))
+        assert await ears.hears() == opened
+
+    await after_another_look()
+    os.write(ears.opened["mounts"].write, b"x")
+    assert await ears.hears() == "poke: mounts could not be heard any more"
+    await after_another_look()
+    os.write(ears.opened["mounts"].write, b"x")
+    while is_open(ears.opened["mounts"].write):  # noqa: ASYNC110  # its closing is told to nobody
+        await asyncio.sleep(0)
+    await after_another_look()  # and nothing was said before this
+    os.write(ears.opened["mounts"].write, b"it works")
+    assert await ears.hears() == "mounts: it works"
+    os.write(ears.opened["mounts"].write, b"x")
+    assert await ears.hears() == "poke: mounts could not be heard any more"
+
+
+async def test_kexec_that_was_gone_for_a_moment_is_heard_again(tmp_path: Path) -> None:
+    near, _ = await sights(tmp_path)
+    said: asyncio.Queue[str] = asyncio.Queue()
+    files, kexec = RealFiles("/"), tmp_path / "kexec"
+    kexec.write_text("of yesterday")
+    watcher = Watcher(
+        Watch(files, said.put_nowait),
+        poke=lambda why: said.put_nowait(f"poke: {why}"),
+        doubt=said.put_nowait,
+        ears={"kexec": lambda: KexecRuns(files, str(kexec), news=said.put_nowait, on_load=lambda: None)},
+    )
+
+    async def hears(wanted: str) -> None:
+        async with asyncio.timeout(10):
+            assert await said.get() == wanted
+
+    try:
+        watcher.follow(near)
+        await hears("what the kernel tells of kexec is heard from now on")
+        kexec.unlink()
+        await hears("poke: kexec could not be heard any more")
+        watcher.follow(replace(near))  # as after the look that this brings: there is none yet
+        kexec.write_text("of today")
+        watcher.follow(replace(near))
+        await hears("what the kernel tells of kexec is heard from now on")
+        kexec.read_bytes()
+        await hears("kexec was run or read")
+    finally:
+        watcher.stop()
 
 
 async def test_a_folder_that_another_is_mounted_over_is_heard_of_and_followed(tmp_path: Path) -> None:
