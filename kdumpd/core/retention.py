@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 
 from kdumpd.core.dumps import Dump
 
 DAY_US = 86_400_000_000
+EARLIEST_US = 1_262_304_000_000_000
+"""2010: no kernel crashed before with us about, but a clock without a battery says so."""
 MOST_AT_ONCE = 1000
 """Dumps that one pass lets go at most."""
 
@@ -61,19 +64,32 @@ def is_ours_to_remove(dump: Dump) -> bool:
     return bool(dump.folder) and dump.is_ours
 
 
+def has_known_time(dump: Dump, *, now_us: int) -> bool:
+    """Whether its time can be what it says: not from before there was kdumpd, nor from the future."""
+    return EARLIEST_US <= dump.time_us <= now_us
+
+
 def to_remove(
-    kept: Iterable[Kept], limits: Limits, *, free_bytes: Mapping[str, int], now_us: int
+    kept: Iterable[Kept],
+    limits: Limits,
+    *,
+    free_bytes: Mapping[str, int],
+    now_us: int,
+    new: AbstractSet[str] = frozenset(),
 ) -> tuple[Removal, ...]:
     """The oldest first. What counts is what a capture of ours wrote; what else lies there is as if it were not.
 
-    Kept whatever the limits say: the newest good dump, the newest of all where that one is not good, and what is being
-    read. `free_bytes` is what each file system has free now; one that is not told of has enough.
+    Kept whatever the limits say: the newest good dump, the newest of all where that one is not good, what is being
+    read, and `new`, the ids of those that were found just now. A dump whose time cannot be takes the place of no newest
+    one, and is never too old: it may be a clock that is wrong, the present one too. `free_bytes` is what each file system has free now; one that is not told
+    of has enough.
     """
     ours = sorted(
         (each for each in kept if is_ours_to_remove(each.dump)),
         key=lambda each: (each.dump.time_us, each.dump.id),
     )
-    spared = set(_spared(ours))
+    believed = [each for each in ours if has_known_time(each.dump, now_us=now_us)]
+    spared = {*new, *_spared(ours), *_spared(believed)}
     count, total = len(ours), sum(each.dump.files_bytes for each in ours)
     gained: dict[str, int] = defaultdict(int)
     removals: list[Removal] = []
@@ -86,7 +102,7 @@ def to_remove(
         rule: Rule | None = None
         if limits.count and count > limits.count:
             rule, why = Rule.COUNT, f"there are {count} dumps, and {limits.count} are to be kept"
-        elif limits.days and age_us > limits.days * DAY_US:
+        elif limits.days and age_us > limits.days * DAY_US and has_known_time(dump, now_us=now_us):
             rule = Rule.DAYS
             why = f"it is {age_us // DAY_US} days old, and dumps are to be kept for {limits.days}"
         elif limits.total_bytes and total > limits.total_bytes:

@@ -49,10 +49,14 @@ class Expiring:
         self._clock = clock
         self._sight = sight
         self._due = asyncio.Event()
+        self._new: frozenset[str] = frozenset()  # of the last look that found any
         self._one_at_a_time = asyncio.Lock()
 
     def follow(self, new: tuple[Dump, ...]) -> None:
-        """Only a good dump that lies here makes others needless."""
+        """Only a good dump that lies here makes others needless. What is new stays, whatever its time says."""
+        if new:
+            found = frozenset(dump.id for dump in new)
+            self._new = found | self._new if self._due.is_set() else found
         if any(dump.is_complete and dump.folder for dump in new):
             self._due.set()
 
@@ -126,7 +130,7 @@ class Expiring:
             kept = (
                 Kept(dump=dump, file_system=numbers[_above(dump)], is_read=dump.id in read) for dump in here
             )
-            removals = to_remove(kept, limits, free_bytes=free, now_us=now_us)
+            removals = to_remove(kept, limits, free_bytes=free, now_us=now_us, new=self._new)
             asked = [removal.dump for removal in removals if removal.dump.id not in read]
             found = {dump.id for dump in asked if self._removals.is_read(dump)}
             if not found:

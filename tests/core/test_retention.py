@@ -9,16 +9,20 @@ from hypothesis import strategies as st
 from kdumpd.core.dumps import Dump
 from kdumpd.core.retention import (
     DAY_US,
+    EARLIEST_US,
     MOST_AT_ONCE,
     NO_LIMITS,
     Kept,
     Limits,
     Rule,
+    has_known_time,
     is_ours_to_remove,
     to_remove,
 )
 
 NOW = 1_800_000_000_000_000
+NOW_DAYS = NOW // DAY_US
+"""As many days ago a clock without a battery starts."""
 
 
 def kept(
@@ -54,7 +58,7 @@ def any_kept(draw: st.DrawFn) -> tuple[Kept, ...]:
     return tuple(
         kept(
             number,
-            days_old=draw(st.integers(-3, 60)),
+            days_old=draw(st.one_of(st.integers(-3, 60), st.sampled_from((NOW_DAYS, NOW_DAYS - 1)))),
             size=draw(st.integers(0, 100)),
             good=draw(st.booleans()),
             read=draw(st.booleans()),
@@ -101,7 +105,12 @@ def test_the_oldest_go_first(all_kept: tuple[Kept, ...], limits: Limits, free: d
     removals = to_remove(all_kept, limits, free_bytes=free, now_us=NOW)
     gone = {removal.dump.id for removal in removals}
     ours = in_order(all_kept)
-    spared = {each.dump.id for each in (*ours[-1:], *[each for each in ours if each.dump.is_complete][-1:])}
+    believed = [each for each in ours if has_known_time(each.dump, now_us=NOW)]
+    spared = {
+        each.dump.id
+        for some in (ours, believed)
+        for each in (*some[-1:], *[each for each in some if each.dump.is_complete][-1:])
+    }
     for file_system in ("8:1", "8:2"):
         may_go = [
             each.dump.id in gone
@@ -127,6 +136,7 @@ def test_nothing_goes_that_need_not(all_kept: tuple[Kept, ...], limits: Limits, 
                 assert sum(each.dump.files_bytes for each in left) > limits.total_bytes
             case Rule.DAYS:
                 assert NOW - last.dump.time_us > limits.days * DAY_US
+                assert last.dump.time_us >= EARLIEST_US, "nobody knows how old it is"
             case Rule.FREE:
                 on = next(each.file_system for each in left if each.dump.id == last.dump.id)
                 gained = sum(
@@ -147,6 +157,18 @@ def test_a_second_pass_finds_nothing_to_do(
         if each.dump.id in gone and each.file_system in free:
             free = {**free, each.file_system: free[each.file_system] + each.dump.files_bytes}
     assert to_remove(left, limits, free_bytes=free, now_us=NOW) == ()
+
+
+@given(any_kept(), any_limits, any_free, st.sets(st.integers(0, 11)))
+def test_what_is_new_stays_and_a_time_that_cannot_be_makes_nothing_else_go(
+    all_kept: tuple[Kept, ...], limits: Limits, free: dict[str, int], numbers: set[int]
+) -> None:
+    new = {f"127.0.0.1-{number}" for number in numbers}
+    gone = {removal.dump.id for removal in to_remove(all_kept, limits, free_bytes=free, now_us=NOW, new=new)}
+    assert not gone & new
+    believed = [each for each in in_order(all_kept) if EARLIEST_US <= each.dump.time_us <= NOW]
+    for newest in (believed[-1:], [each for each in believed if each.dump.is_complete][-1:]):
+        assert not gone & {each.dump.id for each in newest}, "the newest of those whose time is believed"
 
 
 @given(any_kept(), any_free)
@@ -178,6 +200,22 @@ def test_a_crash_loop_that_captures_nothing_takes_no_good_dump_away() -> None:
     assert {removal.dump.id for removal in removals} == {f"127.0.0.1-{number}" for number in range(1, 9)}
 
 
+def test_a_fresh_dump_of_a_machine_without_a_clock_is_not_the_oldest() -> None:
+    dumps = [kept(0, days_old=NOW_DAYS), *(kept(number, days_old=40 - number) for number in range(1, 4))]
+    fresh = dumps[0].dump.id
+    assert has_known_time(dumps[1].dump, now_us=NOW)
+    assert not has_known_time(dumps[0].dump, now_us=NOW)
+    removals = to_remove(dumps, Limits(count=2, days=5), free_bytes={}, now_us=NOW, new={fresh})
+    assert [removal.dump.id for removal in removals] == ["127.0.0.1-1", "127.0.0.1-2"]
+    assert to_remove(dumps[:1] + dumps[3:], Limits(days=5), free_bytes={}, now_us=NOW) == (), "nor too old"
+    ahead = kept(9, days_old=-400)
+    some = [*dumps[1:], ahead]
+    removals = to_remove(some, Limits(count=1), free_bytes={}, now_us=NOW)
+    assert [removal.dump.id for removal in removals] == ["127.0.0.1-1", "127.0.0.1-2"], (
+        "what comes from the future takes the place of no newest one"
+    )
+
+
 def test_one_pass_is_bounded() -> None:
-    dumps = [kept(number, days_old=9_000 - number) for number in range(MOST_AT_ONCE + 50)]
+    dumps = [kept(number, days_old=(9_000 - number) / 10) for number in range(MOST_AT_ONCE + 50)]
     assert len(to_remove(dumps, Limits(count=1), free_bytes={}, now_us=NOW)) == MOST_AT_ONCE

@@ -84,6 +84,24 @@ async def test_rules_let_dumps_go_after_a_good_one_was_found_and_not_before(
             await asyncio.wait({keeping})
 
 
+async def test_a_new_dump_of_a_machine_without_a_clock_is_not_let_go_by_its_own_discovery(
+    tmp_path: Path, bus: PrivateBus
+) -> None:
+    async with served(tmp_path, bus) as s:
+        for number in (1, 2):
+            crashed_us = s.world.clock.now_us() - 10_000_000 + number
+            summary = {"result": "saved", "crashed_us": crashed_us}
+            (save(s, number) / "summary.json").write_text(json.dumps(summary))
+        await look(s)
+        await set_rules(s, "keep_count = 1\n")
+        s.finds.on_change = s.expiring.follow
+        fresh = save(s, 7)  # seconds after 1970 began
+        await look(s)
+        await s.client.call(ROOT, MANAGER, "PruneDumps", "a{sv}", {})
+        assert fresh.name in left(s)
+        assert len(left(s)) == 2
+
+
 async def test_a_trial_says_what_would_go_and_why(tmp_path: Path, bus: PrivateBus) -> None:
     async with served(tmp_path, bus) as s:
         for number in range(3):
