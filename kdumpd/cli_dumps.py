@@ -43,14 +43,15 @@ def run(asked: argparse.Namespace) -> int:
 async def _rows(client: Client) -> list[Row]:
     """Every dump there is, the newest last, under the names of the properties."""
     rows: list[Row] = []
-    before = 0
+    before, last = 0, ""
     while True:
-        (page,) = await client.call(ROOT, MANAGER, "ListDumps", "tua{sv}", before, 0, {})
+        options: Row = {"before-id": last}
+        (page,) = await client.call(ROOT, MANAGER, "ListDumps", "tua{sv}", before, 0, options)
         told = cast("Sequence[Row]", page)
         rows.extend({name.capitalize(): value for name, value in row.items()} for row in told)
-        if not told or not told[-1]["time"]:
+        if not told:
             return rows[::-1]
-        before = cast("int", told[-1]["time"])
+        before, last = cast("int", told[-1]["time"]), text_of(told[-1]["id"])
 
 
 async def _list(client: Client, asked: argparse.Namespace) -> int:

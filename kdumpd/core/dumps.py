@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from kdumpd.core.estimate import Capture, capture_of
+from kdumpd.core.estimate import RELEASE_CHARACTERS, Capture, capture_of
 from kdumpd.core.last_words import call_trace, kernel_of, one_line, panic_line
 from kdumpd.core.machine import Mount
 from kdumpd.core.mounts import holding
@@ -142,8 +142,8 @@ def stamp_of(name: str) -> str:
 
 
 def is_dump_name(name: str) -> bool:
-    """`<host-or-address>-YYYY-MM-DD-HH:MM:SS`, with `.N` behind it where a clock stood still."""
-    return stamp_of(name) != ""
+    """`<host-or-address>-YYYY-MM-DD-HH:MM:SS`, with `.N` behind it where a clock stood still; shown on terminals."""
+    return name.isprintable() and stamp_of(name) != ""
 
 
 def dump_of(saved: Saved) -> Dump:
@@ -158,7 +158,7 @@ def dump_of(saved: Saved) -> Dump:
         time_us=summary.crashed_us if summary is not None and summary.crashed_us else saved.modified_us,
         size_bytes=saved.sizes.get(core, 0),
         is_complete=core in CORES and not failed,
-        kernel_release=(summary.kernel_release if summary is not None else "") or kernel_of(saved.kernel_log),
+        kernel_release=(_release(summary) if summary is not None else "") or kernel_of(saved.kernel_log),
         reason=one_line(said or (summary.reason if summary is not None else "")),
         is_test=summary is not None and summary.test_id != "",
         capture=capture_of(summary) if summary is not None and is_ours else None,
@@ -190,7 +190,7 @@ def failure_of(*, name: str, path: str, modified_us: int, summary: Summary) -> D
         time_us=summary.crashed_us or modified_us,
         size_bytes=0,
         is_complete=False,
-        kernel_release=summary.kernel_release,
+        kernel_release=_release(summary),
         reason=one_line(summary.reason or summary.panic),
         is_test=summary.test_id != "",
     )
@@ -207,11 +207,15 @@ def remote_of(*, name: str, modified_us: int, summary: Summary, mounts: tuple[Mo
         time_us=summary.crashed_us or modified_us,
         size_bytes=summary.vmcore_bytes,
         is_complete=summary.result is CaptureResult.SAVED,
-        kernel_release=summary.kernel_release,
+        kernel_release=_release(summary),
         reason=one_line(summary.panic or summary.reason),
         is_test=summary.test_id != "",
         capture=capture_of(summary),
     )
+
+
+def _release(summary: Summary) -> str:
+    return one_line(summary.kernel_release)[:RELEASE_CHARACTERS]
 
 
 def _remote_path(summary: Summary, mounts: tuple[Mount, ...]) -> str:

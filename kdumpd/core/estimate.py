@@ -18,6 +18,9 @@ MIB = 1 << 20
 STEP_BYTES = 32 * MIB
 """What is advised is a multiple of it."""
 MOST_CAPTURES = 20
+KIND_CHARACTERS = 4096
+RELEASE_CHARACTERS = 128
+"""No capture of ours says more of itself; what is learned is kept in a file."""
 LEAST_WORK_BYTES = 16 * MIB
 """With less beside the kernel and the unpacked image no capture was ever seen to come to its end."""
 SPARE_BYTES = 8 * MIB
@@ -147,11 +150,12 @@ def too_big(estimate: Estimate) -> Problem:
 
 
 def capture_of(summary: Summary) -> Capture | None:
-    """What a summary tells of memory; None where the capture did not come to its end, or did not look."""
+    """What a summary tells of memory; None where the capture did not come to its end, did not look, or says too much."""
     if (
         summary.result is not CaptureResult.SAVED
         or summary.fallback
-        or not summary.memory_kind
+        or not 0 < len(summary.memory_kind) <= KIND_CHARACTERS
+        or len(summary.kernel_release) > RELEASE_CHARACTERS
         or not 0 < summary.memory_least_kib < summary.memory_reserved_kib
     ):
         return None

@@ -60,7 +60,7 @@ class Permissions(Protocol):
 class Catalogue(Protocol):
     """All dumps, beside those that are objects."""
 
-    def page(self, *, before_us: int, most: int) -> tuple[Value, ...]: ...
+    def page(self, *, before_us: int, before_id: str, most: int) -> tuple[Value, ...]: ...
     async def prune(self, *, is_trial: bool) -> tuple[Value, ...]: ...
 
 
@@ -230,8 +230,8 @@ class ManagerInterface(Interface):
         return json.dumps(told, sort_keys=True)
 
     def list_dumps(self, _caller: Caller, before: int, most: int, options: Options) -> tuple[Value, ...]:
-        require_known(options)
-        return self._catalogue.page(before_us=before, most=most)
+        require_known(options, before_id=str)
+        return self._catalogue.page(before_us=before, before_id=str(options.get("before-id", "")), most=most)
 
     async def prune_dumps(self, _caller: Caller, options: Options) -> tuple[Value, ...]:
         require_known(options, dry_run=bool)

@@ -59,17 +59,17 @@ class DumpCatalogue:
         self._finds = finds
         self._expiring = expiring
 
-    def page(self, *, before_us: int, most: int) -> tuple[Value, ...]:
-        """The newest first; one of the same time as the last comes with it, so that none falls between two pages."""
+    def page(self, *, before_us: int, before_id: str, most: int) -> tuple[Value, ...]:
+        """The newest first: those before a time, and with `before_id` also those of that very time whose id is less."""
         known = self._finds.known
         exported = {find.id for find in known[-EXPORTED_AT_MOST:]}
         most = min(most, PAGE_AT_MOST) or PAGE_AT_MOST
         told: list[Dump] = []
-        for find in reversed(known):
-            time_us = as_count(find.time_us)
-            if before_us and time_us >= before_us:
+        places = sorted(((as_count(find.time_us), find.id, find) for find in known), key=lambda at: at[:2])
+        for time_us, name, find in reversed(places):
+            if (before_us or before_id) and (time_us, name) >= (before_us, before_id):
                 continue
-            if len(told) >= most and time_us != as_count(told[-1].time_us):
+            if len(told) == most:
                 break
             told.append(find)
         return tuple(_row(find, is_exported=find.id in exported) for find in told)

@@ -13,10 +13,12 @@ from kdumpd.core.dumps import (
     failure_of,
     is_dump_name,
     noted_sum,
+    remote_of,
     spot_of,
     spot_on_rootfs,
     sum_note,
 )
+from kdumpd.core.estimate import RELEASE_CHARACTERS
 from kdumpd.core.last_words import FRAMES_AT_MOST, LINE_CHARACTERS, call_trace, kernel_of, panic_line
 from kdumpd.core.machine import Mount
 from kdumpd.core.summary import CaptureResult, Summary
@@ -55,6 +57,23 @@ def test_a_saved_dump_is_told_by_its_summary() -> None:
         files_bytes=9,
         core="vmcore",
     )
+
+
+def test_what_a_summary_says_of_itself_is_bounded_and_one_line() -> None:
+    summary = Summary(
+        result=CaptureResult.SAVED,
+        kernel_release="6.1\n\x1b[2J" + "x" * 1000,
+        memory_kind="k" * 100_000,
+        memory_least_kib=1,
+        memory_reserved_kib=2,
+    )
+    for release in (
+        _dump(summary, vmcore=9).kernel_release,
+        failure_of(name="x.json", path="/x", modified_us=8, summary=summary).kernel_release,
+        remote_of(name="x.json", modified_us=8, summary=summary, mounts=()).kernel_release,
+    ):
+        assert release == ("6.1  [2J" + "x" * 1000)[:RELEASE_CHARACTERS]
+    assert _dump(summary, vmcore=9).capture is None
 
 
 def test_a_dump_of_another_tool_is_told_by_its_log_and_its_age() -> None:
@@ -182,6 +201,9 @@ def test_of_a_line_only_its_beginning_is_looked_at(far: int) -> None:
         ("fe80::1-2025-01-01-10:00:00", True),
         ("202501011000", False),
         ("lost+found", False),
+        ("my\x1b[2Jhost-2025-01-01-10:00:00", False),
+        ("my\nhost-2025-01-01-10:00:00", False),
+        ("my\udcffhost-2025-01-01-10:00:00", False),
         ("-2025-01-01-10:00:00", False),
     ],
 )

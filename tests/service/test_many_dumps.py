@@ -38,13 +38,31 @@ def save_many(folder: Path) -> None:
 async def pages(s: Served, *, most: int) -> list[Sequence[Mapping[str, Value]]]:
     found: list[Sequence[Mapping[str, Value]]] = []
     before: Value = 0
+    last: Value = ""
     while True:
-        (page,) = await s.client.call(ROOT, MANAGER, "ListDumps", "tua{sv}", before, most, {})
+        (page,) = await s.client.call(
+            ROOT, MANAGER, "ListDumps", "tua{sv}", before, most, {"before-id": last}
+        )
         rows = cast("Sequence[Mapping[str, Value]]", page)
         if not rows:
             return found
         found.append(rows)
-        before = rows[-1]["time"]
+        before, last = rows[-1]["time"], rows[-1]["id"]
+
+
+async def test_dumps_of_one_time_are_told_in_pages_as_well(tmp_path: Path, bus: PrivateBus) -> None:
+    async with served(tmp_path, bus) as s:
+        for number in range(7):
+            folder = s.world.root / "var/crash" / name_of(number)
+            folder.mkdir()
+            (folder / "vmcore").write_bytes(b"core")
+            os.utime(folder / "vmcore", (0, 0))
+        await s.finds.look(s.world.reconciler.sight)
+        told = await pages(s, most=3)
+        assert [len(page) for page in told] == [3, 3, 1]
+        assert [row["id"] for page in told for row in page] == [
+            name_of(number) for number in range(6, -1, -1)
+        ]
 
 
 async def test_ten_thousand_dumps(tmp_path: Path, bus: PrivateBus) -> None:
@@ -59,7 +77,7 @@ async def test_ten_thousand_dumps(tmp_path: Path, bus: PrivateBus) -> None:
             listed = [row["id"] for page in told for row in page]
             assert len(listed) == len(set(listed)) == MANY
             assert sorted(listed, key=str, reverse=True) == listed
-            assert max(len(page) for page in told) <= (most or PAGE_AT_MOST) + 1
+            assert max(len(page) for page in told) == (most or PAGE_AT_MOST)
             assert [row["object"] for page in told for row in page][: EXPORTED_AT_MOST + 1] == [
                 *newest[::-1],
                 "/",
