@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -50,6 +51,12 @@ AT_REST_US = 3_000_000
 """A directory changed so recently may change again within the same tick of the clock that its time is taken from."""
 KERNEL_LOG = "vmcore-dmesg.txt"
 SUMMARY = "summary.json"
+ASIDE = ".rootfs"
+"""Behind the id of a dump that failure_action saved beside the target.
+
+A capture that fails at once and falls back to the root file system leaves two directories of one name, and an id must
+not become that of the other when one is deleted.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,10 +111,10 @@ class Dumps:
             spots[spot_of(place, mounts, sources=self._sources(place), number=self._number(place))] = (
                 self._scan
             )
-        if on_rootfs:
-            spots[spot_on_rootfs(on_rootfs, mounts)] = self._scan
         if recovered:
             spots[Spot(folder=recovered, shown=recovered)] = self._scan
+        if on_rootfs and (aside := spot_on_rootfs(on_rootfs, mounts)) not in spots:
+            spots[aside] = partial(self._scan, suffix=ASIDE if spots else "")
         spots[spot_on_rootfs(FAILURES, mounts)] = self._failures
         spots[spot_on_rootfs(REMOTE, mounts)] = partial(self._remote, mounts=mounts)
         all_found = [await self._see(spot, scan, may_mount=may_mount) for spot, scan in spots.items()]
@@ -155,8 +162,8 @@ class Dumps:
         except ProgramFailed as fault:
             logger.warning("%s stays mounted: %s", point, fault)
 
-    def _scan(self, folder: str, shown: str) -> Found:
-        """The dumps in `folder`, whose path people are told as `shown`.
+    def _scan(self, folder: str, shown: str, *, suffix: str = "") -> Found:
+        """The dumps in `folder`, whose path people are told as `shown`; `suffix` stands behind their names in ids.
 
         One that is the same directory as at the last look, and unchanged, is not looked into again.
         """
@@ -166,16 +173,20 @@ class Dumps:
             )
         except OSError as fault:
             return Found(dumps=(), problems=(_unseen(shown, fault.strerror or str(fault)),))
-        problems: tuple[Problem, ...] = ()
+        problems: list[Problem] = []
         if len(names) > SEEN_AT_MOST:
             why = f"it holds {len(names)}, and only the newest {SEEN_AT_MOST} are looked at"
-            names, problems = names[-SEEN_AT_MOST:], (_unseen(shown, why),)
+            names, problems = names[-SEEN_AT_MOST:], [_unseen(shown, why)]
         before, seen = self._seen.get(shown, {}), dict[str, _Seen]()
         at_rest_us = time.time_ns() // 1000 - AT_REST_US
         for left, name in zip(range(len(names), 0, -1), names, strict=True):
             path = f"{folder}/{name}"
-            facts = self._files.stat(path)
-            if facts.kind is not Kind.DIRECTORY or self._files.link(path):
+            try:
+                facts = self._files.stat(path)
+                if facts.kind is not Kind.DIRECTORY or self._files.link(path):
+                    continue
+            except OSError as fault:  # what one user's file system does not tell hides nothing else
+                problems.append(_unseen(f"{shown}/{name}", fault.strerror or str(fault)))
                 continue
             old = before.get(name)
             is_new = left <= WITH_LOG_AT_MOST
@@ -192,7 +203,8 @@ class Dumps:
                     inode=facts.inode, modified_us=facts.modified_us, has_log=is_new, dump=dump
                 )
         self._seen[shown] = seen
-        return Found(dumps=tuple(each.dump for each in seen.values()), problems=problems)
+        dumps = (replace(each.dump, id=f"{name}{suffix}") for name, each in seen.items())
+        return Found(dumps=tuple(dumps), problems=tuple(problems))
 
     def _dump(self, folder: str, name: str, shown: str, *, with_log: bool) -> Dump | None:
         try:
@@ -293,12 +305,12 @@ class Dumps:
 
 
 def _each_its_own_name(dumps: Iterable[Dump]) -> Iterator[Dump]:
-    """A capture that fails at once and falls back to the root file system leaves two directories of one name."""
+    """A record may tell of a name that there is here too. What lies here keeps its id when another one goes."""
     seen: set[str] = set()
     for dump in dumps:
-        name, number = dump.id, 2
+        name = dump.id
         while name in seen:
-            name, number = f"{dump.id}.{number}", number + 1
+            name = f"{name}.{hashlib.blake2b(dump.path.encode(errors='surrogateescape'), digest_size=4).hexdigest()}"
         seen.add(name)
         yield dump if name == dump.id else replace(dump, id=name)
 

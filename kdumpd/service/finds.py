@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from kdumpd.core.dumps import ON_ROOTFS, Dump, DumpPlace, dump_place
+from kdumpd.core.problems import Problem
 from kdumpd.core.pstore import joined
 from kdumpd.host.captures import Captures
 from kdumpd.host.doors import Files
@@ -55,6 +56,7 @@ class Finds:
         self.on_measured: Callable[[], None] = lambda: None
         """Called when a capture was found that says how much memory it took."""
         self._searched: _Search | None = None
+        self._problems: tuple[Problem, ...] = ()  # of the last look, told by then
         self._again = asyncio.Event()
 
     @property
@@ -99,7 +101,9 @@ class Finds:
             may_mount=search != self._searched,
         )
         for problem in found.problems:
-            logger.warning("%s", problem)
+            if problem not in self._problems:
+                logger.warning("%s", problem)
+        self._problems = found.problems
         self._searched = search
         self.known = await asyncio.to_thread(self._with_pstore, found.dumps)
         measured = [dump.capture for dump in found.dumps if dump.capture is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -141,8 +142,12 @@ async def test_dumps_on_the_root_file_system_are_found_beside_those_of_the_targe
     found = (await dumps.look(PLACE, mounts=(ROOT, SECOND), on_rootfs="/var/crash")).dumps
     assert [(dump.id, dump.path, dump.is_complete) for dump in found] == [
         (NAME, f"/data/crash/{NAME}", False),
-        (f"{NAME}.2", f"/var/crash/{NAME}", True),
+        (f"{NAME}.rootfs", f"/var/crash/{NAME}", True),
     ]
+    shutil.rmtree(tmp_path / "data/crash" / NAME)
+    found = (await dumps.look(PLACE, mounts=(ROOT, SECOND), on_rootfs="/var/crash")).dumps
+    assert [dump.id for dump in found] == [f"{NAME}.rootfs"], "it does not become the other one"
+    _save(tmp_path / "data/crash")
     assert len((await dumps.look(PLACE, mounts=(ROOT, SECOND))).dumps) == 1
 
 
@@ -220,6 +225,25 @@ async def test_a_dump_directory_leads_nobody_to_other_files(tmp_path: Path) -> N
     (tmp_path / "data/crash/127.0.0.1-2025-01-01-12:12:12").symlink_to(tmp_path)
     (found,) = (await dumps.look(PLACE, mounts=(SECOND,))).dumps
     assert (found.id, found.reason) == (NAME, "")
+
+
+class _Unseen(RealFiles):
+    """A user mounted a file system of his own, which root may not look into."""
+
+    def stat(self, path: str) -> Facts:
+        if path.endswith("-11:11:11"):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return super().stat(path)
+
+
+async def test_a_directory_that_cannot_be_looked_at_hides_no_other(tmp_path: Path) -> None:
+    _save(tmp_path / "data/crash")
+    (tmp_path / "data/crash/127.0.0.1-2025-01-01-11:11:11").mkdir()
+    dumps = Dumps(_Unseen(str(tmp_path)), ScriptedPrograms())
+    found = await dumps.look(PLACE, mounts=(SECOND,))
+    assert [dump.id for dump in found.dumps] == [NAME]
+    (problem,) = found.problems
+    assert "/data/crash/127.0.0.1-2025-01-01-11:11:11" in problem.message
 
 
 class _OthersOwn(RealFiles):
