@@ -65,7 +65,16 @@ def text_of(value: Value) -> str:
 
 
 def complain(text: str) -> None:
-    print(f"kdump: {text}", file=sys.stderr)
+    print(f"kdump: {legible(text)}", file=sys.stderr)
+
+
+def say(text: str) -> None:
+    """To people: what a terminal would obey, of a directory's name or a crashed kernel's words, is not passed on."""
+    print(legible(text))
+
+
+def legible(text: str) -> str:
+    return "".join(each if each.isprintable() or each == "\n" else "\ufffd" for each in text)
 
 
 async def finished(client: Client, path: str) -> Mapping[str, Value]:

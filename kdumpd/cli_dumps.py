@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from kdumpd.cli_bus import FAILED, OPERATIONAL, complain, plain, said_of, shown, text_of, with_daemon
+from kdumpd.cli_bus import FAILED, OPERATIONAL, complain, plain, said_of, say, shown, text_of, with_daemon
 from kdumpd.core.dumps import CORES, SUM, noted_sum
 from kdumpd.core.problems import Trouble
 from kdumpd.service.bus import NO_OBJECT, BusError, Client, Value
@@ -61,7 +61,7 @@ async def _list(client: Client, asked: argparse.Namespace) -> int:
         return OPERATIONAL
     for row in rows:
         complete = "" if row["Complete"] else "  incomplete"
-        print(f"{text_of(row['Path'])}  {shown('Size', row['Size'])}  {text_of(row['Reason'])}{complete}")
+        say(f"{text_of(row['Path'])}  {shown('Size', row['Size'])}  {text_of(row['Reason'])}{complete}")
     return OPERATIONAL
 
 
@@ -83,7 +83,7 @@ async def _show(client: Client, asked: argparse.Namespace) -> int:
         print(json.dumps(whole, default=plain, indent=2, sort_keys=True))
     else:
         for dump in whole:
-            print("\n".join(f"{name}: {shown(name, value)}" for name, value in dump.items()))
+            say("\n".join(f"{name}: {shown(name, value)}" for name, value in dump.items()))
     return OPERATIONAL
 
 
@@ -109,7 +109,7 @@ async def _delete(client: Client, words: Sequence[str]) -> int:
             complain(said_of(fault))
             status = FAILED
         else:
-            print(f"{text_of(found[0]['Path'])}: deleted")
+            say(f"{text_of(found[0]['Path'])}: deleted")
     return status
 
 
@@ -128,7 +128,7 @@ async def _prune(client: Client, asked: argparse.Namespace) -> int:
             continue
         does = "would be deleted" if asked.dry_run else "deleted"
         why = f"{text_of(row['why'])} ({text_of(row['rule'])})"
-        print(f"{text_of(row['path'])}  {shown('Size', row['size'])}  {does}: {why}")
+        say(f"{text_of(row['path'])}  {shown('Size', row['size'])}  {does}: {why}")
     return status
 
 
@@ -156,7 +156,7 @@ def verify(rows: Sequence[Row], words: Sequence[str]) -> int:
                 complain(str(fault))
                 status = FAILED
                 break
-            print(f"{folder}/{core}: {'OK' if is_so else 'FAILED'}")
+            say(f"{folder}/{core}: {'OK' if is_so else 'FAILED'}")
             status = status if is_so else FAILED
             break
         else:

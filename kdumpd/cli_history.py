@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from kdumpd.cli_bus import OPERATIONAL, text_of, with_daemon
+from kdumpd.cli_bus import OPERATIONAL, say, text_of, with_daemon
 from kdumpd.service.bus import Client, Value
 from kdumpd.service.permissions import MANAGER, ROOT
 
@@ -22,7 +22,7 @@ def run(asked: argparse.Namespace) -> int:
             print(json.dumps(entries, indent=2, sort_keys=True))
         else:
             for entry in reversed(entries):
-                print(told(entry))
+                say(told(entry))
         return OPERATIONAL
 
     return with_daemon(asked.bus, show)
