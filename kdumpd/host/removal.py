@@ -26,15 +26,19 @@ class Removals:
 
     def is_read(self, dump: Dump) -> bool:
         """Whether anybody has one of its files open. What its file system does not tell counts as yes."""
+        return bool(self._why_read(dump))
+
+    def _why_read(self, dump: Dump) -> Problem | None:
         try:
-            return any(
+            is_read = any(
                 self._files.is_open(f"{dump.folder}/{name}")
                 for name in self._files.names(dump.folder)
                 if self._is_plain(f"{dump.folder}/{name}")
             )
         except OSError as fault:
             logger.info("whether %s is being read is not known: %s", dump.folder, fault.strerror)
-            return True
+            return _stays(dump, f"whether it is being read cannot be told here: {fault.strerror or fault}")
+        return _stays(dump, "somebody is reading it", code="busy") if is_read else None
 
     def remove(self, dump: Dump, *, mounts: tuple[Mount, ...], must_be_ours: bool = True) -> None:
         """Raises Trouble where it stays: it is being read, is no dump directory any more, or cannot be written to.
@@ -54,8 +58,9 @@ class Removals:
             raise Trouble(_stays(dump, f"it has no {SUMMARY}"))
         if must_be_ours and not (is_of_root(before) and is_of_root(self._files.stat(f"{folder}/{SUMMARY}"))):
             raise Trouble(_stays(dump, "somebody else than root may write in it"))
-        if self.is_read(dump):
-            raise Trouble(_stays(dump, "somebody is reading it", code="busy"))
+        reading = self._why_read(dump)
+        if reading is not None:
+            raise Trouble(reading)
         hidden = f"{above}/.{name}.removed"
         try:
             self._files.remove(hidden)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 from dataclasses import replace
@@ -69,6 +70,23 @@ def test_one_that_is_being_read_stays_until_it_is_not(tmp_path: Path) -> None:
     assert sorted(os.listdir(folder)) == ["summary.json", "vmcore", "vmcore-dmesg.txt"]
     removals.remove(dump, mounts=())
     assert not folder.exists()
+
+
+class _Mute(RealFiles):
+    """A file system that gives no leases."""
+
+    def is_open(self, path: str) -> bool:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+
+def test_where_nobody_can_tell_who_reads_it_it_stays_and_nobody_is_blamed(tmp_path: Path) -> None:
+    dump, folder = _dump(tmp_path)
+    removals = Removals(_Mute(str(tmp_path)))
+    assert removals.is_read(dump)
+    assert _stays(removals, dump) == (
+        f"dump-stays: the dump {dump.path} stays: whether it is being read cannot be told here: Permission denied"
+    )
+    assert folder.exists()
 
 
 def test_what_became_a_link_is_not_followed(tmp_path: Path) -> None:
