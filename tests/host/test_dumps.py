@@ -264,8 +264,14 @@ class _OthersOwn(RealFiles):
 async def test_what_somebody_else_could_have_forged_is_told_and_is_not_ours(
     tmp_path: Path, end: str, *, is_ours: bool
 ) -> None:
-    memory = {"memory_kind": "k", "memory_least_kib": 1, "memory_reserved_kib": 2}
-    _save(tmp_path / "data/crash", result="saved", crashed_us=5, **memory)
+    _save(
+        tmp_path / "data/crash",
+        result="saved",
+        crashed_us=5,
+        memory_kind="k",
+        memory_least_kib=1,
+        memory_reserved_kib=2,
+    )
     dumps = Dumps(_OthersOwn(str(tmp_path), end), ScriptedPrograms())
     (dump,) = (await dumps.look(PLACE, mounts=(SECOND,))).dumps
     assert dump.is_complete

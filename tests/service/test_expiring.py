@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import cast
 import pytest
 
 from kdumpd.core.dumps import Dump
+from kdumpd.host.doors import Facts
 from kdumpd.service.bus import BusError, Value
 from kdumpd.service.bus.standard import OBJECT_MANAGER
 from kdumpd.service.interfaces import dump_path
@@ -100,6 +102,24 @@ async def test_a_new_dump_of_a_machine_without_a_clock_is_not_let_go_by_its_own_
         await s.client.call(ROOT, MANAGER, "PruneDumps", "a{sv}", {})
         assert fresh.name in left(s)
         assert len(left(s)) == 2
+
+
+async def test_what_cannot_be_looked_at_is_told_once(
+    tmp_path: Path, bus: PrivateBus, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with served(tmp_path, bus) as s:
+        folder = save(s, 0)
+        stat = s.world.files.stat
+
+        def unseen(path: str) -> Facts:
+            if path.endswith(folder.name):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+            return stat(path)
+
+        s.world.files.stat = unseen  # type: ignore[method-assign]
+        for _ in range(3):
+            await look(s)
+        assert len([line for line in caplog.messages if "cannot be searched for dumps" in line]) == 1
 
 
 async def test_a_trial_says_what_would_go_and_why(tmp_path: Path, bus: PrivateBus) -> None:
