@@ -19,6 +19,7 @@ from kdumpd.core.target_test import (
     judged,
     required,
     ssh_trial,
+    unreachable,
 )
 from kdumpd.host.target_test import TargetTests
 from kdumpd.service.hands import Sight
@@ -150,10 +151,9 @@ class Proving:
         self, target: Mapping[str, str], sight: Sight, say: Callable[[str], None]
     ) -> tuple[Reached | None, tuple[Problem, ...]]:
         if not target:
-            nothing = Problem(
-                code="target-unreachable", message="the configuration says no target that could be tested"
-            )
-            return None, (nothing,)
+            wrong = errors(sight.resolution.problems)
+            why = str(wrong[0]) if wrong else "the configuration says none"
+            return None, (unreachable("the target", why),)
         try:
             plan = sight.resolution.plan
             trial = ssh_trial(plan) if plan is not None and target == plan.target else None

@@ -129,3 +129,24 @@ async def test_a_device_that_somebody_made_up_is_told_as_such(
         finally:
             running.cancel()
             await asyncio.wait({running})
+
+
+async def test_where_the_target_is_gone_it_is_told_what_is_wrong_with_the_configuration(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as w:
+        proving = Proving(
+            tests=TargetTests(w.files, w.programs), jobs=w.jobs, clock=w.clock, saved=lambda: ()
+        )
+        await w.armed()
+        await w.edit("ext4 LABEL=gone\n")
+        await w.until(lambda status: status.state is State.STALE)
+        running = asyncio.create_task(proving.run(lambda: w.reconciler.sight))
+        try:
+            job = proving.ask({})
+            assert await w.ended(job) == "failed"
+            assert job.message.startswith("the target failed the test: /etc/kdump.conf:1: "), job.message
+            assert proving.last.verdict is Verdict.FAILED
+        finally:
+            running.cancel()
+            await asyncio.wait({running})
