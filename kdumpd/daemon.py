@@ -45,6 +45,7 @@ from kdumpd.service.audit import Audited
 from kdumpd.service.bus import BusError, Client, Connection, Exports
 from kdumpd.service.desk import Desk, descriptions
 from kdumpd.service.editing import Editing
+from kdumpd.service.ending import until_over
 from kdumpd.service.expiring import Expiring
 from kdumpd.service.finds import Finds
 from kdumpd.service.hands import Sight
@@ -271,10 +272,10 @@ async def _until_stopped(asked: argparse.Namespace) -> None:
     serving = asyncio.ensure_future(serve(asked))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
-    await asyncio.wait({serving})
-    systemd.notify("STOPPING=1")
-    if not serving.cancelled():
-        serving.result()
+    try:
+        await until_over(serving)
+    finally:
+        systemd.notify("STOPPING=1")
 
 
 async def _stay_alive() -> None:
