@@ -113,7 +113,15 @@ def test_the_early_load_waits_for_nothing_but_its_files() -> None:
     wants = unit("kdumpd-early.service")["Unit"]
     assert wants["After"] == "boot.mount"
     assert wants["RequiresMountsFor"].split() == ["/etc", tuning.Tuning().store]
-    assert wants["ConditionPathExists"] == f"{tuning.Tuning().store}/{LAST_GOOD}"
+    lines = (ROOT / "units/kdumpd-early.service").read_text().splitlines()
+    assert f"ConditionPathExists={tuning.Tuning().store}/{LAST_GOOD}" in lines
+
+
+def test_the_early_load_runs_once_in_a_boot() -> None:
+    """Whoever starts kdumpd.service again wants it again, and the daemon may be loading by then."""
+    early = unit("kdumpd-early.service")
+    assert early["Unit"]["ConditionPathExists"] == f"!/run/{early['Service']['RuntimeDirectory']}"
+    assert early["Service"]["RuntimeDirectoryPreserve"] == "yes"
 
 
 def test_units_hold_no_directive_that_systemd_does_not_know(installed: Path) -> None:
