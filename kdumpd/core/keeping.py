@@ -41,13 +41,16 @@ def to_keep(
     """What is planned and what is armed, and of `ahead`, the kernels that can be booted next, the last of each."""
     needed = [armed.base, armed.image] if armed is not None else []
     needed += [plan.base_fingerprint, plan.image_fingerprint] if plan is not None else []
+    # Where no kernel at all has its image, /boot is not mounted, and nothing was removed.
+    images = [kernel.release for kernel in machine.kernels if kernel.image]
+    installed = images or [kernel.release for kernel in machine.kernels]
     capturing = {armed.kernel_release} if armed is not None else set()
     capturing |= {plan.base.kernel_release} if plan is not None else set()
     return Keep(
         needed=tuple(needed),
         kernels=frozenset({machine.kernel_release, *capturing, *ahead}),
         # What captures may lie where nobody else looks for a kernel (KDUMP_BOOTDIR).
-        installed=frozenset({*capturing, *(kernel.release for kernel in machine.kernels)}),
+        installed=frozenset({*capturing, *installed}),
         budget_bytes=budget_bytes,
     )
 
