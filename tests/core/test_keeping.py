@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdumpd.core.keeping import Keep, Stored, unneeded, used
+from kdumpd.core.keeping import Keep, Stored, to_keep, unneeded, used
+from kdumpd.core.machine import KernelFiles
+from tests.core.test_capture_kernel import MACHINE
 
 NAMES = st.sampled_from("abcdefgh")
 KERNELS = st.sampled_from(["", "6.1", "6.2", "6.3"])
@@ -103,3 +107,14 @@ def test_using_the_same_again_changes_nothing(uses: list[str], now: list[str], p
     once = used(uses, now, present=present)
     assert used(once, now, present=present) == once
     assert len(set(once)) == len(once)
+
+
+def test_an_unmounted_boot_removes_no_kernel() -> None:
+    kernels = tuple(
+        KernelFiles(release=release, image="", modules="/lib/modules") for release in ("6.1", "6.2")
+    )
+    keep = to_keep(None, None, replace(MACHINE, kernels=kernels), ahead=(), budget_bytes=100)
+    assert keep.installed == frozenset({"6.1", "6.2"})
+    there = (kernels[0], replace(kernels[1], image="/boot/vmlinuz-6.2"))
+    keep = to_keep(None, None, replace(MACHINE, kernels=there), ahead=(), budget_bytes=100)
+    assert keep.installed == frozenset({"6.2"}), "the other one was removed"
