@@ -162,6 +162,14 @@ def text(files: Files, path: str) -> str:
         return ""
 
 
+def contents(files: Files, path: str) -> bytes:
+    """One small file as it is; nothing where it is missing or cannot be read."""
+    try:
+        return files.read_bytes(path)
+    except OSError:
+        return b""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
     argv: tuple[str, ...]

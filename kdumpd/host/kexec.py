@@ -18,17 +18,17 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
 
 from pydantic import ValidationError
 
-from kdumpd.core import facts
 from kdumpd.core.armed import Armed
 from kdumpd.core.loading import LoadOrder, is_busy, load_fault, unload_argv
-from kdumpd.core.machine import CrashKernel, Lockdown
+from kdumpd.core.machine import CrashKernel
 from kdumpd.core.problems import Problem, Trouble
-from kdumpd.host.doors import Files, ProgramFailed, Programs
+from kdumpd.host.crash_kernel import crash_kernel
+from kdumpd.host.doors import Files, ProgramFailed, Programs, text
+from kdumpd.host.finishing import to_the_end
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +37,6 @@ ARMED = f"{RUN}/armed"
 LOADING = f"{RUN}/loading"
 KEXEC_SECONDS = 120.0  # two seconds on an emulated machine; a bound for one that is almost dead
 BACK_OFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0)  # while the kernel is busy with somebody else's load
-
-T = TypeVar("T")
 
 
 class Kexec:
@@ -63,7 +61,7 @@ class Kexec:
         `kexec-signature`, `lockdown`, `not-permitted`, `reservation-hidden`, `image-too-big`, `kexec-image`,
         `kexec-failed`, `run-unwritable`.
         """
-        return await _to_its_end(self._load(wanted, on_line))
+        return await to_the_end(self._load(wanted, on_line), doing="load")
 
     async def _load(self, wanted: Armed, on_line: Callable[[str], None] | None) -> Armed:
         order = LoadOrder.of(wanted)
@@ -94,7 +92,7 @@ class Kexec:
         before = self.armed() or self.intent()
         if self.crash_kernel().loaded:
             flags = before.kexec_flags if before is not None else ()
-            await _to_its_end(self._call(unload_argv(flags), order=None, on_line=on_line))
+            await to_the_end(self._call(unload_argv(flags), order=None, on_line=on_line), doing="load")
         self._files.remove(ARMED)
         self._files.remove(LOADING)
 
@@ -118,23 +116,7 @@ class Kexec:
         self._files.remove(LOADING)
 
     def crash_kernel(self) -> CrashKernel:
-        """As much of the kernel's word as a load needs; the look of `observe` knows more."""
-        new = self._files.exists("/sys/kernel/kexec/crash_loaded")
-        where = "/sys/kernel/kexec/crash_" if new else "/sys/kernel/kexec_crash_"
-        loaded = self._word(f"{where}loaded")
-        lockdown = self._word("/sys/kernel/security/lockdown").partition("[")[2].partition("]")[0]
-        return CrashKernel(
-            layout="new" if new else "old" if loaded else "",
-            loaded=loaded == "1",
-            # The size cannot be read while another call runs (EBUSY); the reservation stands in iomem as well.
-            reserved_bytes=_number(self._word(f"{where}size"), otherwise=0)
-            or facts.crash_kernel_bytes(self._word("/proc/iomem")),
-            load_disabled=self._word("/proc/sys/kernel/kexec_load_disabled") == "1",
-            loads_left=_number(self._word("/proc/sys/kernel/kexec_load_limit_panic"), otherwise=-1),
-            fadump="1"
-            in {self._word("/sys/kernel/fadump/enabled"), self._word("/sys/kernel/fadump_enabled")},
-            lockdown=Lockdown(lockdown) if lockdown in {each.value for each in Lockdown} else Lockdown.NONE,
-        )
+        return crash_kernel(self._files)
 
     async def _call(
         self, argv: tuple[str, ...], *, order: LoadOrder | None, on_line: Callable[[str], None] | None
@@ -190,30 +172,4 @@ class Kexec:
         return found if found.boot_id == self._boot_id() else None
 
     def _boot_id(self) -> str:
-        return self._word("/proc/sys/kernel/random/boot_id")
-
-    def _word(self, path: str) -> str:
-        """The text of a file the kernel serves, "" where it serves none or will not say now (EBUSY)."""
-        try:
-            return self._files.read_text(path).strip()
-        except OSError:
-            return ""
-
-
-async def _to_its_end(work: Coroutine[None, None, T]) -> T:
-    """Do it all, also when cancelled meanwhile; what went wrong with it then is for the next look to find."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task})
-        if not task.cancelled() and (fault := task.exception()) is not None:
-            logger.error("the last load before the end failed: %s", fault)
-        raise
-
-
-def _number(text: str, *, otherwise: int) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        return otherwise
+        return text(self._files, "/proc/sys/kernel/random/boot_id")

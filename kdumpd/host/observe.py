@@ -10,15 +10,15 @@ from types import MappingProxyType
 
 from kdumpd.core import boot_entries, capture_kernel, facts, kernel_size, mounts
 from kdumpd.core.inventory import FileFacts, Inventory, Kind, Wants
-from kdumpd.core.machine import BlockDevice, CrashKernel, KernelFiles, Machine, Whereabouts
+from kdumpd.core.machine import BlockDevice, KernelFiles, Machine, Whereabouts
 from kdumpd.core.modules import MODPROBE_FOLDERS, ModuleIndex, parse_index, parse_kept_index
 from kdumpd.host import abilities, firmware
 from kdumpd.host.blocks import block_devices, shared_directories, with_contents
 from kdumpd.host.boot_entries import boot_files
-from kdumpd.host.doors import Files, ProgramFailed, Programs, text
+from kdumpd.host.crash_kernel import crash_kernel
+from kdumpd.host.doors import Files, ProgramFailed, Programs, contents, text
 from kdumpd.host.libraries import with_libraries
 
-SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 ASK_SECONDS = 30.0
 BEGINNING_BYTES = 256  # BINPRM_BUF_SIZE: what the kernel reads of a program to find its interpreter
 BEGINNINGS_AT_MOST = 2000
@@ -85,7 +85,7 @@ def look(files: Files) -> Machine:
         shares=shared_directories(files),
         swaps=mounts.parse_swaps(text(files, "/proc/swaps")),
         kernels=tuple(_kernels(files, running=release, machine_id=machine_id)),
-        timezone=facts.posix_timezone(_bytes(files, "/etc/localtime")),
+        timezone=facts.posix_timezone(contents(files, "/etc/localtime")),
     )
 
 
@@ -211,31 +211,6 @@ async def _closed(
     return found
 
 
-def crash_kernel(files: Files, iomem: str = "") -> CrashKernel:
-    """What the kernel says of its crash image and of loading one; `iomem` where it was read already."""
-    new, old = "/sys/kernel/kexec/crash_", "/sys/kernel/kexec_crash_"
-    layout, prefix = ("new", new) if files.exists(f"{new}loaded") else ("old", old)
-    if not files.exists(f"{prefix}loaded"):
-        layout = ""
-    # The size cannot be read while a load is running (EBUSY); the reservation stands in iomem as well.
-    reserved = facts.number(text(files, f"{prefix}size")) or facts.crash_kernel_bytes(
-        iomem or text(files, "/proc/iomem")
-    )
-    fadump = text(files, "/sys/kernel/fadump/enabled") or text(files, "/sys/kernel/fadump_enabled")
-    return CrashKernel(
-        layout=layout,
-        loaded=text(files, f"{prefix}loaded") == "1",
-        reserved_bytes=reserved,
-        load_disabled=text(files, "/proc/sys/kernel/kexec_load_disabled") == "1",
-        loads_left=facts.number(text(files, "/proc/sys/kernel/kexec_load_limit_panic"), otherwise=-1),
-        lockdown=facts.parse_lockdown(text(files, "/sys/kernel/security/lockdown")),
-        secure_boot=facts.is_secure_boot(_bytes(files, SECURE_BOOT)),
-        cpu_hotplug=text(files, "/sys/devices/system/cpu/crash_hotplug") == "1",
-        memory_hotplug=text(files, "/sys/devices/system/memory/crash_hotplug") == "1",
-        fadump=fadump == "1",
-    )
-
-
 def _kernels(files: Files, *, running: str, machine_id: str) -> Iterable[KernelFiles]:
     for release in sorted({*files.names("/lib/modules"), *([running] if running else [])}):
         modules = f"/lib/modules/{release}"
@@ -253,13 +228,6 @@ def _is_told(device: BlockDevice) -> bool:
 def _node(files: Files, device: BlockDevice) -> str:
     path = f"/dev/{device.name.replace('!', '/')}"
     return path if device.size_bytes and files.stat(path).kind is Kind.BLOCK else ""
-
-
-def _bytes(files: Files, path: str) -> bytes:
-    try:
-        return files.read_bytes(path)
-    except OSError:
-        return b""
 
 
 def _modprobe(files: Files) -> str:

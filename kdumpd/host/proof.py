@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from kdumpd import agent
@@ -97,69 +98,50 @@ async def prove_image(
     to be tried that was not tried on it before. Whoever joins the two makes sure that the base is still that one.
     Raises Trouble as `prove_base` does, and with `script-broken`, `plan-env-differs` and `image-too-big`.
     """
-    try:
-        return await _proved_image(
-            layers,
-            plan,
-            beneath=beneath,
-            proved=proved,
-            reserved_bytes=reserved_bytes,
-            captures=captures,
-            files=files,
-            programs=programs,
-            folder=folder,
+    with _storing_in(folder):
+        laid = overlay_layer(plan.overlay, base=plan.base)
+        tree = recorded(beneath) if beneath is not None else None
+        contents = await asyncio.to_thread(entries, files, layers[1])
+        shells: tuple[Shell, ...] = ()
+        if tree is not None:
+            lay(tree, contents)
+            if _programs_key(tree, laid, plan) in proved:
+                shells = shells_beside(tree, plan.base, files=files, folder=folder)
+        ground: Unpacked | None = None
+        if tree is None or not shells:
+            ground = await unpacked(layers[0], look_outside, files=files, programs=programs, folder=folder)
+            tree = ground.tree
+            lay(tree, contents, onto=ground)
+            shells = shells_of(ground, plan.base)
+        own = {item.path: tree.seen[item.path] for item in laid if item.path in tree.seen}
+        problems = [*tree.problems, *tree.differences(laid)]
+        if ground is not None:
+            problems += await _incomplete_programs(ground, _dynamic(own), programs=programs)
+        texts = {entry.path: data for entry, data in contents}
+        new = {
+            path: (shells[0].digest, seen.digest)
+            for path, seen in own.items()
+            if seen.is_script and (shells[0].digest, seen.digest) not in proved
+        }
+        problems += await broken_scripts(shells, {path: texts[path] for path in new}, programs=programs)
+        problems += await misread_plan(shells, laid, texts, programs=programs)
+        sizes = estimate.sizes_of(
+            plan, unpacked=tree.unpacked_bytes, image=sum(files.stat(layer).size_bytes for layer in layers)
         )
+        problems += estimate.size_problems(
+            sizes, reserved=reserved_bytes, kind=plan.memory_kind, captures=captures
+        )
+        proof = _proof(tree, problems)
+        proved.add(_programs_key(tree, laid, plan), *(key for key in new.values() if shells[0].digest))
+        return proof
+
+
+@contextlib.contextmanager
+def _storing_in(folder: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as fault:
         raise Trouble(storing_fault(fault, folder)) from fault
-
-
-async def _proved_image(
-    layers: tuple[str, str],
-    plan: Plan,
-    *,
-    beneath: bytes | None,
-    proved: Proved,
-    reserved_bytes: int,
-    captures: Sequence[Capture] = (),
-    files: Files,
-    programs: Programs,
-    folder: str,
-) -> Proof:
-    laid = overlay_layer(plan.overlay, base=plan.base)
-    tree = recorded(beneath) if beneath is not None else None
-    contents = await asyncio.to_thread(entries, files, layers[1])
-    shells: tuple[Shell, ...] = ()
-    if tree is not None:
-        lay(tree, contents)
-        if _programs_key(tree, laid, plan) in proved:
-            shells = shells_beside(tree, plan.base, files=files, folder=folder)
-    ground: Unpacked | None = None
-    if tree is None or not shells:
-        ground = await unpacked(layers[0], look_outside, files=files, programs=programs, folder=folder)
-        tree = ground.tree
-        lay(tree, contents, onto=ground)
-        shells = shells_of(ground, plan.base)
-    own = {item.path: tree.seen[item.path] for item in laid if item.path in tree.seen}
-    problems = [*tree.problems, *tree.differences(laid)]
-    if ground is not None:
-        problems += await _incomplete_programs(ground, _dynamic(own), programs=programs)
-    texts = {entry.path: data for entry, data in contents}
-    new = {
-        path: (shells[0].digest, seen.digest)
-        for path, seen in own.items()
-        if seen.is_script and (shells[0].digest, seen.digest) not in proved
-    }
-    problems += await broken_scripts(shells, {path: texts[path] for path in new}, programs=programs)
-    problems += await misread_plan(shells, laid, texts, programs=programs)
-    sizes = estimate.sizes_of(
-        plan, unpacked=tree.unpacked_bytes, image=sum(files.stat(layer).size_bytes for layer in layers)
-    )
-    problems += estimate.size_problems(
-        sizes, reserved=reserved_bytes, kind=plan.memory_kind, captures=captures
-    )
-    proof = _proof(tree, problems)
-    proved.add(_programs_key(tree, laid, plan), *(key for key in new.values() if shells[0].digest))
-    return proof
 
 
 def _programs_key(tree: Tree, laid: Sequence[Placed], plan: Plan) -> tuple[str, ...]:

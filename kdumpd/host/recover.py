@@ -22,6 +22,7 @@ from kdumpd.core.problems import Problem, Severity, Trouble
 from kdumpd.core.rawdump import RECORD_AT_MOST, FirstBlock, behind, first_block, log_in, record_in
 from kdumpd.core.summary import Summary, read_summary
 from kdumpd.host.doors import Files, ProgramFailed, Programs
+from kdumpd.host.finishing import finish_writing
 
 logger = logging.getLogger(__name__)
 
@@ -84,9 +85,9 @@ class Recovery:
         stream_bytes, summary = await self._restored(node, half, path, stop)
         try:
             problems = await self._kernel_log(half)
-            folder = await _to_the_end(lambda: self._publish(half, path, summary))
+            folder = await finish_writing(lambda: self._publish(half, path, summary))
         except BaseException:
-            await _to_the_end(lambda: self._discard(half))
+            await finish_writing(lambda: self._discard(half))
             raise
         await asyncio.to_thread(self._clear, node, behind(stream_bytes) if summary else 0)
         return Recovered(folder=folder, problems=problems)
@@ -106,7 +107,7 @@ class Recovery:
             if work.cancel():
                 logger.warning("%s does not answer: %s is removed at the next start", node, half)
             else:
-                await _to_the_end(lambda: self._discard(half))
+                await finish_writing(lambda: self._discard(half))
             raise
 
     def _restore(self, node: str, half: str, path: str, stop: threading.Event) -> tuple[int, Summary | None]:
@@ -247,16 +248,6 @@ def _in_own_thread(work: Callable[[], _T]) -> asyncio.Future[_T]:
 
     threading.Thread(target=run, name="recovery", daemon=True).start()
     return done
-
-
-async def _to_the_end(work: Callable[[], _T]) -> _T:
-    """In a thread; cancelled meanwhile, we wait for it, so that nothing is left half done."""
-    task = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task})
-        raise
 
 
 def _hint(fault: OSError) -> str:

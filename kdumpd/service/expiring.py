@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from kdumpd.core.dumps import Dump
 from kdumpd.core.machine import Mount
@@ -111,7 +112,7 @@ class Expiring:
 
     async def _sweep(self, here: list[Dump]) -> None:
         for above in {_above(dump) for dump in here}:
-            await gently(lambda above=above: asyncio.to_thread(self._removals.sweep, above))  # type: ignore[misc]
+            await gently(partial(asyncio.to_thread, self._removals.sweep, above))
 
     def _decided(self, here: list[Dump], limits: Limits, mounts: tuple[Mount, ...]) -> tuple[Removal, ...]:
         """Files are looked at only of what would go: it is decided once without, and again with who reads what."""

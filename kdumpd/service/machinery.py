@@ -7,7 +7,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import TypeVar, cast
+from typing import cast
 
 from pydantic import JsonValue
 
@@ -19,9 +19,11 @@ from kdumpd.core.plan import Engine, Json, Plan, describe
 from kdumpd.core.problems import Problem, Trouble, errors
 from kdumpd.core.storing import Room
 from kdumpd.core.tuning import Tuning
-from kdumpd.host import blocks, direct, dracut, network, observe, proof
+from kdumpd.host import blocks, direct, dracut, network, proof
 from kdumpd.host.captures import Captures
+from kdumpd.host.crash_kernel import crash_kernel
 from kdumpd.host.doors import Files, Programs, text
+from kdumpd.host.finishing import finish_writing
 from kdumpd.host.image import Store
 from kdumpd.host.kexec import Kexec
 from kdumpd.host.watch import sysfs_signature
@@ -35,7 +37,6 @@ logger = logging.getLogger(__name__)
 
 NETWORK_POLL = 300.0
 """Seconds between two looks while a dump goes to a server: what a name means is known to nobody who would tell us."""
-_T = TypeVar("_T")
 
 
 class Machinery:
@@ -79,7 +80,7 @@ class Machinery:
     async def look_again(self) -> Sight:
         if self._reading is None:
             return await self.look()
-        crash = await asyncio.to_thread(observe.crash_kernel, self._files)
+        crash = await asyncio.to_thread(crash_kernel, self._files)
         machine = replace(self._reading.machine, crash=crash)
         return await asyncio.to_thread(self._sight, replace(self._reading, machine=machine))
 
@@ -108,7 +109,7 @@ class Machinery:
         except Trouble as fault:
             if not any(problem.code == "no-space" for problem in fault.problems):
                 raise
-            gone = await _to_the_end(lambda: self._store.prune(replace(self.ahead.keep, budget_bytes=0)))
+            gone = await finish_writing(lambda: self._store.prune(replace(self.ahead.keep, budget_bytes=0)))
             if not gone:
                 raise
             telling.line(f"there was no room: {len(gone)} older images were removed, and it is tried again")
@@ -147,7 +148,7 @@ class Machinery:
                     folder=f"{folder}/proof",
                 )
             _tell_warnings(proved, telling)
-            await _to_the_end(
+            await finish_writing(
                 lambda: self._store.publish_base(
                     plan.base_fingerprint,
                     built=target,
@@ -181,7 +182,7 @@ class Machinery:
                     folder=f"{folder}/proof",
                 )
             _tell_warnings(proved, telling)
-            await _to_the_end(
+            await finish_writing(
                 lambda: self._store.publish_image(
                     plan.image_fingerprint,
                     base=plan.base_fingerprint,
@@ -210,7 +211,7 @@ class Machinery:
         await self._kexec.unload(on_line=telling.line)
 
     async def tidy(self) -> None:
-        await _to_the_end(lambda: self._store.prune(self.ahead.keep))
+        await finish_writing(lambda: self._store.prune(self.ahead.keep))
 
     async def wish(self, *, enabled: bool, for_this_boot: bool) -> None:
         if for_this_boot:
@@ -347,16 +348,6 @@ class _Deadline:
                     hint="build_timeout_seconds in /etc/kdumpd.toml",
                 )
             ) from fault
-
-
-async def _to_the_end(work: Callable[[], _T]) -> _T:
-    """Run a short piece of writing in a thread; cancelled meanwhile, we wait for it, so that nothing is left half done."""
-    task = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task})
-        raise
 
 
 def _tell_warnings(proved: proof.Proof, telling: Telling) -> None:

@@ -24,9 +24,10 @@ from kdumpd.core.inventory import Kind
 from kdumpd.core.iproute import parse_ahosts
 from kdumpd.core.modules import ModuleIndex, normalised
 from kdumpd.host.blocks import BLOCK
+from kdumpd.host.crash_kernel import SECURE_BOOT
 from kdumpd.host.drivers import drivers_from
 from kdumpd.host.network import CAPTURED, LINKS
-from kdumpd.host.observe import SECURE_BOOT, followed, kernel_modules, look
+from kdumpd.host.observe import followed, kernel_modules, look
 from kdumpd.host.real import RealFiles, RealPrograms
 from tests.machines.roots import HERE, Item, render
 

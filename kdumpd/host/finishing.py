@@ -1,0 +1,29 @@
+"""Work that is brought to its end, also where whoever waits for it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import TypeVar
+
+logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+
+async def to_the_end(work: Coroutine[None, None, _T], *, doing: str) -> _T:
+    """Cancelled meanwhile, we wait for it, so that nothing is left half done; what then went wrong is for the next look."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            logger.error("the last %s before the end failed: %s", doing, fault)
+        raise
+
+
+async def finish_writing(work: Callable[[], _T]) -> _T:
+    """A short piece of writing, in a thread."""
+    return await to_the_end(asyncio.to_thread(work), doing="writing")
