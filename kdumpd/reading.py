@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from dataclasses import dataclass, replace
 
 from kdumpd.core import (
@@ -18,6 +17,7 @@ from kdumpd.core import (
     tuning,
 )
 from kdumpd.core.config import Config
+from kdumpd.core.identity import digest_of
 from kdumpd.core.machine import Machine
 from kdumpd.core.plan import Resolution
 from kdumpd.core.problems import Problem, errors
@@ -127,7 +127,7 @@ def tuning_of(files: Files) -> Tuning:
 
 
 def etag_of(data: bytes) -> str:
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
+    return digest_of(data)
 
 
 async def _resolved(

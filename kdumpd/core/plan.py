@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import StrEnum
 from functools import cached_property, lru_cache
 
+from kdumpd.core.identity import digest_of
 from kdumpd.core.problems import Problem
 
 Json = object  # what json keeps: str, int, bool, None, lists and string-keyed dicts of them
@@ -164,7 +164,7 @@ def describe(value: object) -> Json:
         described: dict[str, Json] = {"is": type(value).__name__}
         described.update({field.name: describe(getattr(value, field.name)) for field in fields(value)})
         if isinstance(value, Written) and value.is_secret:
-            described["text"] = f"digest {hashlib.blake2b(_bytes_of(value.text), digest_size=16).hexdigest()}"
+            described["text"] = f"digest {digest_of(_bytes_of(value.text))}"
         return described
     if isinstance(value, Mapping):
         return {str(key): describe(item) for key, item in sorted(value.items())}
@@ -195,4 +195,4 @@ def _of_part(part: BasePlan | OverlayPlan | LoadPlan) -> str:
 
 def _digest(value: object) -> str:
     text = json.dumps(describe(value), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.blake2b(text.encode("ascii"), digest_size=16).hexdigest()
+    return digest_of(text.encode("ascii"))

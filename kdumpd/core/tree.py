@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from kdumpd.core import newc, proofs
+from kdumpd.core.identity import digest_of
 from kdumpd.core.layer import Placed, follow
 from kdumpd.core.plan import Folder, FromHost, Link, ModuleFile, Written
 from kdumpd.core.problems import Problem
@@ -94,17 +94,12 @@ def look_inside(entry: newc.Entry, contents: bytes) -> Seen:
         return Seen(entry=entry)
     return Seen(
         entry=entry,
-        digest=digest(contents),
+        digest=digest_of(contents),
         interpreter=proofs.interpreter(contents),
         is_elf=contents.startswith(proofs.ELF),
         is_script=proofs.SHELL_SCRIPT.match(contents) is not None or entry.path.endswith(".sh"),
         words=proofs.module_words(contents),
     )
-
-
-def digest(contents: bytes) -> str:
-    """As Files.digest and the plan have it."""
-    return hashlib.blake2b(contents, digest_size=16).hexdigest()
 
 
 def record(tree: Tree) -> bytes:
@@ -146,7 +141,7 @@ def _is_as_planned(seen: Seen | None, item: Placed) -> bool:
         case Link(target=target):
             return seen.entry.is_link and seen.target == target
         case Written(text=text, mode=mode):
-            planned = digest(text.encode("utf-8", "surrogateescape"))
+            planned = digest_of(text.encode("utf-8", "surrogateescape"))
             return seen.entry.mode == newc.REGULAR | mode and seen.digest == planned
         case FromHost(digest=of_host, mode=mode):
             return seen.entry.mode == newc.REGULAR | mode and seen.digest == of_host

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import replace
 
 from kdumpd.core.driver import Driver
 from kdumpd.core.facts import Contents, md_uuid, number, parse_udev
+from kdumpd.core.identity import digest_of
 from kdumpd.core.iscsi import IscsiSession
 from kdumpd.core.machine import BlockDevice, SharedDirectory
 from kdumpd.host.doors import Files, text
@@ -35,16 +35,16 @@ def signature(files: Files) -> str:
     lines = [_digest_of(f"{SESSIONS}/{name}", files) for name in files.names(SESSIONS)]
     for name in files.names(BLOCK):
         at = text(files, f"{BLOCK}/{name}/dev")
-        record = hashlib.blake2b(text(files, f"/run/udev/data/b{at}").encode("utf-8", "surrogateescape"))
+        record = digest_of(text(files, f"/run/udev/data/b{at}").encode("utf-8", "surrogateescape"))
         size = text(files, f"{BLOCK}/{name}/size")
         if size != "0" or not name.startswith(_OFTEN_EMPTY):
-            lines.append(f"{name} {at} {size} {record.hexdigest()[:16]}")
+            lines.append(f"{name} {at} {size} {record}")
     return "\n".join(lines)
 
 
 def _digest_of(session: str, files: Files) -> str:
     said = "\n".join(text(files, f"{session}/{name}") for name in _OF_SESSION)
-    return f"{session} {hashlib.blake2b(said.encode('utf-8', 'surrogateescape'), digest_size=16).hexdigest()}"
+    return f"{session} {digest_of(said.encode('utf-8', 'surrogateescape'))}"
 
 
 def shared_directories(files: Files) -> tuple[SharedDirectory, ...] | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from dataclasses import dataclass, field
+
+from kdumpd.core.identity import growing
 
 CHUNK_BYTES = 1 << 20
 AT_REST_NS = 3_000_000_000
@@ -52,7 +53,7 @@ class Digests:
         known = self._known.get(version.identity)
         if known is not None and known[0] == version:
             return known[1]
-        found = hashlib.blake2b(digest_size=16)
+        found = growing()
         with open(place, "rb") as file:
             before = _Version.of(os.fstat(file.fileno()))
             while chunk := file.read(CHUNK_BYTES):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import hashlib
 import io
 import lzma
 import threading
@@ -12,6 +11,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from kdumpd.core import newc
+from kdumpd.core.identity import digest_of
 from kdumpd.core.layer import Placed, base_layer, overlay_layer
 from kdumpd.core.plan import BasePlan, Engine, Folder, FromHost, Link, ModuleFile, OverlayPlan, Written
 from kdumpd.core.problems import Problem, Trouble
@@ -234,7 +234,7 @@ class _Contents:
                     file=item.source,
                 )
             ) from fault
-        if hashlib.blake2b(data, digest_size=16).hexdigest() != item.digest:
+        if digest_of(data) != item.digest:
             raise _changed(item.source, "is another file than it was")
         return data
 

@@ -80,9 +80,18 @@ class _Seen:
 class Dumps:
     """Looks where dumps may be. What was seen on a file system that is mounted only for a look is remembered."""
 
-    def __init__(self, files: Files, programs: Programs) -> None:
+    def __init__(
+        self,
+        files: Files,
+        programs: Programs,
+        *,
+        with_log_at_most: int = WITH_LOG_AT_MOST,
+        seen_at_most: int = SEEN_AT_MOST,
+    ) -> None:
         self._files = files
         self._programs = programs
+        self._with_log_at_most = with_log_at_most
+        self._seen_at_most = seen_at_most
         self._remembered: dict[Spot, Found] = {}
         self._seen: dict[str, dict[str, _Seen]] = {}  # by directory and name
 
@@ -174,9 +183,9 @@ class Dumps:
         except OSError as fault:
             return Found(dumps=(), problems=(_unseen(shown, fault.strerror or str(fault)),))
         problems: list[Problem] = []
-        if len(names) > SEEN_AT_MOST:
-            why = f"it holds {len(names)}, and only the newest {SEEN_AT_MOST} are looked at"
-            names, problems = names[-SEEN_AT_MOST:], [_unseen(shown, why)]
+        if len(names) > self._seen_at_most:
+            why = f"it holds {len(names)}, and only the newest {self._seen_at_most} are looked at"
+            names, problems = names[-self._seen_at_most :], [_unseen(shown, why)]
         before, seen = self._seen.get(shown, {}), dict[str, _Seen]()
         at_rest_us = time.time_ns() // 1000 - AT_REST_US
         for left, name in zip(range(len(names), 0, -1), names, strict=True):
@@ -189,7 +198,7 @@ class Dumps:
                 problems.append(_unseen(f"{shown}/{name}", fault.strerror or str(fault)))
                 continue
             old = before.get(name)
-            is_new = left <= WITH_LOG_AT_MOST
+            is_new = left <= self._with_log_at_most
             if (
                 old is not None
                 and (old.inode, old.modified_us) == (facts.inode, facts.modified_us)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import json
 import logging
@@ -16,12 +15,13 @@ from dataclasses import replace
 from pydantic import JsonValue, ValidationError
 
 from kdumpd.core.armed import Armed
+from kdumpd.core.identity import digest_of, growing
 from kdumpd.core.inventory import Kind
 from kdumpd.core.keeping import Keep, Stored, unneeded, used
 from kdumpd.core.problems import Problem, Trouble
 from kdumpd.core.storing import UNKNOWN_ROOM, Room, storing_fault
 from kdumpd.host.doors import Facts, Files
-from kdumpd.host.manifests import Known, Manifest, Manifests, digest_of, is_at_rest
+from kdumpd.host.manifests import Known, Manifest, Manifests, is_at_rest
 
 logger = logging.getLogger(__name__)
 
@@ -296,7 +296,7 @@ class Store:
         """
         size = 0
         digests: list[str] = []
-        digest = hashlib.blake2b(digest_size=16)
+        digest = growing()
         with self._files.create(target) as file:
             for source in sources:
                 padding = bytes(-size % ALIGNMENT)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import dataclass
 
@@ -64,10 +63,6 @@ class Manifests:
 def is_at_rest(found: Facts) -> bool:
     """Whether whoever writes to a file from now on makes it another one to stat."""
     return found.modified_us + TICK_US < time.time_ns() // 1000
-
-
-def digest_of(text: bytes) -> str:
-    return hashlib.blake2b(text, digest_size=16).hexdigest()
 
 
 def _kernel_release(description: JsonValue) -> str:

@@ -319,11 +319,7 @@ async def test_a_dump_that_did_not_change_is_not_read_again(tmp_path: Path) -> N
     assert grown.size_bytes == 16, "one that is not whole may grow while its directory stays as it is"
 
 
-async def test_of_many_dumps_only_the_newest_logs_are_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("kdumpd.host.dumps.WITH_LOG_AT_MOST", 2)
-    monkeypatch.setattr("kdumpd.host.dumps.SEEN_AT_MOST", 3)
+async def test_of_many_dumps_only_the_newest_logs_are_read(tmp_path: Path) -> None:
     files = _Counting(str(tmp_path))
     for who, day in (("z", 1), ("y", 2), ("b", 3), ("a", 4)):
         _long_ago(
@@ -331,7 +327,7 @@ async def test_of_many_dumps_only_the_newest_logs_are_read(
                 tmp_path / "data/crash", name=f"{who}-2025-01-0{day}-10:00:00", result="saved", crashed_us=day
             )
         )
-    dumps = Dumps(files, ScriptedPrograms())
+    dumps = Dumps(files, ScriptedPrograms(), with_log_at_most=2, seen_at_most=3)
     found = await dumps.look(PLACE, mounts=(SECOND,))
     assert [dump.id[0] for dump in found.dumps] == ["y", "b", "a"]
     assert [dump.reason for dump in found.dumps] == ["", "BUG: now", "BUG: now"]
