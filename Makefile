@@ -5,6 +5,7 @@
 # make vm      the machines alone
 # make chaos   30 machines crashed at random moments while everything changes (CHAOS='--seed N --only K': one again)
 # make directives  docs/DIRECTIVES.md, with what the last runs found
+# make api     docs/api and the man page of the D-Bus API, from dbus/*.xml
 # make bench   docs/BENCHMARKS.md: kdumpd beside kdump-tools and a hand-made image, in about 40 minutes
 # make deb     build/kdumpd_VERSION_all.deb
 # make install DESTDIR= PREFIX=/usr
@@ -35,7 +36,7 @@ DATADIR = $(PREFIX)/share
 
 PAGES := $(patsubst docs/%.md,build/man/%,$(wildcard docs/*.[1-9].md))
 
-.PHONY: demo test check lint vm chaos bench directives deb man install venv clean
+.PHONY: api demo test check lint vm chaos bench directives deb man install venv clean
 
 demo:
 	@.ci/prepare check deb vm
@@ -75,6 +76,10 @@ directives:
 	@.ci/prepare check
 	@.venv/bin/python -m tests.directives
 
+api:
+	@.ci/prepare check
+	@.venv/bin/python -m tests.api
+
 deb:
 	@.ci/prepare deb
 	@$(MAKE) --no-print-directory $(DEB)
@@ -98,7 +103,7 @@ man: $(PAGES)
 # A page begins with "# name(8): what it is", which reads well in Markdown; man(1) wants the same as title and NAME.
 build/man/%: docs/%.md
 	@mkdir -p $(@D)
-	sed -E -e '1s/^# ([a-z.]+)\(([0-9])\): (.*)/% \U\1\E \2 "" "kdumpd $(VERSION)" ""\n\n## NAME\n\n\1 - \3/' -e '/^<!--.*-->$$/d' $< \
+	sed -E -e '1s/^# ([A-Za-z0-9.]+)\(([0-9])\): (.*)/% \U\1\E \2 "" "kdumpd $(VERSION)" ""\n\n## NAME\n\n\1 - \3/' -e '/^<!--.*-->$$/d' $< \
 	  | go-md2man -out $@
 
 # The programs are written here rather than by pip, so that installing needs neither pip nor a network. -I: root's

@@ -165,6 +165,7 @@ def test_units_hold_no_directive_that_systemd_does_not_know(installed: Path) -> 
         "usr/share/man/man8/kdumpctl.8",
         "usr/share/man/man5/kdump.conf.5",
         "usr/share/man/man5/kdumpd.toml.5",
+        "usr/share/man/man5/org.kdumpd.Kdump1.5",
         "etc/kdump.conf",
         "etc/kdumpd.toml",
     ],
