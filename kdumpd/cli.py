@@ -91,6 +91,10 @@ def _verb(asked: argparse.Namespace) -> int:
             from kdumpd import cli_config
 
             return cli_config.run(asked)
+        case "status":
+            from kdumpd import cli_status
+
+            return cli_status.run(asked)
         case _:
             from kdumpd import cli_bus
 

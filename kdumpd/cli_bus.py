@@ -9,6 +9,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 
+from kdumpd.cli_screen import MIB, Screen, Tone, complain, cut, legible, moment, say, screen
 from kdumpd.core.problems import Trouble
 from kdumpd.service.bus import BusError, Client, Connection, ErrorName, Value
 from kdumpd.service.permissions import BUS_NAME, CONFIG, JOB, MANAGER, ROOT
@@ -16,9 +17,10 @@ from kdumpd.service.permissions import BUS_NAME, CONFIG, JOB, MANAGER, ROOT
 OPERATIONAL = 0
 FAILED = 1
 NOT_OPERATIONAL = 3
-QUICKLY = 5.0  # seconds that a status waits for the daemon
-LOADED = ("/sys/kernel/kexec/crash_loaded", "/sys/kernel/kexec_crash_loaded")
-MIB = 1 << 20
+QUICKLY = 5.0  # seconds that a verb which has an answer of its own waits for the daemon's
+Properties = Mapping[str, Value]
+
+__all__ = ["MIB", "complain", "say"]  # and what stands below
 
 NOT_RUNNING = "kdumpd is not running; start it with `systemctl start kdumpd`"
 
@@ -33,8 +35,6 @@ def run(asked: argparse.Namespace) -> int:
         "showmem": _showmem,
         "test-target": _test_target,
     }
-    if asked.verb == "status":
-        return asyncio.run(_status(asked))
     return with_daemon(asked.bus, lambda client: verbs[asked.verb](client, asked))
 
 
@@ -64,24 +64,20 @@ def text_of(value: Value) -> str:
     return value if isinstance(value, str) else ""
 
 
-def complain(text: str) -> None:
-    print(f"kdump: {legible(text)}", file=sys.stderr)
+async def finished(client: Client, path: str, *, plainly: bool = False) -> Properties:
+    """Wait for a job, with its stages on a terminal, and with `plainly` also where there is none, a line for each.
 
-
-def say(text: str) -> None:
-    """To people: what a terminal would obey, of a directory's name or a crashed kernel's words, is not passed on."""
-    print(legible(text))
-
-
-def legible(text: str) -> str:
-    return "".join(each if each.isprintable() or each == "\n" else "\ufffd" for each in text)
-
-
-async def finished(client: Client, path: str) -> Mapping[str, Value]:
-    """Wait for a job, with its stages on a terminal. One that was superseded is followed to where it led."""
-    progress = _Progress()
-    job = await client.wait_until(path, JOB, lambda job: job["State"] == "done", told=progress.tell)
-    progress.clear()
+    One that was superseded is followed to where it led.
+    """
+    progress = _Progress(screen(sys.stderr), plainly=plainly)
+    try:
+        job = await client.wait_until(path, JOB, lambda job: job["State"] == "done", told=progress.tell)
+    except asyncio.CancelledError:
+        progress.clear()
+        complain("no longer waited for; kdumpd goes on with it, and `kdumpctl watch` shows how far it is")
+        raise
+    finally:
+        progress.clear()
     if job["Result"] == "superseded":
         resting = {"idle", "waiting"}
         state = await client.wait_until(ROOT, MANAGER, lambda now: now["Activity"] in resting)
@@ -91,126 +87,97 @@ async def finished(client: Client, path: str) -> Mapping[str, Value]:
 
 
 class _Progress:
-    """One line on a terminal that is written over; nothing where the output is none."""
+    """One line on a terminal that is written over; elsewhere a line for each stage, or nothing."""
 
-    def __init__(self) -> None:
-        self._width = 0
-        self._is_terminal = sys.stderr.isatty()
+    def __init__(self, on: Screen, *, plainly: bool) -> None:
+        self._screen = on
+        self._plainly = plainly
+        self._stage = ""
+        self._is_shown = False
 
-    def tell(self, job: Mapping[str, Value]) -> None:
-        share, stage = job["Progress"], str(job["Stage"])
-        percent = f"{share:4.0%} " if job["ProgressValid"] and isinstance(share, float) else ""
-        self._write(f"{percent}{stage}")
+    def tell(self, job: Properties) -> None:
+        if self._screen.can_move:
+            line = cut(legible(f"{bar(job)}  {progress(job)}"), self._screen.columns - 1)
+            self._write(f"\r{line}\x1b[K")
+            self._is_shown = True
+        elif self._plainly and text_of(job["Stage"]) not in {"", self._stage}:
+            self._stage = text_of(job["Stage"])
+            complain(f"{text_of(job['Kind'])}: {self._stage}")
 
     def clear(self) -> None:
-        self._write("")
-        if self._is_terminal:
-            sys.stderr.write("\r")
-            sys.stderr.flush()
+        if self._is_shown:
+            self._write("\r\x1b[K")
+            self._is_shown = False
 
-    def _write(self, line: str) -> None:
-        if self._is_terminal:
-            sys.stderr.write("\r" + line.ljust(self._width))
-            sys.stderr.flush()
-            self._width = len(line)
+    def _write(self, text: str) -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def bar(job: Properties, *, width: int = 20) -> str:
+    """`[########------------]`; empty boxes where nobody knows how far the job is."""
+    share = job.get("Progress")
+    done = round(width * share) if job.get("ProgressValid") and isinstance(share, float) else 0
+    return f"[{'#' * done}{'-' * (width - done)}]"
+
+
+def progress(job: Properties) -> str:
+    """`rebuild, 40%: build`, of a job's properties."""
+    share, stage = job.get("Progress"), text_of(job.get("Stage", ""))
+    percent = f", {share:.0%}" if job.get("ProgressValid") and isinstance(share, float) else ""
+    return f"{text_of(job.get('Kind', ''))}{percent}{': ' if stage else ''}{stage}"
 
 
 # --- verbs --------------------------------------------------------------------------------------------------------
 
 
-async def _status(asked: argparse.Namespace) -> int:
-    """Never waits long, starts nothing, and without the daemon says what the kernel says."""
-    try:
-        async with asyncio.timeout(QUICKLY), Connection(asked.bus) as connection:
-            client = Client(connection, BUS_NAME)
-            if not await client.is_running():
-                return _status_without_daemon("kdumpd is not running", as_json=asked.json)
-            state = await client.get_all(ROOT, MANAGER)
-    except (BusError, Trouble) as fault:
-        return _status_without_daemon(said_of(fault), as_json=asked.json)
-    except TimeoutError:
-        return _status_without_daemon("kdumpd does not answer", as_json=asked.json)
-    is_operational = bool(state["Protected"])
-    if asked.json:
-        print(json.dumps({**state, "Operational": is_operational}, default=plain, indent=2, sort_keys=True))
-    else:
-        print(_operational(is_operational))
-        print(text_of(state["StateMessage"]))
-        if state["RebootRequired"]:
-            print("a reboot is required for a change to take effect")
-        if state["Activity"] != "idle":
-            print(f"kdumpd is {text_of(state['Activity'])}")
-        if state.get("TargetTestResult"):
-            print(_tested(state))
-    return OPERATIONAL if is_operational else NOT_OPERATIONAL
+async def _start(client: Client, asked: argparse.Namespace) -> int:
+    return _outcome("Starting kdump", await _enabled(client, wish=True), asked)
 
 
-def _status_without_daemon(why: str, *, as_json: bool) -> int:
-    is_loaded = _is_loaded()
-    if as_json:
-        print(json.dumps({"Operational": is_loaded, "CrashKernelLoaded": is_loaded, "Error": why}, indent=2))
-    else:
-        print(_operational(is_loaded))
-        unknown = "; whether what is loaded is what the configuration says is not known" if is_loaded else ""
-        print(f"{why}{unknown}")
-    return OPERATIONAL if is_loaded else NOT_OPERATIONAL
+async def _stop(client: Client, asked: argparse.Namespace) -> int:
+    return _outcome("Stopping kdump", await _enabled(client, wish=False), asked)
 
 
-def _is_loaded() -> bool:
-    for path in LOADED:
-        try:
-            with open(path, encoding="ascii") as file:
-                return file.read().strip() == "1"
-        except OSError:
-            continue
-    return False
-
-
-def _operational(is_operational: bool) -> str:  # noqa: FBT001  # the only thing it is about
-    return "Kdump is operational" if is_operational else "Kdump is not operational"
-
-
-async def _start(client: Client, _asked: argparse.Namespace) -> int:
-    return _outcome("Starting kdump", await _enabled(client, wish=True))
-
-
-async def _stop(client: Client, _asked: argparse.Namespace) -> int:
-    return _outcome("Stopping kdump", await _enabled(client, wish=False))
-
-
-async def _enabled(client: Client, *, wish: bool) -> Mapping[str, Value]:
+async def _enabled(client: Client, *, wish: bool) -> Properties:
     (path,) = await client.call(ROOT, MANAGER, "SetEnabled", "ba{sv}", wish, {"runtime": True})
-    return await finished(client, text_of(path))
+    return await finished(client, text_of(path), plainly=wish)
 
 
 async def _restart(client: Client, asked: argparse.Namespace) -> int:
     begun = await _enabled(client, wish=True)
     if begun["Result"] != "done":
-        return _outcome("Starting kdump", begun)
+        return _outcome("Starting kdump", begun, asked)
     return await _reload(client, asked, is_restart=True)
 
 
-async def _reload(client: Client, _asked: argparse.Namespace, *, is_restart: bool = False) -> int:
-    options: Mapping[str, Value] = {"restart": True} if is_restart else {}
+async def _reload(client: Client, asked: argparse.Namespace, *, is_restart: bool = False) -> int:
+    options: Properties = {"restart": True} if is_restart else {}
     (path,) = await client.call(ROOT, MANAGER, "Reload", "a{sv}", options)
-    return _outcome("Starting kdump", await finished(client, text_of(path)))
+    return _outcome("Starting kdump", await finished(client, text_of(path), plainly=True), asked)
 
 
-async def _rebuild(client: Client, _asked: argparse.Namespace) -> int:
-    options: Mapping[str, Value] = {"force": True, "reason": "kdumpctl rebuild"}
+async def _rebuild(client: Client, asked: argparse.Namespace) -> int:
+    options: Properties = {"force": True, "reason": "kdumpctl rebuild"}
     (path,) = await client.call(ROOT, MANAGER, "Rebuild", "sa{sv}", "", options)
-    return _outcome("Rebuilding the capture image", await finished(client, text_of(path)))
+    return _outcome(
+        "Rebuilding the capture image", await finished(client, text_of(path), plainly=True), asked
+    )
 
 
-async def _showmem(client: Client, _asked: argparse.Namespace) -> int:
-    reserved = await client.get(ROOT, MANAGER, "ReservedBytes")
-    print(f"Reserved {reserved // MIB if isinstance(reserved, int) else 0}MB memory for crash kernel")
+async def _showmem(client: Client, asked: argparse.Namespace) -> int:
+    found = await client.get(ROOT, MANAGER, "ReservedBytes")
+    reserved = found if isinstance(found, int) else 0
+    if asked.json:
+        print(json.dumps({"ReservedBytes": reserved}, indent=2))
+    else:
+        print(f"Reserved {reserved // MIB}MB memory for crash kernel")
     return OPERATIONAL
 
 
 async def _test_target(client: Client, asked: argparse.Namespace) -> int:
     (path,) = await client.call(ROOT, CONFIG, "TestTarget", "a{sv}a{sv}", {}, {})
-    job = await finished(client, text_of(path))
+    job = await finished(client, text_of(path), plainly=not asked.json)
     told = await client.get_all(ROOT, MANAGER)
     if asked.json:
         names = (
@@ -222,24 +189,30 @@ async def _test_target(client: Client, asked: argparse.Namespace) -> int:
         )
         print(json.dumps({name: told[name] for name in names}, indent=2, sort_keys=True))
     elif job["Result"] == "done":
-        print(_tested(told))
+        tone = Tone.GOOD if told["TargetTestResult"] == "passed" else Tone.DOUBT
+        print(screen().painted(f"target test {tested(told)}", tone))
     else:
         complain(text_of(job["ErrorMessage"]))
     return OPERATIONAL if job["Result"] == "done" else FAILED
 
 
-def _tested(state: Mapping[str, Value]) -> str:
-    when = shown("Time", state["TargetTestTime"])
-    return (
-        f"target test {text_of(state['TargetTestResult'])} on {when}: {text_of(state['TargetTestMessage'])}"
-    )
+def tested(state: Properties) -> str:
+    """`passed on 2026-01-02 03:04:05: ...`, of the last test of the target."""
+    time = state["TargetTestTime"]
+    when = moment(time if isinstance(time, int) else 0)
+    return f"{text_of(state['TargetTestResult'])} on {when}: {text_of(state['TargetTestMessage'])}"
 
 
-def _outcome(what: str, job: Mapping[str, Value]) -> int:
-    if job["Result"] == "done":
-        print(f"{what}: [OK]")
+def _outcome(what: str, job: Properties, asked: argparse.Namespace) -> int:
+    is_done = job["Result"] == "done"
+    if asked.json:
+        print(json.dumps(job, default=plain, indent=2, sort_keys=True))
+    else:
+        on = screen()
+        word = on.painted("[OK]", Tone.GOOD) if is_done else on.painted("[FAILED]", Tone.BAD)
+        print(f"{what}: {word}")
+    if is_done:
         return OPERATIONAL
-    print(f"{what}: [FAILED]")
     complain(text_of(job["ErrorMessage"]) or f"the job was {text_of(job['Result'])}")
     return FAILED
 

@@ -6,7 +6,8 @@ import argparse
 import sys
 from collections.abc import Mapping
 
-from kdumpd.cli_bus import FAILED, complain, finished, text_of, with_daemon
+from kdumpd.cli_bus import FAILED, finished, text_of, with_daemon
+from kdumpd.cli_screen import complain
 from kdumpd.service.bus import Client, Value
 from kdumpd.service.permissions import CONFIG, ROOT
 

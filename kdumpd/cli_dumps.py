@@ -9,7 +9,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from kdumpd.cli_bus import FAILED, OPERATIONAL, complain, plain, said_of, say, shown, text_of, with_daemon
+from kdumpd.cli_bus import FAILED, OPERATIONAL, plain, said_of, shown, text_of, with_daemon
+from kdumpd.cli_screen import complain, say
 from kdumpd.core.dumps import CORES, SUM, noted_sum
 from kdumpd.core.problems import Trouble
 from kdumpd.service.bus import NO_OBJECT, BusError, Client, Value

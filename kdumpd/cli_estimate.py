@@ -7,7 +7,8 @@ import asyncio
 import json
 from collections.abc import Mapping
 
-from kdumpd.cli_bus import FAILED, MIB, OPERATIONAL, complain, said_of, text_of
+from kdumpd.cli_bus import FAILED, OPERATIONAL, said_of, text_of
+from kdumpd.cli_screen import MIB, complain
 from kdumpd.core.problems import Trouble
 from kdumpd.service.bus import BusError, Client, Connection, ErrorName, Value
 from kdumpd.service.permissions import BUS_NAME, MANAGER, ROOT

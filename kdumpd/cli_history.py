@@ -7,7 +7,8 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from kdumpd.cli_bus import OPERATIONAL, say, text_of, with_daemon
+from kdumpd.cli_bus import OPERATIONAL, text_of, with_daemon
+from kdumpd.cli_screen import say
 from kdumpd.service.bus import Client, Value
 from kdumpd.service.permissions import MANAGER, ROOT
 

@@ -7,7 +7,8 @@ import asyncio
 import os
 from collections.abc import Mapping
 
-from kdumpd.cli_bus import FAILED, OPERATIONAL, QUICKLY, complain, finished, said_of, text_of
+from kdumpd.cli_bus import FAILED, OPERATIONAL, QUICKLY, finished, said_of, text_of
+from kdumpd.cli_screen import complain
 from kdumpd.core import reserve
 from kdumpd.core.problems import Trouble
 from kdumpd.service.bus import BusError, Client, Connection, ErrorName, Value

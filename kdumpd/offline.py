@@ -9,7 +9,7 @@ from typing import NamedTuple
 from kdumpd.core import explain
 from kdumpd.core.armed import Armed, is_what_was_loaded
 from kdumpd.core.plan import FromHost, Json, Plan, Resolution, describe
-from kdumpd.core.status import where_to
+from kdumpd.core.targets import where_to
 from kdumpd.host.image import Store
 from kdumpd.host.kexec import Kexec
 from kdumpd.host.real import RealFiles, RealPrograms

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import assert_never
@@ -14,7 +13,7 @@ from kdumpd.core.machine import Machine
 from kdumpd.core.obstacles import obstacles
 from kdumpd.core.plan import Plan, Resolution
 from kdumpd.core.problems import Problem, errors
-from kdumpd.core.targets import bracketed
+from kdumpd.core.targets import where_to
 
 REBOOT_HELPS = frozenset({"load-disabled", "load-limit"})
 
@@ -142,26 +141,6 @@ def tell(
 def crashkernel_parameter(command_line: str) -> str:
     """Every crashkernel= of a command line, as it stands there."""
     return " ".join(word for word in command_line.split() if word.startswith("crashkernel="))
-
-
-def where_to(target: object) -> str:
-    """`/dev/vda1 (ext4) in /var/crash`, from the target of a plan or of its description."""
-    if not isinstance(target, Mapping):
-        return ""
-    told = {str(key): str(value) for key, value in target.items()}
-    device = told.get("node") or told.get("device") or _elsewhere(told) or told.get("type", "")
-    kind = told.get("fstype") or told.get("type", "")
-    place = f"{device} ({kind})" if kind and kind != device else device
-    directory = told.get("directory") or told.get("path", "")
-    return f"{place} in {directory}" if directory and place else place
-
-
-def _elsewhere(told: Mapping[str, str]) -> str:
-    """What keeps the dump where that is no device of this machine."""
-    server = told.get("server", "")
-    if server and told.get("export"):
-        return f"{bracketed(server)}:{told['export']}"
-    return server or told.get("tag", "")
 
 
 def _state(resolution: Resolution, observed: Observed, action: Action) -> State:

@@ -138,6 +138,26 @@ def bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def where_to(target: object) -> str:
+    """`/dev/vda1 (ext4) in /var/crash`, from the target of a plan or of its description."""
+    if not isinstance(target, Mapping):
+        return ""
+    told = {str(key): str(value) for key, value in target.items()}
+    device = told.get("node") or told.get("device") or _elsewhere(told) or told.get("type", "")
+    kind = told.get("fstype") or told.get("type", "")
+    place = f"{device} ({kind})" if kind and kind != device else device
+    directory = told.get("directory") or told.get("path", "")
+    return f"{place} in {directory}" if directory and place else place
+
+
+def _elsewhere(told: Mapping[str, str]) -> str:
+    """What keeps the dump where that is no device of this machine."""
+    server = told.get("server", "")
+    if server and told.get("export"):
+        return f"{bracketed(server)}:{told['export']}"
+    return server or told.get("tag", "")
+
+
 def directive_of(target: Target) -> tuple[str, str]:
     """The directive and the value that say this target in kdump.conf."""
     match target:

@@ -12,7 +12,8 @@ from kdumpd.core.faults import NO_FAULTS
 from kdumpd.core.machine import CrashKernel, Machine
 from kdumpd.core.plan import BasePlan, Engine, LoadPlan, OverlayPlan, Plan, Resolution, describe
 from kdumpd.core.problems import Problem, Severity
-from kdumpd.core.status import Activity, State, Status, crashkernel_parameter, tell, where_to
+from kdumpd.core.status import Activity, State, Status, crashkernel_parameter, tell
+from kdumpd.core.targets import where_to
 
 MiB = 1024 * 1024
 READY = CrashKernel(layout="new", reserved_bytes=256 * MiB)

@@ -240,7 +240,8 @@ async def test_a_test_of_the_target_tells_what_it_found(tmp_path: Path, bus: Pri
         assert told["TargetTestTime"] > 0
         said = await kdumpctl(bus, "status")
         assert said.status == 0, "a target that failed its test is a warning"
-        assert "target test failed on " in said.output
+        assert "\ntarget test  failed on " in said.output
+        assert "\nnext step    mend the target" in said.output
 
 
 async def test_history_outlives_the_daemon(tmp_path: Path, bus: PrivateBus) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kdumpd.cli_bus import complain, say
 from kdumpd.cli_dumps import verify
+from kdumpd.cli_screen import complain, say
 
 CLEAR = "\x1b[2J\x9b2J\udcff"
 

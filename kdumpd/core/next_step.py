@@ -1,0 +1,82 @@
+"""What an administrator would best do next, from what kdumpd says of itself over the bus."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+NOTHING = "nothing to do"
+CHECK = "`kdumpctl check` names what is wrong; `kdumpctl config edit` mends it"
+_AT_WORK = frozenset({"settling", "building", "loading", "verifying"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """The words of the Manager's properties, "" where one is not known. A word nobody knows leads to no advice."""
+
+    state: str
+    activity: str = "idle"
+    is_enabled: bool = False
+    is_reboot_required: bool = False
+    is_config_valid: bool = True
+    inhibitors: tuple[str, ...] = ()  # who, in words
+    next_retry: str = ""  # when, in words
+    target_test: str = ""
+    is_last_dump_whole: bool = True
+
+
+def next_step(of: Situation) -> str:
+    """One sentence; NOTHING where all is well."""
+    if of.activity in _AT_WORK:
+        return "wait: kdumpd is at work; `kdumpctl watch` shows how far it is"
+    match of.state:
+        case "unsupported":
+            return "boot a kernel, or in a way, that can load a crash kernel"
+        case "disabled" if of.is_enabled:
+            return "`kdumpctl start` arms the machine again, as a reboot does"
+        case "disabled":
+            return "`systemctl enable --now kdump` arms the machine, `kdumpctl start` for this boot alone"
+        case "no-memory" if of.is_reboot_required:
+            return "reboot"
+        case "no-memory":
+            return "`kdumpctl reserve set` reserves memory, from the reboot after it on"
+        case "armed":
+            return _while_armed(of)
+        case "foreign" | "stale" | "unarmed" | "failed":
+            return _towards_armed(of)
+        case _:
+            return ""
+
+
+def _towards_armed(of: Situation) -> str:
+    if not of.is_config_valid:
+        return CHECK
+    if of.is_reboot_required:
+        return "reboot"
+    if of.inhibitors:
+        return (
+            f"wait until {', '.join(of.inhibitors)} lets kdumpd go on, or `kdumpctl rebuild` once it is gone"
+        )
+    if of.activity == "waiting":
+        when = f" at {of.next_retry}" if of.next_retry else ""
+        return f"mend what is said above; kdumpd tries again by itself{when}, and at once where it sees the change"
+    if of.state == "foreign":
+        return "`kdumpctl restart` loads what the configuration says"
+    if of.state == "stale":
+        return "`kdumpctl why` shows what differs; `kdumpctl rebuild` loads what the configuration says"
+    return "mend what is said above, then `kdumpctl restart`; `kdumpctl history` shows what was tried"
+
+
+def _while_armed(of: Situation) -> str:
+    if not of.is_config_valid:
+        return CHECK
+    if of.target_test == "failed":
+        return "mend the target, then `kdumpctl test-target`: a crash would likely not be saved"
+    if of.is_reboot_required:
+        return "reboot when it suits: until then the machine reserves what it did before"
+    if of.target_test == "warned":
+        return "make room on the target, then `kdumpctl test-target`"
+    if not of.is_last_dump_whole:
+        return "see with `kdumpctl dumps show` why the last dump is not whole"
+    if not of.target_test:
+        return "`kdumpctl test-target` shows whether the target takes a dump"
+    return NOTHING
