@@ -49,6 +49,10 @@ def _verb(asked: argparse.Namespace) -> int:
             if answer.complaint:
                 print(answer.complaint, file=sys.stderr)
             return _tell(answer.status, answer.output)
+        case "import":
+            from kdumpd import cli_import
+
+            return cli_import.run(asked)
         case "check":
             from kdumpd import cli_files
 

@@ -89,6 +89,14 @@ def read_contents(path: str, *, may_be_new: bool = False) -> Contents | Problem:
     return Contents(found.decode(errors="surrogateescape"), existed=True)
 
 
+def write_text(path: str, text: str) -> Problem | None:
+    """The file holds `text` afterwards, whole or not at all; one that does already is not written."""
+    before = read_contents(path, may_be_new=True)
+    if isinstance(before, Problem):
+        return before
+    return None if before.existed and before.text == text else _replaced(path, text, before=before)
+
+
 def _changed(path: str, key: str, values: tuple[str, ...], *, may_be_new: bool) -> Outcome:
     contents = read_contents(path, may_be_new=may_be_new)
     if isinstance(contents, Problem):

@@ -133,6 +133,22 @@ def _add_offline(verbs: Verbs) -> None:
         verb.add_argument("--root", default="/", metavar="DIR", help="a copy of another machine's files")
     check = _verb(verbs, "check", "check a configuration file; needs no daemon")
     check.add_argument("file", nargs="?", default=DEFAULT_CONFIG, metavar="FILE")
+    taken = _verb(
+        verbs, "import", "turn the configuration of kdump-tools or of openSUSE's kdump into a kdump.conf"
+    )
+    taken.add_argument(
+        "--from",
+        dest="tool",
+        choices=("kdump-tools", "opensuse"),
+        default="",
+        help="whose it is, where it does not tell",
+    )
+    taken.add_argument("file", metavar="FILE", help="such as /etc/default/kdump-tools")
+    where = taken.add_mutually_exclusive_group()
+    where.add_argument(
+        "--write", action="store_true", help=f"write {DEFAULT_CONFIG}, and what belongs beside it"
+    )
+    where.add_argument("--output", default="", metavar="FILE", help="write the kdump.conf there")
 
 
 def _add_config(verbs: Verbs) -> None:

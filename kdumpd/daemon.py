@@ -19,6 +19,7 @@ from systemd import daemon as systemd
 
 from kdumpd.core.config import printable
 from kdumpd.core.dumps import Dump
+from kdumpd.core.located import KDUMP_CONF
 from kdumpd.core.problems import Problem, Trouble
 from kdumpd.core.status import Activity, Status
 from kdumpd.host.bootloader import Bootloader
@@ -39,7 +40,7 @@ from kdumpd.host.sums import Sums
 from kdumpd.host.target_test import TargetTests
 from kdumpd.host.unconfirmed import UnconfirmedFile
 from kdumpd.host.watch import Watch
-from kdumpd.reading import KDUMP_CONF, tuning_of
+from kdumpd.reading import tuning_of
 from kdumpd.service import logs
 from kdumpd.service.audit import Audited
 from kdumpd.service.bus import BusError, Client, Connection, Exports

@@ -18,6 +18,7 @@ from kdumpd.core import (
 )
 from kdumpd.core.config import Config
 from kdumpd.core.identity import digest_of
+from kdumpd.core.located import KDUMP_CONF
 from kdumpd.core.machine import Machine
 from kdumpd.core.plan import Resolution
 from kdumpd.core.problems import Problem, errors
@@ -27,9 +28,6 @@ from kdumpd.core.tuning import Tuning
 from kdumpd.host import network, observe, ssh
 from kdumpd.host.doors import PATH, Files, Programs
 
-KDUMP_CONF = "/etc/kdump.conf"
-TUNING_FILE = "/etc/kdumpd.toml"
-SYSCONFIG_FILES = ("/etc/sysconfig/kdump", "/etc/default/kdump")
 ALWAYS_WATCHED = (
     *sources.READ_ALWAYS,
     *boot_entries.WATCHED,
@@ -80,7 +78,7 @@ async def read(files: Files, programs: Programs) -> Reading:
     texts = await asyncio.to_thread(_texts, files)
     machine = await observe.machine(files, programs)
     resolution = Resolution(plan=None, problems=texts.problems)
-    watched = {KDUMP_CONF, TUNING_FILE, *SYSCONFIG_FILES, *ALWAYS_WATCHED}
+    watched = {KDUMP_CONF, tuning.FILE, *sysconfig.FILES, *ALWAYS_WATCHED}
     watched |= ahead.watched(files.names("/lib/modules"), machine_id=machine.machine_id)
     if texts.tuning is not None and texts.tuning.sysconfig_file:
         watched.add(texts.tuning.sysconfig_file)
@@ -123,7 +121,7 @@ async def read_ahead(files: Files, programs: Programs, reading: Reading, release
 
 def tuning_of(files: Files) -> Tuning:
     """Kdumpd's own settings; the defaults where their file has an error, which a look then tells."""
-    return tuning.read(_text(files, TUNING_FILE)[0], file=TUNING_FILE).tuning or Tuning()
+    return tuning.read(_text(files, tuning.FILE)[0], file=tuning.FILE).tuning or Tuning()
 
 
 def etag_of(data: bytes) -> str:
@@ -189,8 +187,8 @@ def _texts(files: Files) -> _Texts:
     conf, unreadable = _text(files, KDUMP_CONF)
     reading = config.read(document.parse(conf), file=KDUMP_CONF)
     of_config = (*unreadable, *_first(reading.problems))
-    own_text, own_unreadable = _text(files, TUNING_FILE)
-    own = tuning.read(own_text, file=TUNING_FILE)
+    own_text, own_unreadable = _text(files, tuning.FILE)
+    own = tuning.read(own_text, file=tuning.FILE)
     sysconfig_file = _sysconfig_file(files, own.tuning or Tuning())
     of_sysconfig, sysconfig_unreadable = _text(files, sysconfig_file)
     variables = sysconfig.read(of_sysconfig, file=sysconfig_file)
@@ -217,7 +215,7 @@ def _texts(files: Files) -> _Texts:
 def _sysconfig_file(files: Files, of_tuning: Tuning) -> str:
     if of_tuning.sysconfig_file:
         return of_tuning.sysconfig_file
-    return next((path for path in SYSCONFIG_FILES if files.exists(path)), SYSCONFIG_FILES[0])
+    return next((path for path in sysconfig.FILES if files.exists(path)), sysconfig.FILES[0])
 
 
 def _text(files: Files, path: str) -> tuple[str, tuple[Problem, ...]]:

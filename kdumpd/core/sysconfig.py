@@ -11,6 +11,9 @@ from types import MappingProxyType
 from kdumpd.core.config import printable
 from kdumpd.core.problems import Problem, Severity
 
+FILES = ("/etc/sysconfig/kdump", "/etc/default/kdump")
+"""The first of them that is there is read, unless kdumpd.toml names another."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sysconfig:
@@ -74,7 +77,7 @@ class Assignment:
 
 def read(text: str, *, file: str) -> SysconfigReading:
     """Every Problem of the text at once; each names `file` and a line of at least 1."""
-    scanned, problems = _scanned(text)
+    scanned, problems = assignments(text)
     texts: dict[str, str] = {}
     levels: dict[str, int] = {}
     lines: dict[str, int] = {}
@@ -142,7 +145,7 @@ def _doubts(assignment: Assignment) -> list[Problem]:
     ]
 
 
-def _scanned(text: str) -> tuple[list[Assignment], list[Problem]]:
+def assignments(text: str) -> tuple[list[Assignment], list[Problem]]:
     """The assignments in order, and a Problem for each line that is something else."""
     found: list[Assignment] = []
     known: dict[str, str] = {}

@@ -15,6 +15,7 @@ from kdumpd.core.config import printable
 from kdumpd.core.problems import Problem
 from kdumpd.core.retention import Limits
 
+FILE = "/etc/kdumpd.toml"
 DAY_SECONDS = 86_400
 
 

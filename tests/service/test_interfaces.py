@@ -12,6 +12,7 @@ from typing import cast
 
 import pytest
 
+from kdumpd.core.located import KDUMP_CONF
 from kdumpd.host.bootloader import Bootloader
 from kdumpd.host.doors import Programs
 from kdumpd.host.dumps import Dumps
@@ -22,7 +23,6 @@ from kdumpd.host.removal import Removals
 from kdumpd.host.sums import Sums
 from kdumpd.host.target_test import TargetTests
 from kdumpd.host.unconfirmed import UnconfirmedFile
-from kdumpd.reading import KDUMP_CONF
 from kdumpd.service.bus import BusError, Client, Exports, Value
 from kdumpd.service.bus.standard import OBJECT_MANAGER, PROPERTIES
 from kdumpd.service.desk import Desk

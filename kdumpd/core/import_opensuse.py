@@ -1,0 +1,308 @@
+"""openSUSE's /etc/sysconfig/kdump: each variable of its kdump(5), and what it means in kdump.conf.
+
+Defaults are those of kdump 2: /var/crash, `compressed` at level 31, all processors, no dump deleted. Variables of
+kdump 0.8 and 1 (SLE 11 to 15) are known as well.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from kdumpd.core import commandline
+from kdumpd.core.import_draft import (
+    Draft,
+    Given,
+    Reader,
+    appended,
+    lacking,
+    nothing,
+    number,
+    put,
+    put_makedumpfile,
+    to_variable,
+    value,
+)
+from kdumpd.core.sysconfig import Assignment
+
+FORMATS: Mapping[str, str] = MappingProxyType(
+    {"ELF": "-E", "compressed": "-c", "lzo": "-l", "snappy": "-p", "zstd": "-z"}
+)
+DEFAULT_FOLDER = "/var/crash"
+FIRST_KEY = "/root/.ssh/id_rsa"
+"""The first of root's own keys that are tried where KDUMP_SSH_IDENTITY names none."""
+_FENCE = "fence_kdump_send"
+_FENCE_OPTIONS_WITH_VALUE = frozenset({"-p", "-f", "-c", "-i"})
+_URL = re.compile(r"(?P<scheme>[a-z]+)://(?P<place>[^/]*)(?P<path>/.*)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The part of a URL between `//` and `/`."""
+
+    user: str
+    host: str
+    has_port: bool
+    has_password: bool
+
+
+def read(given: Given, *, architecture: str) -> Draft:
+    draft = Draft()
+    _target(draft, given)
+    _collector(draft, given)
+    _command_line(draft, given, architecture=architecture)
+    for by in given.values():
+        if by.name in READERS and by.value:
+            READERS[by.name](draft, given, by)
+        elif by.value:
+            draft.lack(by, "openSUSE's kdump has no such setting")
+    return draft
+
+
+def _target(draft: Draft, given: Given) -> None:
+    said = given.get("KDUMP_SAVEDIR")
+    first, *others = value(given, "KDUMP_SAVEDIR", DEFAULT_FOLDER).split() or [DEFAULT_FOLDER]
+    if others and said is not None:
+        draft.lack(said, "kdumpd saves to one directory, the first; the others are left out")
+    url = _URL.fullmatch(first)
+    if url is None or said is None:
+        put(draft, "path", first, said)
+        return
+    place, path = _place(url["place"]), (url["path"] or "/").rstrip("/") or "/"
+    match url["scheme"].lower():
+        case "file":
+            put(draft, "path", path, said)
+            return
+        case "nfs":
+            # What is named is mounted, whether it is what the server exports or a folder below it.
+            put(draft, "nfs", f"{place.host}:{path}", said)
+            put(draft, "path", "/", said)
+        case "ssh" | "sftp" | "scp":
+            put(draft, "ssh", f"{place.user or 'root'}@{place.host}", said)
+            put(draft, "path", path, said)
+            _key(draft, given)
+        case scheme:
+            draft.lack(said, f"kdumpd knows no target {scheme}://; use ssh or nfs")
+            draft.saves_there = False
+            return
+    if place.has_port:
+        draft.lack(said, "a port is not said here: for ssh write Host and Port into /root/.ssh/config")
+    if place.has_password:
+        draft.lack(said, "a password cannot be given: `kdumpctl propagate` gives the server a key")
+
+
+def _place(text: str) -> Place:
+    who, _, where = text.rpartition("@")
+    user, colon, _password = who.partition(":")
+    found = re.fullmatch(r"(\[[^]]*\]|[^:]*)(:[0-9]+)?", where)
+    host, port = (found[1], found[2]) if found is not None else (where, None)
+    return Place(user=user, host=host, has_port=bool(port), has_password=bool(colon))
+
+
+def _key(draft: Draft, given: Given) -> None:
+    said = given.get("KDUMP_SSH_IDENTITY")
+    keys = value(given, "KDUMP_SSH_IDENTITY", FIRST_KEY).split()
+    put(draft, "sshkey", keys[0] if keys[0].startswith("/") else f"/root/.ssh/{keys[0]}", said)
+    if said is not None and len(keys) > 1:
+        draft.lack(said, "sshkey names one key, the first; the others are left out")
+
+
+def _collector(draft: Draft, given: Given) -> None:
+    named = given.get("KDUMP_DUMPFORMAT")
+    format_ = value(given, "KDUMP_DUMPFORMAT", "compressed")
+    level = value(given, "KDUMP_DUMPLEVEL", "31")
+    extra = value(given, "MAKEDUMPFILE_OPTIONS").split()
+    if format_ == "raw" or (format_ == "ELF" and level == "0" and not extra):
+        # All of the memory as it is. Over ssh only scp copies so.
+        put(draft, "core_collector", "scp" if "ssh" in draft.directives else "cp", named)
+        return
+    if format_ not in FORMATS and named is not None:
+        why = "kdumpd always saves a dump" if format_ == "none" else "there is no such format"
+        draft.lack(named, f"{why}: the core collector compresses with zlib")
+    option = FORMATS.get(format_, "-c")
+    put_makedumpfile(draft, [option, "-d", level, *extra], named or given.get("KDUMP_DUMPLEVEL"))
+
+
+def _command_line(draft: Draft, given: Given, *, architecture: str) -> None:
+    """Their words come on top of the tool's own, ours in the place of them; the number of processors is one of ours."""
+    by = given.get("KDUMP_COMMANDLINE_APPEND")
+    words = [*commandline.words(value(given, "KDUMP_COMMANDLINE_APPEND"))]
+    for word in [word for word in words if word.startswith("net_delay=")]:
+        put(draft, "link_delay", word.partition("=")[2], by)
+        words.remove(word)
+    cpus = given.get("KDUMP_CPUS")
+    if cpus is not None and cpus.value and (count := number(draft, cpus)) is not None:
+        _processors(draft, cpus, count, words)
+    origin = by if by is not None and by.value else cpus
+    if words and origin is not None:
+        draft.variables["KDUMP_COMMANDLINE_APPEND"] = (
+            appended(" ".join(words), architecture=architecture),
+            origin,
+        )
+
+
+def _processors(draft: Draft, by: Assignment, count: int, words: list[str]) -> None:
+    if count > 1 and not any(word.startswith("nr_cpus=") for word in words):
+        words.append(f"nr_cpus={count}")  # makedumpfile's threads follow by themselves
+    elif count < 1:
+        draft.lack(
+            by, "the capture kernel has one processor unless nr_cpus= says how many: each takes memory"
+        )
+
+
+def _reboot(draft: Draft, _given: Given, by: Assignment) -> None:
+    if not _is_yes(by):
+        draft.lack(by, "no shell opens after a saved dump; final_action halt would keep the machine as it is")
+
+
+def _on_error(draft: Draft, _given: Given, by: Assignment) -> None:
+    if not _is_yes(by):
+        put(draft, "failure_action", "shell", by)
+
+
+def _before(draft: Draft, _given: Given, by: Assignment) -> None:
+    _hook(draft, by, "kdump_pre")
+
+
+def _after(draft: Draft, _given: Given, by: Assignment) -> None:
+    if _FENCE in by.value:
+        _fence(draft, by)
+    else:
+        _hook(draft, by, "kdump_post")
+
+
+def _hook(draft: Draft, by: Assignment, directive: str) -> None:
+    words = by.value.split()
+    if len(words) == 1 and words[0].startswith("/"):
+        put(draft, directive, words[0], by)
+    else:
+        draft.lack(by, f"{directive} names one program by its path; write the command into a script")
+
+
+def _fence(draft: Draft, by: Assignment) -> None:
+    """fence_kdump_send with its options, and then the nodes."""
+    words = by.value.split()
+    if not words[0].endswith(_FENCE):
+        draft.lack(by, f"beside {_FENCE}, which is fence_kdump_nodes here, write a script for kdump_post")
+        return
+    options: list[str] = []
+    at = 1
+    while at < len(words) and words[at].startswith("-"):
+        step = 2 if words[at] in _FENCE_OPTIONS_WITH_VALUE else 1
+        options += words[at : at + step]
+        at += step
+    put(draft, "fence_kdump_nodes", " ".join(words[at:]), by)
+    if options:
+        put(draft, "fence_kdump_args", " ".join(options), by)
+
+
+def _programs(draft: Draft, given: Given, by: Assignment) -> None:
+    """Hooks come along by themselves; a name without a path is looked for by nobody here."""
+    hooks = {value(given, "KDUMP_PRESCRIPT"), value(given, "KDUMP_POSTSCRIPT")}
+    words = [word for word in by.value.split() if word not in hooks and not word.endswith(_FENCE)]
+    paths = [word for word in words if word.startswith("/")]
+    if paths:
+        put(draft, "extra_bins", " ".join(paths), by)
+    if paths != words:
+        draft.lack(by, "extra_bins names programs by their paths, and some have none here")
+
+
+def _kept(draft: Draft, given: Given, by: Assignment) -> None:
+    """The old ones are deleted before the new one is saved, so there is one more afterwards."""
+    count = number(draft, by)
+    if count is None or count == 0:
+        return
+    if "path" in draft.directives and not {"ssh", "nfs"} & draft.directives.keys():
+        draft.keys["keep_count"] = 1 if count < 0 else count + 1
+    elif value(given, "KDUMP_SAVEDIR"):
+        draft.lack(by, "neither openSUSE's kdump nor kdumpd deletes anything on a server")
+
+
+def _room(draft: Draft, _given: Given, by: Assignment) -> None:
+    if by.value != "64":
+        draft.lack(
+            by,
+            "no dump that was saved is deleted again for the room it takes; keep_free_bytes in kdumpd.toml "
+            "deletes older ones",
+        )
+
+
+def _network(draft: Draft, _given: Given, by: Assignment) -> None:
+    if by.value != "auto":
+        draft.lack(by, "the capture kernel takes the way to the server that this machine uses now")
+
+
+def _patience(draft: Draft, _given: Given, by: Assignment) -> None:
+    if {"ssh", "nfs"} & draft.directives.keys():
+        put(draft, "disk_timeout", by.value, by)
+
+
+def _kernel(draft: Draft, _given: Given, by: Assignment) -> None:
+    if re.match(r"[0-9]", by.value):
+        draft.variables["KDUMP_KERNELVER"] = by.value, by
+    else:
+        draft.lack(by, "kdumpd wants a whole release, as uname -r says it; the running kernel captures")
+
+
+def _verbose(draft: Draft, _given: Given, by: Assignment) -> None:
+    """0 and 3 are the defaults of one release and another."""
+    if by.value not in {"0", "3"}:
+        draft.lack(by, "kdumpd tells the journal, and debug_mem_level the capture kernel's console")
+
+
+def _only_yes(why: str) -> Reader:
+    return lambda draft, _given, by: draft.lack(by, why) if _is_yes(by) else None
+
+
+def _is_yes(by: Assignment) -> bool:
+    return by.value in {"yes", "1", "true"}
+
+
+_MAIL = lacking("kdumpd sends no mail: journald and D-Bus tell of a dump after the reboot")
+_HOST_KEY = lacking(
+    "the server's key is looked up in known_hosts: `kdumpctl propagate` asks for it, and it is never passed over"
+)
+
+READERS: Mapping[str, Reader] = MappingProxyType(
+    {
+        "KDUMP_SAVEDIR": nothing,
+        "KDUMP_DUMPLEVEL": nothing,
+        "KDUMP_DUMPFORMAT": nothing,
+        "MAKEDUMPFILE_OPTIONS": nothing,
+        "KDUMP_CPUS": nothing,
+        "KDUMP_COMMANDLINE_APPEND": nothing,
+        "KDUMP_COMMANDLINE": to_variable("KDUMP_COMMANDLINE"),
+        "KEXEC_OPTIONS": to_variable("KEXEC_ARGS"),
+        "KDUMP_KERNELVER": _kernel,
+        "KDUMP_KEEP_OLD_DUMPS": _kept,
+        "KDUMP_FREE_DISK_SIZE": _room,
+        "KDUMP_IMMEDIATE_REBOOT": _reboot,
+        "KDUMP_CONTINUE_ON_ERROR": _on_error,
+        "KDUMP_TRANSFER": lacking(
+            "nothing takes the place of the core collector's command; see core_collector"
+        ),
+        "KDUMP_PRESCRIPT": _before,
+        "KDUMP_POSTSCRIPT": _after,
+        "KDUMP_REQUIRED_PROGRAMS": _programs,
+        "KDUMP_NETCONFIG": _network,
+        "KDUMP_NET_TIMEOUT": _patience,
+        "KDUMP_SSH_IDENTITY": nothing,
+        "KDUMP_HOST_KEY": _HOST_KEY,
+        "KDUMP_SSH_HOST_KEY": _HOST_KEY,
+        "KDUMP_SMTP_SERVER": _MAIL,
+        "KDUMP_SMTP_USER": _MAIL,
+        "KDUMP_SMTP_PASSWORD": _MAIL,
+        "KDUMP_NOTIFICATION_TO": _MAIL,
+        "KDUMP_NOTIFICATION_CC": _MAIL,
+        "KDUMP_AUTO_RESIZE": _only_yes(
+            "the reservation is left as it is; `kdumpctl estimate` says what it needs"
+        ),
+        "KDUMP_FADUMP": _only_yes("kdumpd does not arm firmware-assisted dumps"),
+        "KDUMP_FADUMP_SHELL": _only_yes("kdumpd does not arm firmware-assisted dumps"),
+        "KDUMP_VERBOSE": _verbose,
+        "KDUMP_COPY_KERNEL": _only_yes("the kernel is not copied to the dump: its package has it"),
+        "KDUMPTOOL_FLAGS": lacking("these flags are of kdumptool alone"),
+    }
+)

@@ -1,0 +1,281 @@
+"""Configurations of other tools as administrators have them: what each becomes, what is listed, where the dump goes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdumpd.cli import main
+from kdumpd.cli_files import check
+from kdumpd.core import document, tuning
+from kdumpd.core.import_draft import Import, Tool, with_keys, with_variables
+from kdumpd.core.imports import beside, changes, imported
+from kdumpd.core.problems import Trouble
+from kdumpd.core.sysconfig import read as read_sysconfig
+from tests.core.test_ssh_plan import planned
+from tests.machines.expect import look
+from tests.machines.roots import unpack
+
+EXAMPLES = Path(__file__).parent / "imports"
+OURS = (
+    "irqpoll reset_devices cgroup_disable=memory rootfstype=ramfs kfence.sample_interval=0 novmcoredd mce=off "
+    "numa=off udev.children-max=2 panic=10 acpi_no_memhotplug transparent_hugepage=never nokaslr hest_disable "
+    "cma=0 hugetlb_cma=0 pcie_ports=compat"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meant:
+    """What an example comes to; `machine` is a case of tests/machines on which its plan saves to `place`."""
+
+    conf: str
+    place: dict[str, str]
+    machine: str = "virtio"
+    lacks: dict[int, str] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict)
+    keys: dict[str, int | str] = field(default_factory=dict)
+
+
+MEANT = {
+    "kdump-tools-as-shipped": Meant(
+        conf="path /var/crash\ncore_collector makedumpfile -c -d 31\n",
+        place={"type": "filesystem", "directory": "/var/crash"},
+    ),
+    "kdump-tools-local": Meant(
+        conf="path /srv/crash dumps\ncore_collector makedumpfile -d 17 --message-level 31\nfailure_action shell\n",
+        place={"type": "filesystem", "directory": "/srv/crash dumps"},
+        lacks={3: "KDUMP_SYSCTL", 10: "KDUMP_COMPRESSION"},
+        variables={
+            "KEXEC_ARGS": "--reset-vga",
+            "KDUMP_COMMANDLINE_APPEND": f"{OURS.replace('irqpoll', 'irqpoll nr_cpus=1')} pci=nomsi",
+        },
+        keys={"keep_count": 3},
+    ),
+    "kdump-tools-nfs": Meant(
+        conf="nfs dumps.example.com:/srv/dumps\npath /\ncore_collector makedumpfile -l -d 31\n",
+        machine="net-card",
+        place={"type": "nfs", "server": "dumps.example.com", "export": "/srv/dumps", "directory": "/"},
+        lacks={4: "KDUMP_NUM_DUMPS", 5: "HOSTTAG", 7: "NFS_TIMEO", 8: "NFS_RETRANS", 9: "NFS_MOUNT_RETRY"},
+    ),
+    "kdump-tools-ssh": Meant(
+        conf=(
+            "ssh kdump@vault\npath /srv/dumps\nsshkey /root/.ssh/kdump_id_rsa\n"
+            "core_collector makedumpfile -F -c -d 31\nfailure_action poweroff\n"
+        ),
+        machine="ssh",
+        place={"type": "ssh", "user": "kdump", "server": "vault", "directory": "/srv/dumps"},
+        lacks={2: "SERVER", 7: "SSH_KDUMP_RETRY", 8: "FTP"},
+    ),
+    "opensuse-as-shipped": Meant(
+        conf="path /var/crash\ncore_collector makedumpfile -c -d 31\n",
+        place={"type": "filesystem", "directory": "/var/crash"},
+    ),
+    "opensuse-local": Meant(
+        conf=(
+            "path /var/log/dump\ncore_collector makedumpfile -l -d 17 --message-level 7\nlink_delay 20\n"
+            "failure_action shell\nextra_bins /usr/bin/logger\nkdump_pre /usr/local/sbin/before\n"
+            "fence_kdump_nodes node2.example.com node3.example.com\nfence_kdump_args -i 10 -c 5\n"
+        ),
+        place={},  # its hook and its cluster are on no machine that was captured
+        machine="",
+        lacks={
+            2: "KDUMP_KERNELVER",
+            7: "KDUMP_IMMEDIATE_REBOOT",
+            8: "KDUMP_SAVEDIR",
+            10: "KDUMP_FREE_DISK_SIZE",
+            14: "KDUMP_REQUIRED_PROGRAMS",
+            17: "KDUMP_COPY_KERNEL",
+            18: "KDUMPTOOL_FLAGS",
+        },
+        variables={"KEXEC_ARGS": "--reset-vga", "KDUMP_COMMANDLINE_APPEND": f"{OURS} pci=nomsi nr_cpus=4"},
+        keys={"keep_count": 6},
+    ),
+    "opensuse-nfs": Meant(
+        conf="nfs dumps.example.com:/srv/dumps\npath /\ncore_collector cp\ndisk_timeout 90\n",
+        machine="net-card",
+        place={"type": "nfs", "server": "dumps.example.com", "export": "/srv/dumps", "directory": "/"},
+        lacks={4: "KDUMP_KEEP_OLD_DUMPS", 5: "KDUMP_NETCONFIG", 7: "KDUMP_POSTSCRIPT"},
+    ),
+    "opensuse-ssh": Meant(
+        conf=(
+            "ssh kdump@vault\npath /srv/dumps\nsshkey /root/.ssh/kdump_id_rsa\n"
+            "core_collector makedumpfile -F -z -d 31\n"
+        ),
+        machine="ssh",
+        place={"type": "ssh", "user": "kdump", "server": "vault", "directory": "/srv/dumps"},
+        lacks={
+            1: "KDUMP_SAVEDIR",
+            3: "KDUMP_SSH_IDENTITY",
+            4: "KDUMP_HOST_KEY",
+            5: "KDUMP_SMTP_SERVER",
+            6: "KDUMP_SMTP_PASSWORD",
+            7: "KDUMP_NOTIFICATION_TO",
+        },
+    ),
+}
+WITHOUT_TARGET = {
+    "kdump-tools-ftp": {
+        1: "USE_KDUMP",
+        2: "FTP",
+        3: "FTP_USER",
+        4: "FTP_PASSWORD",
+        5: "FTP_PORT",
+        6: "KDUMP_NOSUCHTHING",
+    },
+    "opensuse-cifs": {1: "KDUMP_SAVEDIR"},
+}
+
+
+def read(name: str) -> Import:
+    text = (EXAMPLES / f"{name}.conf").read_text()
+    return imported(text, file=f"{name}.conf", architecture="x86_64")
+
+
+def body(found: Import) -> str:
+    return "".join(line.text for line in found.conf.lines if line.is_setting)
+
+
+def test_each_example_is_looked_at() -> None:
+    assert {path.stem for path in EXAMPLES.iterdir()} == MEANT.keys() | WITHOUT_TARGET.keys()
+
+
+@pytest.mark.parametrize("name", MEANT)
+def test_an_example_becomes_what_means_the_same(name: str) -> None:
+    found, meant = read(name), MEANT[name]
+    assert found.tool is (Tool.OPENSUSE if name.startswith("opensuse") else Tool.KDUMP_TOOLS)
+    assert body(found) == meant.conf
+    assert {lack.line: lack.name for lack in found.lacks} == meant.lacks
+    assert all(lack.why for lack in found.lacks)
+    assert dict(found.variables) == meant.variables
+    assert dict(found.keys) == meant.keys
+    assert found.saves_there
+
+
+@pytest.mark.parametrize("name", MEANT)
+def test_check_accepts_it_without_a_word(name: str) -> None:
+    assert check(read(name).conf.render(), file="k.conf") == (0, "k.conf: valid")
+
+
+@pytest.mark.parametrize("name", [name for name, meant in MEANT.items() if meant.machine])
+async def test_its_plan_saves_to_the_same_place(name: str, tmp_path: Path) -> None:
+    meant, conf = MEANT[name], read(name).conf.render()
+    if meant.machine == "ssh":
+        plan = await planned(tmp_path, conf)
+    else:
+        unpack(meant.machine, tmp_path)
+        resolution = (await look(tmp_path, conf=conf)).resolve()
+        assert resolution.plan is not None, resolution.problems
+        plan = resolution.plan
+    assert meant.place.items() <= dict(plan.target).items()
+
+
+@pytest.mark.parametrize("name", WITHOUT_TARGET)
+def test_a_target_that_kdumpd_does_not_know_is_said(name: str) -> None:
+    found = read(name)
+    assert not found.saves_there
+    assert {lack.line: lack.name for lack in found.lacks} == WITHOUT_TARGET[name]
+    assert "s3cret" not in repr(found)
+
+
+def test_what_is_the_default_is_written_all_the_same() -> None:
+    """The tools differ in what they do unasked: kdump-tools compresses with zlib."""
+    for tool in Tool:
+        found = imported("", file="f", architecture="x86_64", tool=tool)
+        assert body(found) == "path /var/crash\ncore_collector makedumpfile -c -d 31\n"
+        assert found.lacks == ()
+
+
+def test_a_file_that_tells_nothing_is_asked_about() -> None:
+    with pytest.raises(Trouble, match="--from"):
+        imported("KDUMP_COMMANDLINE=quiet\nSOMETHING=else\n", file="f", architecture="x86_64")
+
+
+def test_nothing_in_it_is_executed_and_nothing_gets_out_of_its_line(tmp_path: Path) -> None:
+    witness = tmp_path / "witness"
+    found = imported(
+        f"KDUMP_COREDIR=/var/crash\nMAKEDUMP_ARGS=`touch {witness}`\nKDUMP_FAIL_CMD=$(touch {witness})\n"
+        "SSH='a@b\nkdump_post /bin/evil'\nSSH_KEY='/root/#key'\ntouch something\n",
+        file="f",
+        architecture="x86_64",
+    )
+    assert not witness.exists()
+    assert "evil" not in body(found)
+    assert {"MAKEDUMP_ARGS", "KDUMP_FAIL_CMD", "SSH", "SSH_KEY", ""} == {lack.name for lack in found.lacks}
+    assert not found.saves_there
+
+
+@given(st.sampled_from(sorted(EXAMPLES.iterdir())), st.data())
+def test_what_check_would_refuse_is_never_written(path: Path, data: st.DataObject) -> None:
+    lines = path.read_text().splitlines()
+    at = data.draw(st.integers(0, len(lines) - 1))
+    name = lines[at].partition("=")[0]
+    lines[at] = f"{name}={data.draw(st.text(max_size=40))}"
+    tool = Tool.OPENSUSE if path.stem.startswith("opensuse") else Tool.KDUMP_TOOLS
+    found = imported("\n".join(lines), file=path.name, architecture="x86_64", tool=tool)
+    assert check(found.conf.render(), file="k.conf").status == 0
+    written = read_sysconfig(with_variables("", found.variables), file="s")
+    assert written.sysconfig is not None, written.problems
+
+
+def test_the_other_files_keep_what_they_have() -> None:
+    before = "# ours\nkeep_days = 30\nkeep_count=2 # few\n"
+    after = with_keys(before, (("keep_count", 6), ("sysconfig_file", '/etc/a"b')))
+    assert after == 'sysconfig_file = "/etc/a\\"b"\n# ours\nkeep_days = 30\nkeep_count = 6\n'
+    assert tuning.read(after, file="t").problems == ()
+    merged = with_variables("KEXEC_ARGS=-s", (("KEXEC_ARGS", "-c --reset-vga"),))
+    told = read_sysconfig(merged, file="s").sysconfig
+    assert told is not None
+    assert told.kexec_args == "-c --reset-vga"
+
+
+def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    example, out = str(EXAMPLES / "kdump-tools-nfs.conf"), tmp_path / "kdump.conf"
+    assert main(["import", example]) == 0
+    said = capsys.readouterr()
+    assert "nfs dumps.example.com:/srv/dumps\n" in said.out
+    assert f"{example}:5: HOSTTAG has no equivalent: " in said.err
+    assert main(["import", example, "--output", str(out)]) == 0
+    assert document.parse(out.read_text()).get("nfs") == "dumps.example.com:/srv/dumps"
+    assert main(["check", str(out)]) == 0
+    capsys.readouterr()
+    assert main(["import", "--json", "--from", "kdump-tools", example]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["from"], told["saves_there"]) == ("kdump-tools", True)
+    assert [lack["line"] for lack in told["lacks"]] == [4, 5, 7, 8, 9]
+
+    out.unlink()
+    assert main(["import", str(EXAMPLES / "opensuse-cifs.conf"), "--output", str(out)]) == 2
+    assert not out.exists()
+    assert main(["import", str(tmp_path / "none"), "--output", str(out)]) == 1
+    assert "does not exist" in capsys.readouterr().err
+
+
+def test_what_is_written_where() -> None:
+    found = read("kdump-tools-local")
+    ours = {"/etc/kdump.conf": "# nothing is set\n", "/etc/kdumpd.toml": "keep_days = 9\n"}
+    written = dict(changes(found, ours))
+    assert list(written)[-1] == "/etc/kdump.conf"
+    assert written.pop("/etc/kdump.conf") == found.conf.render()
+    assert written.pop("/etc/kdump.conf.before-import") == "# nothing is set\n"
+    assert written.pop("/etc/kdumpd.toml") == "keep_count = 3\nkeep_days = 9\n"
+    assert written.pop("/etc/default/kdump").startswith("KEXEC_ARGS=--reset-vga\n")
+    assert written == {}
+    again = {path: text for path, text in changes(found, ours) if "before" not in path}
+    assert changes(found, again) == ()
+    assert "/etc/sysconfig/kdump" in dict(changes(found, {"/etc/sysconfig/kdump": ""}))
+
+
+def test_the_file_of_opensuse_is_not_read_as_ours() -> None:
+    """KDUMP_COMMANDLINE_APPEND adds there, and here takes the place of what kdumpd adds."""
+    found = beside(read("opensuse-local"), file="/etc/sysconfig/kdump")
+    written = dict(changes(found, {"/etc/sysconfig/kdump": "theirs"}))
+    assert "/etc/sysconfig/kdump" not in written
+    assert OURS in written["/etc/default/kdump"]
+    told = tuning.read(written["/etc/kdumpd.toml"], file="t").tuning
+    assert told is not None
+    assert (told.sysconfig_file, told.keep_count) == ("/etc/default/kdump", 6)
