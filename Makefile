@@ -144,6 +144,7 @@ install: man
 	$(call put,dbus/*.service,$(DATADIR)/dbus-1/system-services)
 	$(call put,dbus/*.xml,$(DATADIR)/dbus-1/interfaces)
 	$(call put,dbus/*.policy,$(DATADIR)/polkit-1/actions)
+	$(call put,dbus/python-dbusmock/*.py,$(DATADIR)/python-dbusmock/templates)
 	$(call put,build/man/*.5,$(DATADIR)/man/man5)
 	$(call put,build/man/*.8,$(DATADIR)/man/man8)
 	for file in kdump.conf kdumpd.toml; do \

@@ -161,6 +161,7 @@ def test_units_hold_no_directive_that_systemd_does_not_know(installed: Path) -> 
         "usr/share/dbus-1/system.d/org.kdumpd.Kdump1.conf",
         "usr/share/dbus-1/system-services/org.kdumpd.Kdump1.service",
         "usr/share/polkit-1/actions/org.kdumpd.Kdump1.policy",
+        "usr/share/python-dbusmock/templates/kdumpd.py",
         "usr/share/man/man8/kdumpd.8",
         "usr/share/man/man8/kdumpctl.8",
         "usr/share/man/man5/kdump.conf.5",
