@@ -24,7 +24,8 @@ save_kernel_log() {
 }
 
 # The panic's own line is the best name of a crash; an oops that went straight to the crash kernel has none. The
-# report stands at the end of the log, the last one counts: an older oops may have been survived.
+# report stands at the end of the log, the last one counts: an older oops may have been survived. Just before it stands
+# the id of a test crash, if it was one: kdumpd wrote that into the log, and takes it back if no crash came.
 find_panic_line() {
     panic=''
     bug=''
@@ -34,6 +35,8 @@ find_panic_line() {
     while read -r line; do
         # Without the time stamp and the caller before the text.
         case $line in
+        *"kdumpd: test crash "*) test_id=${line##*"kdumpd: test crash "} ;;
+        *"kdumpd: no test crash"*) test_id= ;;
         *"Kernel panic - not syncing"*) panic="Kernel panic - not syncing${line#*"Kernel panic - not syncing"}" ;;
         *"kernel BUG at"*) bug="kernel BUG at${line#*"kernel BUG at"}" ;;
         *"BUG: "*) bug="BUG: ${line#*"BUG: "}" ;;
@@ -44,6 +47,7 @@ find_panic_line() {
         esac
     done <"$run/last-words"
     panic_line=${panic:-${bug:-${oops:-$trigger}}}
+    case $test_id in *[!0-9a-f]*) test_id= ;; esac
 }
 
 # With fewer than 4 processors threads lose: they spin, and the writer needs one for itself.

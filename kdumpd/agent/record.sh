@@ -8,17 +8,6 @@ fallback=
 started_at=0
 test_id=
 
-# Takes the marker of a test crash from this kernel's command line.
-look_at_command_line() {
-    [ -r "$root/proc/cmdline" ] || return 0
-    read -r command_line <"$root/proc/cmdline" || [ -n "$command_line" ]
-    set -f
-    for word in $command_line; do
-        case $word in kdumpd_test=*) test_id=${word#*=} ;; esac
-    done
-    set +f
-}
-
 # Sets `quoted` to a JSON string of $1. Bytes that are not UTF-8 are the reader's to replace.
 quote_json() {
     quoted=

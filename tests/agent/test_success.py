@@ -7,7 +7,7 @@ import pytest
 
 from kdumpd.core.environment import AfterDump, Module
 from kdumpd.core.summary import CaptureResult
-from tests.agent.capture_kernel import ENVIRONMENT, CaptureKernel
+from tests.agent.capture_kernel import ENVIRONMENT, PANIC_LOG, CaptureKernel
 
 
 def test_a_dump_is_saved_and_the_machine_reboots(kernel: CaptureKernel) -> None:
@@ -32,13 +32,12 @@ def test_a_dump_is_saved_and_the_machine_reboots(kernel: CaptureKernel) -> None:
 
 
 def test_the_summary_says_what_was_saved(kernel: CaptureKernel) -> None:
-    kernel.write("proc/cmdline", b"nr_cpus=1 kdumpd_test=t-42 panic=10")
     kernel.capture()
     summary = kernel.summary()
     assert summary.result is CaptureResult.SAVED
     assert (summary.failing_step, summary.reason, summary.fallback) == ("", "", "")
     assert summary.panic == "Kernel panic - not syncing: sysrq triggered crash"
-    assert (summary.capture_id, summary.test_id, summary.version) == ("c-1", "t-42", "0.1.0")
+    assert (summary.capture_id, summary.test_id, summary.version) == ("c-1", "", "0.1.0")
     assert (summary.host_name, summary.kernel_release) == ("anvil", "6.1.0-37-amd64")
     assert summary.directory == f"/var/crash/{kernel.dump().name}"
     assert summary.vmcore_bytes == len(b"the memory of the crashed kernel")
@@ -59,6 +58,27 @@ def test_the_summary_says_what_was_saved(kernel: CaptureKernel) -> None:
         "publish",
         "post",
     ]
+
+
+ANNOUNCED = "[   12.3][  T41] kdumpd: test crash 00ff00ff\n"
+
+
+@pytest.mark.parametrize(
+    ("log", "test_id"),
+    [
+        (ANNOUNCED + PANIC_LOG, "00ff00ff"),
+        ("<5>[   12.3] kdumpd: test crash 11\n" + ANNOUNCED + PANIC_LOG, "00ff00ff"),
+        (ANNOUNCED + "[   12.4] kdumpd: no test crash\n" + PANIC_LOG, ""),
+        ("[   12.3] kdumpd: test crash of somebody's own words\n" + PANIC_LOG, ""),
+    ],
+)
+def test_the_log_of_the_crashed_kernel_says_that_it_was_a_test(
+    kernel: CaptureKernel, log: str, test_id: str
+) -> None:
+    kernel.write("crashed.log", log.encode())
+    kernel.capture()
+    assert kernel.summary().test_id == test_id
+    assert kernel.summary().panic == "Kernel panic - not syncing: sysrq triggered crash"
 
 
 def test_the_console_tells_each_step_with_its_time(kernel: CaptureKernel) -> None:
