@@ -24,6 +24,7 @@ from kdumpd.core.problems import Problem, Trouble
 from kdumpd.core.status import Activity, Status
 from kdumpd.host.bootloader import Bootloader
 from kdumpd.host.captures import Captures
+from kdumpd.host.crash import Crash, CrashTestFile
 from kdumpd.host.dumps import Dumps
 from kdumpd.host.ears import ClockSet, Disks, Ear, MountTable, Processors, Routes
 from kdumpd.host.history import HistoryFile
@@ -44,6 +45,7 @@ from kdumpd.reading import tuning_of
 from kdumpd.service import logs
 from kdumpd.service.audit import Audited
 from kdumpd.service.bus import BusError, Client, Connection, Exports
+from kdumpd.service.crashing import CrashDoor, Crashing, Surroundings
 from kdumpd.service.desk import Desk, descriptions
 from kdumpd.service.editing import Editing
 from kdumpd.service.ending import until_over
@@ -177,6 +179,21 @@ async def serve(asked: argparse.Namespace) -> None:
         inhibiting = Inhibiting(connection, inhibitors_changed)
         reconciler.inhibitors = inhibiting.known
         prebuilding.is_inhibited = lambda: bool(inhibiting.known())
+        crashing = Crashing(
+            crash=_simulated_crash(files) if asked.simulate else Crash(files, programs),
+            memory=CrashTestFile(files, path=f"{store.folder}/test-crash.json"),
+            files=files,
+            around=Surroundings(
+                status=lambda: reconciler.status,
+                sight=lambda: reconciler.sight,
+                require_uninhibited=inhibiting.require_none,
+                target_test=lambda: proving.last,
+            ),
+            finds=finds,
+            history=history,
+            clock=clock,
+            is_here=asked.simulate or files.outside("/") == "/",
+        )
         desk = Desk(
             exports,
             descriptions(asked.interfaces),
@@ -193,19 +210,24 @@ async def serve(asked: argparse.Namespace) -> None:
             history=history,
             inhibiting=inhibiting,
             reserving=reserving,
+            crashing=crashing,
         )
 
         def found(new: tuple[Dump, ...]) -> None:
             desk.dumps_changed(new=new)
             expiring.follow(new)
             summing.follow(finds.known, new)
+            crashing.found(finds.known)
             rest.begin()
 
         proving.on_change = desk.status_changed
         finds.on_measured = lambda: reconciler.poke("a capture told how much memory it took")
         finds.on_change = found
+        finds.marked = crashing.marked
+        crashing.on_change = desk.status_changed
         await hands.sweep()
         await history.remember()
+        await crashing.remember()
         await editing.resume()
         tasks.create_task(history.run(), name="history")
         tasks.create_task(editing.run(), name="changes")
@@ -220,6 +242,7 @@ async def serve(asked: argparse.Namespace) -> None:
         tasks.create_task(recovering.run(), name="recovery")
         tasks.create_task(proving.run(lambda: reconciler.sight), name="target test")
         tasks.create_task(propagating.run(), name="keys")
+        tasks.create_task(crashing.run(), name="test crash")
         tasks.create_task(reserving.run(), name="boot menu")
         tasks.create_task(prebuilding.run(), name="prebuilding")
         tasks.create_task(stay_alive(reconciler.pulse), name="watchdog")
@@ -312,6 +335,12 @@ def _ears(
         NETWORK: lambda: Routes(reconciler.doubt),
         "clock": lambda: ClockSet(reconciler.poke),
     }
+
+
+def _simulated_crash(files: RealFiles) -> CrashDoor:
+    from kdumpd.host.simulated import SimulatedCrash
+
+    return SimulatedCrash(files)
 
 
 def _simulated(root: str) -> RealPrograms:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kdumpd.core.estimate import RELEASE_CHARACTERS, Capture, capture_of
 from kdumpd.core.last_words import call_trace, kernel_of, one_line, panic_line
@@ -39,7 +39,10 @@ class Dump:
     is_complete: bool
     kernel_release: str
     reason: str  # the panic's first line, or why there is no dump
-    is_test: bool
+    test_id: str = ""  # of the test crash that it is of
+    panic: str = ""  # the panic's first line, where the log of the kernel was read
+    failure: str = ""  # why it was not saved, or not to where it was to be
+    seconds: float = 0.0  # the capture took, where that was measured
     capture: Capture | None = None  # what it took of memory, where that was measured
     folder: str = ""  # its directory, where that is one of the running system now and may be removed
     is_ours: bool = False  # there is a summary of the agent's, and nobody but root could write any of it
@@ -48,6 +51,10 @@ class Dump:
     pstore_files: tuple[str, ...] = ()  # records of the firmware's store of the same crash
     core: str = ""  # the name of the vmcore in its folder
     sha256: str = ""  # of the vmcore as it was found, where that was noted beside it
+
+    @property
+    def is_test(self) -> bool:
+        return self.test_id != ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +159,7 @@ def dump_of(saved: Saved) -> Dump:
     core = next((name for name in (*CORES, *INCOMPLETE) if name in saved.sizes), "")
     failed = summary is not None and summary.result is CaptureResult.FAILED and not summary.fallback
     said = summary.panic if summary is not None and summary.panic else panic_line(saved.kernel_log)
-    return Dump(
+    dump = Dump(
         id=saved.name,
         path=saved.path,
         time_us=summary.crashed_us if summary is not None and summary.crashed_us else saved.modified_us,
@@ -160,7 +167,7 @@ def dump_of(saved: Saved) -> Dump:
         is_complete=core in CORES and not failed,
         kernel_release=(_release(summary) if summary is not None else "") or kernel_of(saved.kernel_log),
         reason=one_line(said or (summary.reason if summary is not None else "")),
-        is_test=summary is not None and summary.test_id != "",
+        panic=one_line(said),
         capture=capture_of(summary) if summary is not None and is_ours else None,
         folder=saved.path if saved.is_in_sight else "",
         is_ours=is_ours,
@@ -169,6 +176,7 @@ def dump_of(saved: Saved) -> Dump:
         core=core,
         sha256=noted_sum(saved.sums.get(core, ""), core),
     )
+    return _as_told(dump, summary) if summary is not None else dump
 
 
 def noted_sum(text: str, core: str) -> str:
@@ -184,7 +192,7 @@ def sum_note(sha256: str, core: str) -> str:
 
 def failure_of(*, name: str, path: str, modified_us: int, summary: Summary) -> Dump:
     """A capture of which only the agent's record is left."""
-    return Dump(
+    dump = Dump(
         id=f"failure-{name.removesuffix('.json')}",
         path=path,
         time_us=summary.crashed_us or modified_us,
@@ -192,8 +200,9 @@ def failure_of(*, name: str, path: str, modified_us: int, summary: Summary) -> D
         is_complete=False,
         kernel_release=_release(summary),
         reason=one_line(summary.reason or summary.panic),
-        is_test=summary.test_id != "",
+        panic=one_line(summary.panic),
     )
+    return _as_told(dump, summary)
 
 
 def remote_of(*, name: str, modified_us: int, summary: Summary, mounts: tuple[Mount, ...]) -> Dump:
@@ -201,7 +210,7 @@ def remote_of(*, name: str, modified_us: int, summary: Summary, mounts: tuple[Mo
 
     Where it lies is said by its path on this machine if that is mounted now, and else as mount and ssh spell it.
     """
-    return Dump(
+    dump = Dump(
         id=summary.directory.rstrip("/").rpartition("/")[2] or f"remote-{name.removesuffix('.json')}",
         path=_remote_path(summary, mounts),
         time_us=summary.crashed_us or modified_us,
@@ -209,8 +218,18 @@ def remote_of(*, name: str, modified_us: int, summary: Summary, mounts: tuple[Mo
         is_complete=summary.result is CaptureResult.SAVED,
         kernel_release=_release(summary),
         reason=one_line(summary.panic or summary.reason),
-        is_test=summary.test_id != "",
+        panic=one_line(summary.panic),
         capture=capture_of(summary),
+    )
+    return _as_told(dump, summary)
+
+
+def _as_told(dump: Dump, summary: Summary) -> Dump:
+    return replace(
+        dump,
+        test_id=one_line(summary.test_id),
+        failure=one_line(summary.reason),
+        seconds=summary.seconds,
     )
 
 

@@ -1,7 +1,10 @@
-"""The doors of `--simulate`: programs run for real, but kexec flips a file under the root, nothing is mounted, no server is connected to."""
+"""The doors of `--simulate`: programs run for real, but kexec flips a file under the root, nothing is mounted,
+no server is connected to, nothing crashes.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 
@@ -15,6 +18,8 @@ FAILED = 255
 NOT_PERMITTED = "kexec_file_load failed: Operation not permitted\n"
 NOT_RESERVED = "Memory for crashkernel is not reserved\n"
 NO_ROOM = "Could not find a free area of memory of 0x1000 bytes...\n"
+CRASHED = "/run/kdumpd/simulated-crash"
+"""A crash is written down here and nowhere else: no kernel is asked for one, whatever the root is."""
 
 
 class SimulatedPrograms(RealPrograms):
@@ -108,3 +113,18 @@ class SimulatedPrograms(RealPrograms):
             return self._simulated.read_text(path).strip()
         except OSError:
             return ""
+
+
+class SimulatedCrash:
+    """As host.crash.Crash. After the crash nothing happens until the daemon is ended, as it would be by a real one."""
+
+    def __init__(self, files: RealFiles) -> None:
+        self._files = files
+
+    async def sync(self) -> None:
+        """There is nothing that could be lost."""
+
+    async def happen(self, identity: str) -> None:
+        self._files.make_folder(CRASHED.rpartition("/")[0], mode=0o755)
+        self._files.write(CRASHED, f"{identity}\n".encode())
+        await asyncio.get_running_loop().create_future()

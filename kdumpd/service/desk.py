@@ -8,6 +8,7 @@ from pathlib import Path
 from kdumpd.core.dumps import Dump
 from kdumpd.core.problems import Problem
 from kdumpd.service.bus import Description, Exports, describe
+from kdumpd.service.crashing import Crashing
 from kdumpd.service.editing import Editing
 from kdumpd.service.expiring import Expiring
 from kdumpd.service.finds import Finds
@@ -76,6 +77,7 @@ class Desk:
         history: History,
         inhibiting: Inhibiting,
         reserving: Reserving,
+        crashing: Crashing,
     ) -> None:
         """`concerns` are warnings of kdumpd itself, that no plan knows of."""
         self._exports = exports
@@ -101,6 +103,7 @@ class Desk:
             history=history,
             inhibiting=inhibiting,
             reserving=reserving,
+            crashing=crashing,
         )
         self.config = ConfigInterface(
             descriptions[CONFIG],

@@ -47,6 +47,8 @@ class Finds:
         self.known: tuple[Dump, ...] = ()
         self.on_change: Callable[[tuple[Dump, ...]], None] = lambda _new: None
         """Called after each look with those that are new."""
+        self.marked: Callable[[tuple[Dump, ...]], tuple[Dump, ...]] = lambda dumps: dumps
+        """Given all that were found, tells more of those of which somebody else knows more."""
         self._dumps = dumps
         self._files = files
         self._memory = memory
@@ -105,7 +107,7 @@ class Finds:
                 logger.warning("%s", problem)
         self._problems = found.problems
         self._searched = search
-        self.known = await asyncio.to_thread(self._with_pstore, found.dumps)
+        self.known = self.marked(await asyncio.to_thread(self._with_pstore, found.dumps))
         measured = [dump.capture for dump in found.dumps if dump.capture is not None]
         if await asyncio.to_thread(self._captures.learn, measured):
             self.on_measured()

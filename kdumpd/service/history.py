@@ -18,7 +18,7 @@ _OF_THE_PLAN = frozenset({Kind.REBUILD, Kind.RELOAD, Kind.ENABLE})
 
 
 class History:
-    """`follow` and `job_ended` only note; `run` writes. What could not be written is written with the next entry."""
+    """`follow`, `job_ended` and `note` only note; `run` writes. What could not be written is written with the next entry."""
 
     def __init__(self, file: HistoryFile, clock: Clock) -> None:
         self._file = file
@@ -45,13 +45,13 @@ class History:
         )
         if is_another_state(entry, self._last_state):
             self._last_state = entry
-            self._note(entry)
+            self.note(entry)
 
     def job_ended(self, job: Job) -> None:
         plan = self._sight.resolution.plan if self._sight is not None else None
         if job.kind not in _OF_THE_PLAN:
             plan = None
-        self._note(
+        self.note(
             Entry(
                 time_us=job.end_us,
                 kind=str(job.kind),
@@ -65,6 +65,11 @@ class History:
                 load=plan.load_fingerprint if plan is not None else "",
             )
         )
+
+    def note(self, entry: Entry) -> None:
+        """It is written soon, or by `write`."""
+        self._unwritten.append(entry)
+        self._noted.set()
 
     async def latest(self, most: int = KEPT) -> tuple[Entry, ...]:
         """The newest first. A file that cannot be read hides what is in it, and no more than that."""
@@ -99,7 +104,3 @@ class History:
             self._is_failing = False
             written = set(map(id, entries))
             self._unwritten = deque((e for e in self._unwritten if id(e) not in written), maxlen=KEPT)
-
-    def _note(self, entry: Entry) -> None:
-        self._unwritten.append(entry)
-        self._noted.set()

@@ -24,6 +24,7 @@ from kdumpd.service.bus import (
     clean,
     escaped,
 )
+from kdumpd.service.crashing import KIND, Crashing
 from kdumpd.service.hands import Hands
 from kdumpd.service.history import History
 from kdumpd.service.inhibiting import Inhibiting
@@ -82,8 +83,10 @@ class ManagerInterface(Interface):
         history: History,
         inhibiting: Inhibiting,
         reserving: Reserving,
+        crashing: Crashing,
     ) -> None:
         super().__init__(description)
+        self._crashing = crashing
         self._reserving = reserving
         self._inhibiting = inhibiting
         self._history = history
@@ -99,7 +102,7 @@ class ManagerInterface(Interface):
     def properties(self) -> Mapping[str, Value]:
         status = self._reconciler.status
         past = status.past
-        tested = self._target_test()
+        tested, crashed = self._target_test(), self._crashing.record
         return {
             "Version": __version__,
             "ApiRevision": API_REVISION,
@@ -135,6 +138,9 @@ class ManagerInterface(Interface):
             "TargetTestMessage": clean(tested.message) if tested.tested_us else "",
             "TargetFreeBytes": tested.free_bytes,
             "DumpForecastBytes": tested.forecast_bytes,
+            "TestCrashState": str(crashed.state),
+            "TestCrashTime": crashed.marker.time_us if crashed.marker is not None else 0,
+            "TestCrashMessage": clean(crashed.message),
         }
 
     def authorisation_details(self, member: str, arguments: tuple[Value, ...]) -> Mapping[str, str]:
@@ -143,7 +149,18 @@ class ManagerInterface(Interface):
             if member == "Rebuild" and arguments[0]
             else self._reconciler.status.kernel_release
         )
-        return {"kernel": clean(kernel), "job.kind": member.lower()}
+        plan = self._reconciler.sight.resolution.plan
+        target = plan.target if plan is not None else {}
+        return {
+            "kernel": clean(kernel),
+            "job.kind": KIND if member == "TestCrash" else member.lower(),
+            "target.type": clean(target.get("type", "")),
+            "target.host": clean(target.get("server", "")),
+        }
+
+    def require_admissible(self, caller: Caller, member: str, arguments: tuple[Value, ...]) -> None:
+        if member == "TestCrash":
+            self._crashing.take(caller.sender, str(arguments[0]))
 
     async def rebuild(self, caller: Caller, kernel: str, options: Options) -> str:
         require_known(options, force=bool, reload=bool, reason=str)
@@ -192,6 +209,14 @@ class ManagerInterface(Interface):
         if not options.get("dry-run", False):
             self._inhibiting.require_none()
         return job_path(await self._reserving.ask(caller, value, options))
+
+    async def prepare_test_crash(self, caller: Caller, options: Options) -> tuple[Value, ...]:
+        require_known(options)
+        return await self._crashing.prepare(caller)
+
+    async def test_crash(self, caller: Caller, token: str, options: Options) -> None:
+        require_known(options)
+        await self._crashing.crash(caller, token)
 
     def refresh(self, _caller: Caller, options: Options) -> None:
         require_known(options)

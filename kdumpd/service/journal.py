@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import logging
 
+from kdumpd.core.crash_test import Marker, Outcome
 from kdumpd.core.decide import BuildBase, BuildImage, Step, load_of, verb
 from kdumpd.core.dumps import Dump
 from kdumpd.core.problems import Problem, Trouble, errors
 from kdumpd.core.status import State, Status
 from kdumpd.service.jobs import Job
-from kdumpd.service.messages import DUMP, JOB, PLAN, WHY, Message
+from kdumpd.service.messages import DUMP, JOB, PLAN, RESULT, WHY, Message
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,24 @@ def tell_dump(dump: Dump) -> None:
             dump.path,
             extra=_of_dump(dump, Message.CAPTURE_FAILED),
         )
+
+
+def tell_crash(marker: Marker) -> None:
+    """Critical, for journald writes such an entry to the disk at once."""
+    why = f"asked for by uid {marker.uid}; the dump is to go to {marker.target}"
+    fields = {MESSAGE_ID: str(Message.TEST_CRASH), WHY: f"It was {why}.", PLAN: marker.load}
+    logger.critical("the machine is crashed for a test, %s", why, extra=fields)
+
+
+def tell_crash_outcome(outcome: Outcome) -> None:
+    fields = {
+        MESSAGE_ID: str(Message.TEST_CRASH_OUTCOME),
+        RESULT: outcome.result,
+        WHY: outcome.message,
+        PLAN: outcome.marker.load,
+    }
+    level = logging.WARNING if outcome.result == "passed" else logging.ERROR
+    logger.log(level, "the test crash %s: %s", outcome.result, outcome.message, extra=fields)
 
 
 def tell_removal(dump: Dump, *, why: str) -> None:

@@ -19,6 +19,8 @@ class Message(StrEnum):
     AUDIT = "8c5e77e9af24499abc1ec38686dcb05c"
     CAPTURE_FAILED = "e34ec15995c64359a604f265936215fa"
     DUMP_REMOVED = "574bc158e1cc4c45a66810bb748cfc80"
+    TEST_CRASH = "f0cb0ea17df84829a5da38af75b8ef32"
+    TEST_CRASH_OUTCOME = "c112162dc3a348768ca7599812ef25e6"
 
 
 WHY: Final = "KDUMPD_WHY"
@@ -43,4 +45,4 @@ METHOD: Final = "KDUMPD_METHOD"
 """Journal field: what was called, such as Config.Set."""
 
 RESULT: Final = "KDUMPD_RESULT"
-"""Journal field: `granted`, or the last part of the error's name with which it was refused."""
+"""Journal field: `granted`, or the last part of the error's name with which it was refused; of a test crash `passed` or `failed`."""

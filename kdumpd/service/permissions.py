@@ -35,6 +35,7 @@ class Action(StrEnum):
     MODIFY_CONFIG = f"{BUS_NAME}.modify-config"
     TEST_TARGET = f"{BUS_NAME}.test-target"
     PROPAGATE = f"{BUS_NAME}.propagate"
+    TEST_CRASH = f"{BUS_NAME}.test-crash"
     CANCEL_ANY = f"{BUS_NAME}.cancel-any"
     DELETE_DUMP = f"{BUS_NAME}.delete-dump"
 
@@ -59,6 +60,8 @@ RULES: Mapping[tuple[str, str], Rule] = MappingProxyType(
         (MANAGER, "Refresh"): Rule(action=Action.RELOAD),
         (MANAGER, "Inhibit"): Rule(action=Action.MANAGE),
         (MANAGER, "ReleaseInhibit"): Rule(action=Action.MANAGE),
+        (MANAGER, "PrepareTestCrash"): _FREE,
+        (MANAGER, "TestCrash"): Rule(action=Action.TEST_CRASH),
         (MANAGER, "GetPermissions"): _FREE,
         (MANAGER, "GetHistory"): _FREE,
         (MANAGER, "Describe"): _FREE,

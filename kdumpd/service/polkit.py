@@ -58,6 +58,7 @@ class Polkit:
             raise BusError(ErrorName.ACCESS_DENIED, f"{request.member} is not for anyone.")
         if rule.action is None:
             return
+        request.interface.require_admissible(request.caller, request.member, request.arguments)
         uid = await request.caller.uid()
         if uid in self._trusted_uids or (rule.is_free_to_owner and uid == request.interface.owner_uid()):
             return

@@ -21,7 +21,6 @@ def dump(identity: str, *, at: int, reason: str = "", trace: str = "") -> Dump:
         is_complete=True,
         kernel_release="",
         reason=reason,
-        is_test=False,
         call_trace=trace,
     )
 

@@ -45,7 +45,6 @@ def kept(
         is_complete=good,
         kernel_release="6.1",
         reason="",
-        is_test=False,
         folder=f"{folder}/{name}" if folder else "",
         is_ours=ours,
         files_bytes=size,

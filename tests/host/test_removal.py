@@ -33,7 +33,6 @@ def _dump(tmp_path: Path, name: str = NAME) -> tuple[Dump, Path]:
         is_complete=True,
         kernel_release="",
         reason="",
-        is_test=False,
         folder=f"/var/crash/{name}",
         is_ours=True,
     )

@@ -34,7 +34,6 @@ DUMP = Dump(
     is_complete=True,
     kernel_release="",
     reason="",
-    is_test=False,
     folder=f"/var/crash/{NAME}",
     is_ours=True,
     core="vmcore",

@@ -12,8 +12,10 @@ from typing import cast
 
 import pytest
 
+from kdumpd.core.dumps import Dump
 from kdumpd.core.located import KDUMP_CONF
 from kdumpd.host.bootloader import Bootloader
+from kdumpd.host.crash import Crash, CrashTestFile
 from kdumpd.host.doors import Programs
 from kdumpd.host.dumps import Dumps
 from kdumpd.host.history import HistoryFile
@@ -25,6 +27,7 @@ from kdumpd.host.target_test import TargetTests
 from kdumpd.host.unconfirmed import UnconfirmedFile
 from kdumpd.service.bus import BusError, Client, Exports, Value
 from kdumpd.service.bus.standard import OBJECT_MANAGER, PROPERTIES
+from kdumpd.service.crashing import CrashDoor, Crashing, Surroundings
 from kdumpd.service.desk import Desk
 from kdumpd.service.editing import Editing
 from kdumpd.service.expiring import Expiring
@@ -57,12 +60,13 @@ class Served:
     proving: Proving
     reserving: Reserving
     history: History
+    crashing: Crashing
     client: Client
 
 
 @contextlib.asynccontextmanager
 async def served(
-    folder: Path, bus: PrivateBus, *, boot_tools: Programs | None = None
+    folder: Path, bus: PrivateBus, *, boot_tools: Programs | None = None, crash: CrashDoor | None = None
 ) -> AsyncIterator[Served]:
     async with bus.connected() as connection, world(folder) as w:
         gate = Polkit(connection)
@@ -115,6 +119,21 @@ async def served(
             on_change=lambda: w.reconciler.poke("the boot menu was changed", urgent=True),
         )
         w.followers.append(lambda _status, sight: reserving.follow(sight))
+        crashing = Crashing(
+            crash=crash or Crash(w.files, w.programs),
+            memory=CrashTestFile(w.files, path=f"{w.store.folder}/test-crash.json"),
+            files=w.files,
+            around=Surroundings(
+                status=lambda: w.reconciler.status,
+                sight=lambda: w.reconciler.sight,
+                require_uninhibited=inhibiting.require_none,
+                target_test=lambda: proving.last,
+            ),
+            finds=finds,
+            history=history,
+            clock=w.clock,
+            now=lambda: w.clock.elapsed,
+        )
         desk = Desk(
             exports,
             DESCRIPTIONS,
@@ -131,10 +150,18 @@ async def served(
             history=history,
             inhibiting=inhibiting,
             reserving=reserving,
+            crashing=crashing,
         )
         proving.on_change = desk.status_changed
         w.listeners.append(desk.status_changed)
-        finds.on_change = lambda new: desk.dumps_changed(new=new)
+
+        def found(new: tuple[Dump, ...]) -> None:
+            desk.dumps_changed(new=new)
+            crashing.found(finds.known)
+
+        finds.on_change = found
+        finds.marked = crashing.marked
+        crashing.on_change = desk.status_changed
         finds.on_measured = lambda: w.reconciler.poke("a capture told", urgent=True)
         await w.armed()
         desk.open()
@@ -150,6 +177,7 @@ async def served(
                     proving=proving,
                     reserving=reserving,
                     history=history,
+                    crashing=crashing,
                     client=client,
                 )
         finally:

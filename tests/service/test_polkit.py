@@ -289,7 +289,8 @@ def test_the_policy_has_each_action_and_asks_for_an_administrator() -> None:
     assert found.keys() == set(Action)
     assert found.keys() == {rule.action for rule in RULES.values() if rule.action is not None}
     for name, action in found.items():
-        keeps = "auth_admin" if name in {Action.CANCEL_ANY, Action.DELETE_DUMP} else "auth_admin_keep"
+        asks_each_time = {Action.CANCEL_ANY, Action.DELETE_DUMP, Action.TEST_CRASH}
+        keeps = "auth_admin" if name in asks_each_time else "auth_admin_keep"
         assert [action.findtext(f"defaults/allow_{who}") for who in ("any", "inactive", "active")] == [
             "auth_admin",
             "auth_admin",

@@ -20,6 +20,7 @@ class ErrorName(StrEnum):
     BUSY = _DOMAIN + "Busy"
     INHIBITED = _DOMAIN + "Inhibited"
     NOT_SUPPORTED = _DOMAIN + "NotSupported"
+    NOT_ARMED = _DOMAIN + "NotArmed"
     NO_RESERVED_MEMORY = _DOMAIN + "NoReservedMemory"
     REBOOT_REQUIRED = _DOMAIN + "RebootRequired"
     LOCKDOWN = _DOMAIN + "Lockdown"

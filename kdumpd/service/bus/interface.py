@@ -83,6 +83,9 @@ class Interface:
         """Whose object this is, where some calls are free to the owner."""
         return None
 
+    def require_admissible(self, _caller: Caller, _member: str, _arguments: tuple[Value, ...]) -> None:
+        """Before anybody is asked whether the caller may: raise BusError for a call that would be refused in any case."""
+
     def authorisation_details(self, _member: str, _arguments: tuple[Value, ...]) -> Mapping[str, str]:
         """What rules of polkit may look at, and its message may show: `kernel`, `job.kind`, `target.type`, `target.host`."""
         return {}
