@@ -85,6 +85,10 @@ def _verb(asked: argparse.Namespace) -> int:
             from kdumpd import cli_history
 
             return cli_history.run(asked)
+        case "test-crash" | "test":
+            from kdumpd import cli_test_crash
+
+            return cli_test_crash.run(asked)
         case "propagate":
             from kdumpd import cli_propagate
 

@@ -203,6 +203,13 @@ def tested(state: Properties) -> str:
     return f"{text_of(state['TargetTestResult'])} on {when}: {text_of(state['TargetTestMessage'])}"
 
 
+def test_crash_told(state: Properties) -> str:
+    """`passed, of 2026-01-02 03:04:05: ...`, of the last test crash."""
+    time = state["TestCrashTime"]
+    when = moment(time if isinstance(time, int) else 0)
+    return f"{text_of(state['TestCrashState'])}, of {when}: {text_of(state['TestCrashMessage'])}"
+
+
 def _outcome(what: str, job: Properties, asked: argparse.Namespace) -> int:
     is_done = job["Result"] == "done"
     if asked.json:

@@ -16,6 +16,7 @@ from kdumpd.cli_bus import (
     plain,
     progress,
     said_of,
+    test_crash_told,
     tested,
     text_of,
 )
@@ -102,6 +103,7 @@ def screenful(seen: Sight, on: Screen) -> list[str]:
         *_kept_away(now),
         _dump(seen.dump),
         _tested(now),
+        _crashed(now),
         ("next step", step, Tone.STRONG if step != NOTHING else Tone.PLAIN),
     ]
     return [
@@ -220,6 +222,12 @@ def _tested(now: Properties) -> Row:
     if not result:
         return ("target test", "none yet", Tone.PLAIN)
     return ("target test", tested(now), _TEST_TONES.get(result, Tone.PLAIN))
+
+
+def _crashed(now: Properties) -> Row:
+    result = text_of(now.get("TestCrashState", "none"))
+    told = "" if result == "none" else test_crash_told(now)
+    return ("test crash", told, _TEST_TONES.get(result, Tone.PLAIN))
 
 
 def _told(seen: Sight) -> Mapping[str, Value]:

@@ -35,6 +35,7 @@ def parser() -> Words:
     verbs = top.add_subparsers(dest="verb", required=True, parser_class=Words)
     _add_state(verbs)
     _add_arming(verbs)
+    _add_test_crash(verbs)
     _add_reserve(verbs)
     _add_offline(verbs)
     _add_config(verbs)
@@ -98,6 +99,27 @@ def _add_arming(verbs: Verbs) -> None:
     add("test-target", "write a small file to the target as after a crash, and remove it")
     propagate = add("propagate", "make a key where there is none, and give it to the ssh target")
     propagate.add_argument("--file", default=DEFAULT_CONFIG, metavar="FILE", help="another kdump.conf")
+
+
+def _add_test_crash(verbs: Verbs) -> None:
+    """By our name, and by that of kdump-utils."""
+    for name in ("test-crash", "test"):
+        test = _verb(
+            verbs,
+            name,
+            "crash this machine now, to see whether that is captured; asks first"
+            if name == "test-crash"
+            else "as test-crash",
+            as_json="what would happen as JSON, and nothing more unless --yes is given; with --outcome, that",
+        )
+        test.add_argument("--yes", "--force", action="store_true", help="do not ask")
+        test.add_argument("--dry-run", action="store_true", help="only say what would happen")
+        test.add_argument(
+            "--outcome",
+            action="store_true",
+            help="crash nothing, say what became of the last one; exit status 0 passed, 1 failed, 3 not known",
+        )
+        test.add_argument("--wait", action="store_true", help="with --outcome: until it is known")
 
 
 def _add_reserve(verbs: Verbs) -> None:
