@@ -212,17 +212,19 @@ class Machine:
             "systemctl", "is-system-running", "--wait", check=False, timeout=timeout
         ).stdout.strip()
 
-    def crash(self, *, sync: bool = True) -> Line:
+    def crash(self, *, sync: bool = True, by: str = "echo c > /proc/sysrq-trigger") -> Line:
         """Panics the kernel; the console line that shows it.  Without sync, what is not written yet is lost."""
         since = self.console.here()
         flush = "sync; " if sync else ""
-        self.agent.tell({"run": ["sh", "-c", f"{flush}echo c > /proc/sysrq-trigger"]})
+        self.agent.tell({"run": ["sh", "-c", f"{flush}{by}"]})
         return self.console.wait_for(_PANIC_CAUSE, timeout=60, since=since)
 
-    def crash_and_come_back(self, *, timeout: float = 900) -> Reboot:
+    def crash_and_come_back(
+        self, *, timeout: float = 900, sync: bool = True, by: str = "echo c > /proc/sysrq-trigger"
+    ) -> Reboot:
         """Panics the kernel and waits until the system answers from its next boot."""
         before = self.agent.boot
-        crashed = self.crash()
+        crashed = self.crash(sync=sync, by=by)
         self.wait_until_up(timeout=timeout, other_than=before)
         back_after = time.monotonic() - crashed.at
         return Reboot(crashed=crashed, back_after=back_after, console=self.console.lines[crashed.number :])
