@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from kdumpd.cli_bus import FAILED, OPERATIONAL, QUICKLY, finished, said_of, text_of
 from kdumpd.cli_screen import complain
-from kdumpd.core import reserve
+from kdumpd.core import reserve, usual
 from kdumpd.core.problems import Trouble
 from kdumpd.service.bus import BusError, Client, Connection, ErrorName, Value
 from kdumpd.service.permissions import BUS_NAME, JOB, KERNEL, MANAGER, ROOT
@@ -41,9 +41,9 @@ def run(asked: argparse.Namespace) -> int:
 
 async def _default(address: str, *, mode: str) -> str:
     """What kdumpd recommends by today's plan; where it does not say, what distributions reserve on such a machine."""
-    architecture = os.uname().machine
-    if mode == "fadump" and architecture in reserve.WITH_FADUMP:
-        return reserve.render(reserve.usual_with_fadump())
+    here = os.uname()
+    if mode == "fadump" and here.machine in usual.WITH_FADUMP:
+        return reserve.render(usual.with_fadump())
     try:
         async with asyncio.timeout(QUICKLY), Connection(address) as connection:
             client = Client(connection, BUS_NAME)
@@ -53,7 +53,7 @@ async def _default(address: str, *, mode: str) -> str:
                     return text_of(found["crashkernel"])
     except (BusError, Trouble, TimeoutError):
         pass  # no bus, no plan or no answer: the table needs none of them
-    return reserve.render(reserve.usual(architecture))
+    return reserve.render(usual.usual(here.machine, release=here.release))
 
 
 def _refusal(fadump: str) -> str:

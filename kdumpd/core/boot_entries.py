@@ -98,12 +98,13 @@ def crashkernel_of(command_line: str) -> tuple[str, ...]:
     return tuple(word.partition("=")[2] for word in words(command_line) if word.startswith("crashkernel="))
 
 
-def is_reboot_due(*, running: str, following: str, memory_bytes: int) -> bool:
+def is_reboot_due(*, running: str, following: str, memory_bytes: int, architecture: str) -> bool:
     """Whether the next boot will reserve otherwise than this one did. `following` is "" where nobody knows."""
     now, then = crashkernel_of(running), crashkernel_of(following)
     if not following or now == then:
         return False
-    of_now, of_then = reserve.reserved(running, memory_bytes), reserve.reserved(following, memory_bytes)
+    of_now = reserve.reserved(running, memory_bytes, architecture=architecture)
+    of_then = reserve.reserved(following, memory_bytes, architecture=architecture)
     has_place = any("@" in value for value in (*now, *then))
     return has_place or isinstance(of_now, Problem) or isinstance(of_then, Problem) or of_now != of_then
 

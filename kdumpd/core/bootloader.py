@@ -147,12 +147,12 @@ def told(change: Change, *, is_done: bool) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def warnings_of(change: Change, *, memory_bytes: int) -> tuple[str, ...]:
+def warnings_of(change: Change, *, memory_bytes: int, architecture: str) -> tuple[str, ...]:
     """What somebody would want to know before."""
     lines: list[str] = []
     if change.way is not Way.GRUBBY and change.kernel != ALL:
         lines.append(f"{change.way} sets the same for every kernel: {change.kernel} is not regarded")
-    then = reserve.reserved(_words(change.values), memory_bytes)
+    then = reserve.reserved(_words(change.values), memory_bytes, architecture=architecture)
     if not isinstance(then, Problem) and memory_bytes and not then.base:
         lines.append(f"on this machine, with {memory_bytes // MIB} MiB, it reserves no memory")
     return tuple(lines)

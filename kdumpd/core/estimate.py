@@ -12,6 +12,7 @@ from kdumpd.core import reserve
 from kdumpd.core.commandline import has_roomy_rootfs
 from kdumpd.core.plan import Engine, Plan
 from kdumpd.core.problems import Problem, Severity
+from kdumpd.core.reserve import Ranges
 from kdumpd.core.summary import CaptureResult, Summary
 
 MIB = 1 << 20
@@ -194,9 +195,12 @@ def estimate(
     captures: Iterable[Capture],
     reserved: int,
     memory: int,
-    architecture: str,
+    usual: Ranges,
 ) -> Estimate:
-    """What is needed and what to reserve, for a machine with so much `memory`; measured numbers win over guesses."""
+    """What is needed and what to reserve, for a machine with so much `memory`; measured numbers win over guesses.
+
+    `usual` is what distributions reserve on such machines.
+    """
     like = tuple(capture for capture in captures if capture.kind == kind)
     needed, least, basis = sizes.needed, sizes.least, Basis.GUESSED
     if like:
@@ -204,9 +208,7 @@ def estimate(
         used = [capture.used_of(reserved or capture.reserved_bytes) for capture in like]
         needed = max(used) + UNSEEN_BYTES
         least = max(min(used) - SPARE_BYTES, 0)
-    recommended, crashkernel = _recommended(
-        needed, memory=memory, architecture=architecture, is_measured=bool(like)
-    )
+    recommended, crashkernel = _recommended(needed, memory=memory, usual=usual, is_measured=bool(like))
     unpacked = sizes.unpacked + sizes.unpacked_beside
     return Estimate(
         reserved=reserved,
@@ -228,15 +230,15 @@ def size_problems(
     sizes: Sizes, *, reserved: int, kind: str = "", captures: Iterable[Capture] = ()
 ) -> tuple[Problem, ...]:
     """Of an image that is built."""
-    here = estimate(sizes, kind=kind, captures=captures, reserved=reserved, memory=0, architecture="")
+    none = Ranges(ranges=())
+    here = estimate(sizes, kind=kind, captures=captures, reserved=reserved, memory=0, usual=none)
     refusal = here.refusal
     return (refusal,) if refusal is not None else ()
 
 
-def _recommended(needed: int, *, memory: int, architecture: str, is_measured: bool) -> tuple[int, str]:
+def _recommended(needed: int, *, memory: int, usual: Ranges, is_measured: bool) -> tuple[int, str]:
     """A quarter more than is needed; not less than distributions reserve where nothing was measured."""
     enough = -(-(needed + needed // 4) // STEP_BYTES) * STEP_BYTES
-    usual = reserve.usual(architecture)
     size = reserve.size_for(usual, memory)
     if not is_measured and size >= enough:
         return size, reserve.render(usual)

@@ -137,6 +137,14 @@ class CrypttabEntry:
     options: str = ""
 
 
+class Hungry(StrEnum):
+    """What takes memory of a capture kernel that no table counts with, by the name of its option or driver."""
+
+    ENCRYPTION = "mem_encrypt"
+    MELLANOX = "mlx5_core"
+    SMMU = "arm-smmu"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
     architecture: str  # as uname -m says
@@ -159,6 +167,7 @@ class Machine:
     timezone: str = ""  # POSIX TZ, as the last line of /etc/localtime says; "" is UTC
     network: Network = NO_NETWORK  # looked at only where a host has to be reached
     crypttab: tuple[CrypttabEntry, ...] = ()
+    hungry: frozenset[Hungry] = frozenset()
     ssh: SshServer | None = None  # looked at only where the target is ssh
     whereabouts: tuple[Whereabouts, ...] = ()  # of the paths that kdump.conf is about
 

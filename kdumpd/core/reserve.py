@@ -11,7 +11,16 @@ from kdumpd.core.problems import Problem
 
 MIB = 1 << 20
 RAM_STEP = 128 * MIB  # RAM is rounded up to it before a range is looked for (kernel/crash_reserve.c)
-DEFAULT_LOW_BYTES = 128 * MIB  # DEFAULT_CRASH_KERNEL_LOW_SIZE where ,low says nothing
+
+# DEFAULT_CRASH_KERNEL_LOW_SIZE: what is reserved below 4 GiB beside `,high` where `,low` says nothing.
+_LOW_BYTES = {
+    "x86_64": 256
+    * MIB,  # for swiotlb and what beside it only reaches there (arch/x86/include/asm/crash_reserve.h)
+    "aarch64": 128 * MIB,
+    "loongarch64": 128 * MIB,
+    "riscv64": 128 * MIB,
+}
+"""By architecture; the kernels of all others read no suffix."""
 
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50, "E": 60}
 _SIZE = re.compile(r"(0[xX][0-9a-fA-F]+|\d+)([KMGTPEkmgtpe]?)")
@@ -68,32 +77,6 @@ class Reserved:
     base: int = 0
     low: int = 0
     cma: int = 0
-
-
-_USUAL = {
-    "x86_64": "2G-64G:256M,64G-:512M",
-    "aarch64": "1G-4G:256M,4G-64G:320M,64G-:576M",
-    "ppc64le": "2G-4G:384M,4G-16G:512M,16G-64G:1G,64G-128G:2G,128G-:4G",
-}
-"""What kdump-utils of RHEL 10 and Fedora reserve, by the machine's memory."""
-
-
-WITH_FADUMP = frozenset({"ppc64", "ppc64le"})
-"""Architectures whose firmware can keep the memory of a crash."""
-_USUAL_WITH_FADUMP = (
-    "4G-16G:768M,16G-64G:1G,64G-128G:2G,128G-1T:4G,1T-2T:6G,2T-4T:12G,"
-    "4T-8T:20G,8T-16T:36G,16T-32T:64G,32T-64T:128G,64T-:180G"
-)
-
-
-def usual_with_fadump() -> Ranges:
-    """What distributions reserve on ppc64le for a firmware-assisted dump."""
-    return _ranges_of(_USUAL_WITH_FADUMP)
-
-
-def usual(architecture: str) -> Ranges:
-    """What distributions reserve, for images that are larger than ours; x86-64's where nothing is known."""
-    return _ranges_of(_USUAL.get(architecture, _USUAL["x86_64"]))
 
 
 def parse(value: str) -> Reservation | Problem:
@@ -163,9 +146,11 @@ def size_for(reservation: Reservation, memory_bytes: int) -> int:
             return 0
 
 
-def reserved(command_line: str, memory_bytes: int) -> Reserved | Problem:
+def reserved(command_line: str, memory_bytes: int, *, architecture: str) -> Reserved | Problem:
     """What a kernel with this command line tries to reserve. Of several plain ones the last counts, and it hides
     `,high`; `,low` counts only with `,high`; `,cma` comes on top of what the others reserve.
+
+    PowerPC and s390 know sizes and ranges alone: there a suffix reserves nothing.
     """
     values = [
         word.removeprefix("crashkernel=") for word in words(command_line) if word.startswith("crashkernel=")
@@ -181,25 +166,28 @@ def reserved(command_line: str, memory_bytes: int) -> Reserved | Problem:
                 sizes[place] = size_for(one, memory_bytes)
             case Fixed() | Ranges():
                 plain = one
+    default_low = _LOW_BYTES.get(architecture)
+    if default_low is None:
+        sizes = {}
     cma = sizes.get(Place.CMA, 0)
     if plain is not None:
         base = size_for(plain, memory_bytes)
         return Reserved(base=base, cma=cma if base else 0)
     if not sizes.get(Place.HIGH):
         return Reserved()
-    return Reserved(base=sizes[Place.HIGH], low=sizes.get(Place.LOW, DEFAULT_LOW_BYTES), cma=cma)
+    return Reserved(base=sizes[Place.HIGH], low=sizes.get(Place.LOW, default_low or 0), cma=cma)
 
 
 def _ranges(value: str) -> Reservation | Problem:
     text, at, place = value.partition("@")
     offset = parse_size(place) if at else None
-    good = _ranges_of(text)
+    good = ranges_of(text)
     if len(good.ranges) != text.count(",") + 1 or (at and offset is None):
         return _wrong(value, "write ranges such as 2G-64G:256M,64G-:512M")
     return Ranges(ranges=good.ranges, offset=offset)
 
 
-def _ranges_of(text: str) -> Ranges:
+def ranges_of(text: str) -> Ranges:
     """Those of the parts that are ranges."""
     found = (_range(part) for part in text.split(","))
     return Ranges(ranges=tuple(one for one in found if one is not None))

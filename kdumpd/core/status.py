@@ -109,6 +109,7 @@ def tell(
         running=machine.command_line,
         following=machine.next_command_line,
         memory_bytes=machine.memory_bytes,
+        architecture=machine.architecture,
     )
     coming = crashkernel_parameter(machine.next_command_line) if is_due else ""
     in_the_way = _in_the_way(resolution, action)

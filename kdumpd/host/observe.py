@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from kdumpd.core import boot_entries, capture_kernel, facts, kernel_size, mounts
 from kdumpd.core.inventory import FileFacts, Inventory, Kind, Wants
-from kdumpd.core.machine import BlockDevice, KernelFiles, Machine, Whereabouts
+from kdumpd.core.machine import BlockDevice, Hungry, KernelFiles, Machine, Whereabouts
 from kdumpd.core.modules import MODPROBE_FOLDERS, ModuleIndex, parse_index, parse_kept_index
 from kdumpd.host import abilities, firmware
 from kdumpd.host.blocks import block_devices, shared_directories, with_contents
@@ -82,6 +82,7 @@ def look(files: Files) -> Machine:
         fstab=mounts.parse_fstab(text(files, "/etc/fstab")),
         crypttab=mounts.parse_crypttab(text(files, "/etc/crypttab")),
         devices=block_devices(files),
+        hungry=frozenset(_hungry(files)),
         shares=shared_directories(files),
         swaps=mounts.parse_swaps(text(files, "/proc/swaps")),
         kernels=tuple(_kernels(files, running=release, machine_id=machine_id)),
@@ -209,6 +210,15 @@ async def _closed(
         }
         ahead = needed - found.keys() - known.keys()
     return found
+
+
+def _hungry(files: Files) -> Iterable[Hungry]:
+    if "mem_encrypt=on" in text(files, "/proc/cmdline").split():
+        yield Hungry.ENCRYPTION
+    if files.exists("/sys/bus/pci/drivers/mlx5_core"):
+        yield Hungry.MELLANOX
+    if any(name.startswith("arm-smmu-") for name in files.names("/sys/devices/platform")):
+        yield Hungry.SMMU
 
 
 def _kernels(files: Files, *, running: str, machine_id: str) -> Iterable[KernelFiles]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kdumpd.core import usual
 from kdumpd.core.estimate import Estimate, estimate, sizes_of
 from kdumpd.core.machine import Machine
 from kdumpd.core.plan import Plan
@@ -24,5 +25,5 @@ def estimate_of(plan: Plan, machine: Machine, *, store: Store, captures: Capture
         captures=captures.known,
         reserved=machine.crash.reserved_bytes,
         memory=machine.memory_bytes,
-        architecture=machine.architecture,
+        usual=usual.of_machine(machine),
     )

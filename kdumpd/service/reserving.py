@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from kdumpd.core import reserve
+from kdumpd.core import reserve, usual
 from kdumpd.core.boot_entries import BootFiles, next_command_line
 from kdumpd.core.bootloader import ALL, DEFAULT, Change, outcome, planned, told, values_of, warnings_of
 from kdumpd.core.problems import Problem, Trouble
@@ -30,6 +30,7 @@ class Reservation:
     kernel: str
     is_dry: bool
     memory_bytes: int
+    architecture: str
 
 
 class Reserving:
@@ -91,7 +92,7 @@ class Reserving:
 
     async def _work(self, job: Job, wish: Reservation) -> None:
         change, before = await asyncio.to_thread(self._planned, wish)
-        for line in warnings_of(change, memory_bytes=wish.memory_bytes):
+        for line in warnings_of(change, memory_bytes=wish.memory_bytes, architecture=wish.architecture):
             job.say(line)
         if not change.is_needed:
             for line in outcome(change, before=before, after=before):
@@ -141,7 +142,7 @@ class Reserving:
         recommended = (
             sight.estimate.crashkernel
             if sight.estimate is not None
-            else reserve.render(reserve.usual(sight.machine.architecture))
+            else reserve.render(usual.of_machine(sight.machine))
         )
         values = values_of(value if value.strip() else recommended)
         if isinstance(values, Problem):
@@ -151,4 +152,5 @@ class Reserving:
             kernel=str(options.get("kernel", "")) or ALL,
             is_dry=bool(options.get("dry-run", False)),
             memory_bytes=sight.machine.memory_bytes,
+            architecture=sight.machine.architecture,
         )

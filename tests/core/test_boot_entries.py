@@ -164,6 +164,11 @@ def test_a_menu_is_read_with_its_submenus() -> None:
         ("ro crashkernel=256M", "ro crashkernel=2G-64G:256M,64G-:512M", False),  # the same on this machine
         ("ro crashkernel=1G crashkernel=256M", "ro crashkernel=256M", False),  # the last counts
         ("ro crashkernel=256M", "ro crashkernel=256M,high", True),
+        (
+            "ro crashkernel=1G,high",
+            "ro crashkernel=256M,low crashkernel=1G,high",
+            False,
+        ),  # that much is usual
         ("ro crashkernel=256M", "ro crashkernel=256M@64M", True),
         ("ro crashkernel=256M", "ro crashkernel=nonsense", True),
     ],
@@ -171,4 +176,7 @@ def test_a_menu_is_read_with_its_submenus() -> None:
 def test_a_reboot_is_due_where_the_next_one_reserves_otherwise(
     *, running: str, following: str, is_due: bool
 ) -> None:
-    assert is_reboot_due(running=running, following=following, memory_bytes=4 * GIB) is is_due
+    assert (
+        is_reboot_due(running=running, following=following, memory_bytes=4 * GIB, architecture="x86_64")
+        is is_due
+    )

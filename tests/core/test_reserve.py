@@ -96,7 +96,7 @@ def test_what_the_kernel_cannot_read_is_told(value: str) -> None:
     [
         ("quiet", Reserved()),
         ("crashkernel=128M crashkernel=256M", Reserved(base=256 * MIB)),
-        ("crashkernel=512M,high", Reserved(base=512 * MIB, low=128 * MIB)),
+        ("crashkernel=512M,high", Reserved(base=512 * MIB, low=256 * MIB)),
         ("crashkernel=512M,high crashkernel=72M,low", Reserved(base=512 * MIB, low=72 * MIB)),
         ("crashkernel=512M,high crashkernel=256M", Reserved(base=256 * MIB)),
         ("crashkernel=72M,low", Reserved()),
@@ -105,8 +105,22 @@ def test_what_the_kernel_cannot_read_is_told(value: str) -> None:
     ],
 )
 def test_what_a_whole_command_line_reserves(line: str, expected: Reserved) -> None:
-    assert reserved(line, 16 * GIB) == expected
+    assert reserved(line, 16 * GIB, architecture="x86_64") == expected
+
+
+@pytest.mark.parametrize(
+    ("architecture", "line", "expected"),
+    [
+        *((each, "512M,high", Reserved(base=512 * MIB, low=128 * MIB)) for each in ("aarch64", "riscv64")),
+        ("aarch64", "512M,high crashkernel=0,low", Reserved(base=512 * MIB)),
+        *((each, "512M,high", Reserved()) for each in ("ppc64le", "s390x")),
+        *((each, "512M crashkernel=64M,low", Reserved(base=512 * MIB)) for each in ("ppc64le", "s390x")),
+        ("ppc64le", "4G-16G:512M,16G-64G:1G@128M", Reserved(base=GIB)),
+    ],
+)
+def test_what_each_architecture_makes_of_a_suffix(architecture: str, line: str, expected: Reserved) -> None:
+    assert reserved(f"crashkernel={line}", 16 * GIB, architecture=architecture) == expected
 
 
 def test_a_bad_one_among_several_is_told() -> None:
-    assert isinstance(reserved("crashkernel=256M crashkernel=auto", 16 * GIB), Problem)
+    assert isinstance(reserved("crashkernel=256M crashkernel=auto", 16 * GIB, architecture="x86_64"), Problem)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kdumpd.core.inventory import Kind, Wants
-from kdumpd.core.machine import Lockdown
+from kdumpd.core.machine import Hungry, Lockdown
 from kdumpd.host import observe
 from kdumpd.host.real import RealFiles, RealPrograms
 from tests.host.scripted import MISSING, Answer, ScriptedPrograms
@@ -269,3 +269,11 @@ async def test_ldd_is_asked_once_of_a_program_that_stays_the_same(tmp_path: Path
     programs.expect("ldd", str(program), answer=answer)
     await observe.inventory(files, programs, wanted)
     assert programs.script == []
+
+
+def test_what_takes_memory_of_a_capture_beyond_the_usual_is_seen(tmp_path: Path) -> None:
+    assert observe.look(RealFiles(str(tmp_path))).hungry == set()
+    write(tmp_path, "/proc/cmdline", "ro mem_encrypt=on\n")
+    write(tmp_path, "/sys/bus/pci/drivers/mlx5_core/bind", "")
+    write(tmp_path, "/sys/devices/platform/arm-smmu-v3.0.auto/uevent", "")
+    assert observe.look(RealFiles(str(tmp_path))).hungry == set(Hungry)
