@@ -20,7 +20,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a file's name may be bytes that the terminal has no letters for
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    asked = parser().parse_args(words)
+    known = parser()
+    asked, unknown = known.parse_known_args(words)
+    if unknown:
+        known.error(f"{unknown[0]} not recognized")
     try:
         return _verb(asked)
     except BrokenPipeError:
@@ -38,17 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _verb(asked: argparse.Namespace) -> int:
     """What is heavy to import is imported only by the verb that needs it: `status` is to be quick."""
     match asked.verb:
-        case "plan" | "why":
-            from kdumpd import offline
-
-            if not os.path.isdir(asked.root):
-                print(f"kdump: {asked.root} is no directory", file=sys.stderr)
-                return FAILED
-            show = offline.plan if asked.verb == "plan" else offline.why
-            answer = show(root=asked.root, as_json=asked.json)
-            if answer.complaint:
-                print(answer.complaint, file=sys.stderr)
-            return _tell(answer.status, answer.output)
+        case "plan" | "why" | "setup-crypttab":
+            return _offline(asked)
         case "import":
             from kdumpd import cli_import
 
@@ -107,6 +101,24 @@ def _verb(asked: argparse.Namespace) -> int:
             from kdumpd import cli_bus
 
             return cli_bus.run(asked)
+
+
+def _offline(asked: argparse.Namespace) -> int:
+    if not os.path.isdir(asked.root):
+        print(f"kdump: {asked.root} is no directory", file=sys.stderr)
+        return FAILED
+    if asked.verb == "setup-crypttab":
+        from kdumpd import crypttab
+
+        answer = crypttab.set_up(root=asked.root, is_dry=asked.dry_run, as_json=asked.json)
+    else:
+        from kdumpd import offline
+
+        show = offline.plan if asked.verb == "plan" else offline.why
+        answer = show(root=asked.root, as_json=asked.json)
+    if answer.complaint:
+        print(answer.complaint, file=sys.stderr)
+    return _tell(answer.status, answer.output)
 
 
 def _config_of_file(asked: argparse.Namespace) -> int:

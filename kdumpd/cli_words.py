@@ -153,6 +153,13 @@ def _add_offline(verbs: Verbs) -> None:
     ):
         verb = _verb(verbs, name, f"{does}; touches nothing, needs no daemon")
         verb.add_argument("--root", default="/", metavar="DIR", help="a copy of another machine's files")
+    keys = _verb(
+        verbs,
+        "setup-crypttab",
+        "have the volume keys of the target's LUKS devices kept for a capture kernel; needs no daemon",
+    )
+    keys.add_argument("--root", default="/", metavar="DIR", help="a copy of another machine's files")
+    keys.add_argument("--dry-run", action="store_true", help="show it and do nothing")
     check = _verb(verbs, "check", "check a configuration file; needs no daemon")
     check.add_argument("file", nargs="?", default=DEFAULT_CONFIG, metavar="FILE")
     taken = _verb(

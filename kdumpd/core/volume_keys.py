@@ -1,0 +1,114 @@
+"""Which lines of crypttab(5) keep the volume key of an encrypted device for a capture kernel, and what such a line says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kdumpd.core.dracut import encrypted, key_file
+from kdumpd.core.located import Located
+from kdumpd.core.machine import BlockDevice, Machine
+from kdumpd.core.problems import Problem, Severity
+
+CRYPTTAB = "/etc/crypttab"
+BACKUP = f"{CRYPTTAB}.before-kdumpd"
+KEYS = "/sys/kernel/config/crash_dm_crypt_keys"
+"""Where a kernel is told which keys it hands over to the capture kernel (CONFIG_CRASH_DM_CRYPT)."""
+ARCHITECTURE = "x86_64"
+"""The only one whose kernels do it."""
+OPTION = "link-volume-key="
+_FIELD = re.compile(r"\S+")
+_NO_KEY = "none"
+_KEY_FILE = f"give the device a key file in {CRYPTTAB}: with that kdumpd opens it after a crash"
+_UUID_OF = re.compile(r"CRYPT-\w+-(\w{8})(\w{4})(\w{4})(\w{4})(\w{12})-")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """An encrypted device by its name below /dev/mapper."""
+
+    name: str
+    uuid: str
+
+    @property
+    def option(self) -> str:
+        """With it systemd leaves the key among root's other keys, under a name that tools for kdump look for."""
+        return f"{OPTION}@u::%logon:kdump-cryptsetup:vk-{self.uuid}"
+
+
+def inability(machine: Machine, *, hands_keys_over: bool) -> Problem | None:
+    """Why volume keys are of no use on this machine."""
+    if machine.architecture != ARCHITECTURE:
+        return _unable(f"on {machine.architecture} no kernel hands the keys of encrypted devices over")
+    if not hands_keys_over:
+        return _unable(
+            f"the kernel {machine.kernel_release} hands no keys of encrypted devices over to a capture kernel "
+            f"(CONFIG_CRASH_DM_CRYPT; there is no {KEYS})"
+        )
+    return None
+
+
+def volumes(target: Located | None) -> tuple[Volume, ...]:
+    """The encrypted devices below a target."""
+    return () if target is None else tuple(_volume(device) for device in encrypted(target))
+
+
+def doubts(target: Located, machine: Machine) -> tuple[Problem, ...]:
+    """A capture by kdumpd asks for a key file, whatever else there is."""
+    closed = [device.dm_name for device in encrypted(target) if not key_file(device, machine)]
+    if not closed:
+        return ()
+    return (
+        Problem(
+            code="key-missing",
+            message=f"kdumpd opens {', '.join(closed)} with a key file alone, and does not take the volume key yet",
+            hint=_KEY_FILE,
+            severity=Severity.WARNING,
+        ),
+    )
+
+
+def with_volume_keys(text: str, wanted: Iterable[Volume]) -> str | Problem:
+    """The text of crypttab with the option for each volume; of every line no more is changed than its options."""
+    lines = text.splitlines(keepends=True)
+    for volume in wanted:
+        at = next((at for at, line in enumerate(lines) if _opens(line, volume)), None)
+        if at is None:
+            return Problem(
+                code="not-in-crypttab",
+                message=f"no line opens {volume.name} (UUID={volume.uuid})",
+                hint="what is opened by other means than crypttab leaves no key behind",
+                file=CRYPTTAB,
+            )
+        lines[at] = _with_option(lines[at], volume)
+    return "".join(lines)
+
+
+def _opens(line: str, volume: Volume) -> bool:
+    fields = line.split()
+    return len(fields) > 1 and not fields[0].startswith("#") and fields[0] == volume.name
+
+
+def _with_option(line: str, volume: Volume) -> str:
+    fields = list(_FIELD.finditer(line))
+    if len(fields) < 4:
+        end = fields[-1].end()
+        missing = "" if len(fields) > 2 else f" {_NO_KEY}"
+        return f"{line[:end]}{missing} {volume.option}{line[end:]}"
+    options = fields[3]
+    others = [each for each in options.group().split(",") if not each.startswith(OPTION)]
+    return line[: options.start()] + ",".join((*others, volume.option)) + line[options.end() :]
+
+
+def _volume(device: BlockDevice) -> Volume:
+    found = _UUID_OF.match(device.dm_uuid)
+    return Volume(name=device.dm_name, uuid="-".join(found.groups()) if found is not None else "")
+
+
+def _unable(why: str) -> Problem:
+    return Problem(
+        code="not-supported",
+        message=why,
+        hint=_KEY_FILE,
+    )
