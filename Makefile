@@ -33,6 +33,10 @@ BINDIR = $(PREFIX)/bin
 LIBEXECDIR = $(PREFIX)/libexec/kdumpd
 UNITDIR = $(PREFIX)/lib/systemd/system
 DATADIR = $(PREFIX)/share
+# Where service(8) looks for words that systemd does not know: a script of init on Debian. On Fedora and RHEL set
+# INITDIR= (empty) and ACTIONSDIR=/usr/libexec/initscripts/legacy-actions.
+INITDIR ?= /etc/init.d
+ACTIONSDIR ?=
 
 PAGES := $(patsubst docs/%.md,build/man/%,$(wildcard docs/*.[1-9].md))
 
@@ -137,6 +141,8 @@ install: man
 	chmod 755 "$(DESTDIR)$(LIBEXECDIR)/kdumpd-early"
 	for file in kdump-stopped askpass; do install -Dpm 755 "units/$$file" "$(DESTDIR)$(LIBEXECDIR)/$$file"; done
 	$(call put,units/*.service,$(UNITDIR))
+	if [ -n "$(INITDIR)" ]; then install -Dpm 755 units/rhel6/kdump "$(DESTDIR)$(INITDIR)/kdump"; fi
+	if [ -n "$(ACTIONSDIR)" ]; then install -Dpm 755 units/rhel6/propagate "$(DESTDIR)$(ACTIONSDIR)/kdump/propagate"; fi
 	install -Dpm 644 units/kdumpd.tmpfiles "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/kdumpd.conf"
 	install -Dpm 644 units/kdumpd.preset "$(DESTDIR)$(PREFIX)/lib/systemd/system-preset/90-kdumpd.preset"
 	install -Dpm 644 units/kdumpd.catalog "$(DESTDIR)$(PREFIX)/lib/systemd/catalog/kdumpd.catalog"

@@ -15,7 +15,7 @@ BIN = Path(sys.executable).parent
 
 def shell_scripts() -> list[str]:
     """The gate, the unit's program, the maintainer scripts and the examples; tests/agent looks at the agent as the one script it is."""
-    files = [*(ROOT / ".ci").iterdir(), *(ROOT / "units").iterdir(), *(ROOT / "debian").glob("kdumpd.*")]
+    files = [*(ROOT / ".ci").iterdir(), *(ROOT / "units").rglob("*"), *(ROOT / "debian").glob("kdumpd.*")]
     files += (ROOT / "docs/api/examples").glob("*.sh")
     return sorted(
         str(path.relative_to(ROOT))

@@ -169,10 +169,23 @@ def test_units_hold_no_directive_that_systemd_does_not_know(installed: Path) -> 
         "usr/share/man/man5/org.kdumpd.Kdump1.5",
         "etc/kdump.conf",
         "etc/kdumpd.toml",
+        "etc/init.d/kdump",
     ],
 )
 def test_install_brings(installed: Path, path: str) -> None:
     assert (installed / path).is_file()
+
+
+def test_where_service_asks_for_actions_it_gets_the_one_that_systemd_does_not_know(
+    installed: Path, tmp_path: Path
+) -> None:
+    words = ("INITDIR=", "ACTIONSDIR=/usr/libexec/initscripts/legacy-actions", f"DESTDIR={tmp_path}")
+    source = installed.parent / "source"
+    subprocess.run(["make", "-s", "-C", str(source), "install", *words], check=True, capture_output=True)
+    action = tmp_path / "usr/libexec/initscripts/legacy-actions/kdump/propagate"
+    assert action.stat().st_mode & 0o777 == 0o755
+    assert not (tmp_path / "etc/init.d").exists()
+    assert not (installed / "usr/libexec/initscripts").exists()
 
 
 def test_install_brings_the_whole_package_and_no_more(installed: Path) -> None:
