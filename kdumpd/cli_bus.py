@@ -152,6 +152,12 @@ async def _restart(client: Client, asked: argparse.Namespace) -> int:
 
 
 async def _reload(client: Client, asked: argparse.Namespace, *, is_restart: bool = False) -> int:
+    """On a machine that is not armed as well: what was stopped is started."""
+    if not is_restart and not await client.get(ROOT, MANAGER, "Protected"):
+        if not asked.json:
+            print("Kdump was not running: [WARNING]")
+        if not await client.get(ROOT, MANAGER, "Enabled"):
+            return await _start(client, asked)
     options: Properties = {"restart": True} if is_restart else {}
     (path,) = await client.call(ROOT, MANAGER, "Reload", "a{sv}", options)
     return _outcome("Starting kdump", await finished(client, text_of(path), plainly=True), asked)

@@ -84,6 +84,10 @@ async def test_start_restart_reload_rebuild_never_unload(tmp_path: Path, bus: Pr
             assert said.output.endswith(": [OK]\n")
             assert (machine.armed_with["loaded_us"] == before["loaded_us"]) is (verb == "start")
         assert (await kdumpctl(bus, "showmem")).output == "Reserved 256MB memory for crash kernel\n"
+        assert (await kdumpctl(bus, "stop")).status == 0
+        said = await kdumpctl(bus, "reload")
+        assert (said.status, said.output) == (0, "Kdump was not running: [WARNING]\nStarting kdump: [OK]\n")
+        assert machine.loaded_file.read_text().strip() == "1"
 
 
 async def test_estimate_says_what_is_needed_and_what_to_write(tmp_path: Path, bus: PrivateBus) -> None:
@@ -162,6 +166,8 @@ async def test_what_is_no_usage_is_status_1(words: tuple[str, ...]) -> None:
     said = await kdumpctl(None, *words)
     assert said.status == 1
     assert "usage" in said.complaint.lower()
+    if words[1:]:
+        assert said.complaint.endswith("kdumpctl: --sideways not recognized\n")
 
 
 async def test_plan_and_why_touch_nothing(tmp_path: Path) -> None:
