@@ -26,6 +26,8 @@ PACKAGES = (
     "multipath-tools", "open-iscsi", "nfs-common", "openssh-client",
     # what the other machine, its server, runs
     "nfs-kernel-server", "rpcbind", "openssh-server", "tgt", "dnsmasq-base",
+    # a boot menu, for the test that changes one and boots by it (grub-pc itself would ask where to install it)
+    "grub-pc-bin", "grub2-common",
 )
 
 # What a plain Debian with kdumpd's dependencies has, for what is measured beside another system: whoever builds an

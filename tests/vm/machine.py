@@ -58,7 +58,9 @@ class Machine:
         state: Path | None = None,
         log: Path | None = None,
         stops_at_reboot: bool = False,
+        has_loader: bool = False,
     ) -> None:
+        """`has_loader`: the root disk is booted by what is installed on it; else QEMU puts the kernel into memory."""
         runs = cache() / "run"
         runs.mkdir(exist_ok=True)
         self.directory = Path(tempfile.mkdtemp(prefix="vm-", dir=runs))
@@ -80,15 +82,10 @@ class Machine:
             ),
             *("-drive", f"if=none,id=root,format=qcow2,cache=unsafe,discard=unmap,file={self.disk}"),
             *("-device", "virtio-blk-pci,drive=root,serial=root"),
-            *(
-                "-kernel",
-                str(image.kernel),
-                "-initrd",
-                str(image.initrd),
-                "-append",
-                shape.command_line(image),
-            ),
         ]
+        if not has_loader:
+            argv += ["-kernel", str(image.kernel), "-initrd", str(image.initrd)]
+            argv += ["-append", shape.command_line(image)]
         for disk in disks:
             argv += [
                 "-drive",
@@ -133,17 +130,21 @@ class Machine:
         disks: Sequence[Disk] = (),
         log: Path | None = None,
         stops_at_reboot: bool = False,
+        by_loader_of: Path | None = None,
         timeout: float = 900,
     ) -> Self:
-        """A machine started cold, once its agent answers."""
+        """A machine started cold, once its agent answers.
+
+        `by_loader_of`: the root disk of a machine that has ended and had a boot loader put on it; that boots."""
         machine = cls(
             image,
             shape=shape or Shape(),
             accelerator=accelerator(image),
-            backing=image.disk,
+            backing=by_loader_of or image.disk,
             disks=disks,
             log=log,
             stops_at_reboot=stops_at_reboot,
+            has_loader=by_loader_of is not None,
         )
         with machine.closed_on_error():
             machine.wait_until_up(timeout=timeout)
