@@ -58,7 +58,7 @@ def _verb(asked: argparse.Namespace) -> int:
             if len(asked.words) != 2:
                 print("kdump: dumps recover wants the stream and the vmcore to make of it", file=sys.stderr)
                 return FAILED
-            return cli_recover.run(*asked.words)
+            return cli_recover.run(*asked.words, as_json=asked.json)
         case "dumps":
             from kdumpd import cli_dumps
 
@@ -86,13 +86,29 @@ def _verb(asked: argparse.Namespace) -> int:
         case "propagate":
             from kdumpd import cli_propagate
 
-            return cli_propagate.run(asked.file)
+            return cli_propagate.run(asked.file, as_json=asked.json)
+        case "config" if asked.action == "diff":
+            from kdumpd import cli_diff
+
+            return cli_diff.run(asked)
+        case "config" if asked.action == "edit":
+            from kdumpd import cli_edit
+
+            return cli_edit.run(asked)
         case "config" if getattr(asked, "file", ""):
             return _config_of_file(asked)
         case "config":
             from kdumpd import cli_config
 
             return cli_config.run(asked)
+        case "watch":
+            from kdumpd import cli_watch
+
+            return cli_watch.run(asked)
+        case "log":
+            from kdumpd import cli_log
+
+            return cli_log.run(asked)
         case "status":
             from kdumpd import cli_status
 
@@ -126,11 +142,11 @@ def _config_of_file(asked: argparse.Namespace) -> int:
 
     match asked.action:
         case "get":
-            outcome = cli_files.get_directive(asked.file, asked.key)
+            outcome = cli_files.get_directive(asked.file, asked.key, as_json=asked.json)
         case "set":
-            outcome = cli_files.set_directive(asked.file, asked.key, asked.values)
+            outcome = cli_files.set_directive(asked.file, asked.key, asked.values, as_json=asked.json)
         case _:
-            outcome = cli_files.unset_directive(asked.file, asked.key)
+            outcome = cli_files.unset_directive(asked.file, asked.key, as_json=asked.json)
     return _tell(outcome.status, outcome.output)
 
 

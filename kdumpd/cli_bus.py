@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from kdumpd.cli_screen import MIB, Screen, Tone, complain, cut, legible, moment, say, screen
 from kdumpd.core.problems import Trouble
@@ -19,6 +20,7 @@ FAILED = 1
 NOT_OPERATIONAL = 3
 QUICKLY = 5.0  # seconds that a verb which has an answer of its own waits for the daemon's
 Properties = Mapping[str, Value]
+T = TypeVar("T")
 
 __all__ = ["MIB", "complain", "say"]  # and what stands below
 
@@ -40,16 +42,21 @@ def run(asked: argparse.Namespace) -> int:
 
 def with_daemon(address: str, do: Callable[[Client], Awaitable[int]]) -> int:
     """Do it over the bus; whatever goes wrong becomes one line and status 1."""
-
-    async def attempt() -> int:
-        async with Connection(address) as connection:
-            return await do(Client(connection, BUS_NAME))
-
     try:
-        return asyncio.run(attempt())
+        return asked_of(address, do)
     except (BusError, Trouble) as fault:
         complain(said_of(fault))
         return FAILED
+
+
+def asked_of(address: str, do: Callable[[Client], Awaitable[T]]) -> T:
+    """What came of it. Raises BusError and Trouble."""
+
+    async def attempt() -> T:
+        async with Connection(address) as connection:
+            return await do(Client(connection, BUS_NAME))
+
+    return asyncio.run(attempt())
 
 
 def said_of(fault: BusError | Trouble) -> str:

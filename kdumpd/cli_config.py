@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping
 
-from kdumpd.cli_bus import FAILED, finished, text_of, with_daemon
-from kdumpd.cli_screen import complain
-from kdumpd.service.bus import Client, Value
+from kdumpd.cli_bus import FAILED, finished, plain, text_of, with_daemon
+from kdumpd.cli_screen import complain, legible
+from kdumpd.service.bus import NO_OBJECT, Client, Value
 from kdumpd.service.permissions import CONFIG, ROOT
 
 OK = 0
@@ -21,41 +22,44 @@ def run(asked: argparse.Namespace) -> int:
 async def _act(client: Client, asked: argparse.Namespace) -> int:
     match asked.action:
         case "get":
-            return await _get(client, asked.key)
+            return await _get(client, asked)
         case "set":
-            return await _set(client, asked.key, tuple(asked.values))
+            return await _set(client, asked, tuple(asked.values))
         case "unset":
-            return await _set(client, asked.key, ())
+            return await _set(client, asked, ())
         case "export":
             (program,) = await client.call(ROOT, CONFIG, "Export", "sa{sv}", asked.format, {})
-            sys.stdout.write(text_of(program))
-            return OK
+            return _written(asked, {"program": program}, text_of(program))
         case _:
-            return await _text(client, asked.new)
+            return await _text(client, asked)
 
 
-async def _get(client: Client, key: str) -> int:
-    settings, _etag = await client.call(ROOT, CONFIG, "Get", "a{sv}", {})
-    value = settings.get(key) if isinstance(settings, Mapping) else None
-    if value is None:
-        complain(f"{key} is not set")
-        return FAILED
-    for line in value if isinstance(value, tuple) else (value,):
-        print(line)
+def _written(asked: argparse.Namespace, told: Mapping[str, Value], text: str) -> int:
+    sys.stdout.write(json.dumps(told, default=plain, indent=2, sort_keys=True) + "\n" if asked.json else text)
     return OK
 
 
-async def _set(client: Client, key: str, values: tuple[str, ...]) -> int:
+async def _get(client: Client, asked: argparse.Namespace) -> int:
+    settings, _etag = await client.call(ROOT, CONFIG, "Get", "a{sv}", {})
+    value = settings.get(asked.key) if isinstance(settings, Mapping) else None
+    if value is None:
+        complain(f"{asked.key} is not set")
+        return FAILED
+    lines = [text_of(each) for each in (value if isinstance(value, tuple) else (value,))]
+    return _written(asked, {asked.key: tuple(lines)}, legible("".join(f"{line}\n" for line in lines)))
+
+
+async def _set(client: Client, asked: argparse.Namespace, values: tuple[str, ...]) -> int:
     _settings, etag = await client.call(ROOT, CONFIG, "Get", "a{sv}", {})
     written: Value = values if len(values) > 1 else "".join(values)
-    return await _effective(client, "Set", "a{sv}sa{sv}", {key: written}, etag, {})
+    return await _effective(client, asked, "Set", "a{sv}sa{sv}", {asked.key: written}, etag, {})
 
 
-async def _text(client: Client, new: str) -> int:
+async def _text(client: Client, asked: argparse.Namespace) -> int:
     text, etag = await client.call(ROOT, CONFIG, "GetText", "a{sv}", {})
+    new = asked.new
     if not new:
-        sys.stdout.write(text_of(text))
-        return OK
+        return _written(asked, {"text": text, "etag": etag}, text_of(text))
     try:
         wanted = _read(new)
     except OSError as fault:
@@ -66,7 +70,7 @@ async def _text(client: Client, new: str) -> int:
     ) as fault:  # the bus carries nothing else, and the file is not to be changed on the way
         complain(f"{new} is not UTF-8: {fault.reason} at byte {fault.start}")
         return FAILED
-    return await _effective(client, "SetText", "ssa{sv}", wanted, etag, {})
+    return await _effective(client, asked, "SetText", "ssa{sv}", wanted, etag, {})
 
 
 def _read(path: str) -> str:
@@ -76,11 +80,15 @@ def _read(path: str) -> str:
         return file.read()
 
 
-async def _effective(client: Client, member: str, signature: str, *arguments: Value) -> int:
-    _etag, path = await client.call(ROOT, CONFIG, member, signature, *arguments)
-    if path == "/":
-        return OK
-    job = await finished(client, text_of(path))
+async def _effective(
+    client: Client, asked: argparse.Namespace, member: str, signature: str, *arguments: Value
+) -> int:
+    etag, path = await client.call(ROOT, CONFIG, member, signature, *arguments)
+    job: Mapping[str, Value] = {"Result": "done"}
+    if path != NO_OBJECT:
+        job = await finished(client, text_of(path))
+    if asked.json:
+        print(json.dumps({**job, "Etag": etag}, default=plain, indent=2, sort_keys=True))
     if job["Result"] == "done":
         return OK
     complain(text_of(job["ErrorMessage"]) or f"the job was {text_of(job['Result'])}")

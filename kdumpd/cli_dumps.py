@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from kdumpd.cli_bus import FAILED, OPERATIONAL, plain, said_of, shown, text_of, with_daemon
-from kdumpd.cli_screen import complain, say
+from kdumpd.cli_screen import Screen, Tone, complain, moment, say, screen, size
 from kdumpd.core.dumps import CORES, SUM, noted_sum
 from kdumpd.core.problems import Trouble
 from kdumpd.service.bus import NO_OBJECT, BusError, Client, Value
@@ -30,11 +30,11 @@ def run(asked: argparse.Namespace) -> int:
             case "show":
                 return await _show(client, asked)
             case "delete":
-                return await _delete(client, asked.words)
+                return await _delete(client, asked)
             case "prune":
                 return await _prune(client, asked)
             case "verify":
-                return verify(await _rows(client), asked.words)
+                return verify(await _rows(client), asked.words, as_json=asked.json)
             case _:
                 return await _list(client, asked)
 
@@ -60,10 +60,34 @@ async def _list(client: Client, asked: argparse.Namespace) -> int:
     if asked.json:
         print(json.dumps(rows, default=plain, indent=2, sort_keys=True))
         return OPERATIONAL
+    on = screen()
+    if on.is_terminal:
+        print("\n".join(_table(rows, on)))
+        return OPERATIONAL
     for row in rows:
         complete = "" if row["Complete"] else "  incomplete"
         say(f"{text_of(row['Path'])}  {shown('Size', row['Size'])}  {text_of(row['Reason'])}{complete}")
     return OPERATIONAL
+
+
+def _table(rows: Sequence[Row], on: Screen) -> list[str]:
+    """Where there are none it says so: on a terminal nothing at all looks like something that failed."""
+    if not rows:
+        return ["no dump was found"]
+    cells = []
+    for row in rows:
+        time, weight = row["Time"], row["Size"]
+        words = ("test" if row["Test"] else "", "" if row["Complete"] else "incomplete")
+        cells.append(
+            (
+                (text_of(row["Path"]), Tone.STRONG),
+                (moment(time if isinstance(time, int) else 0), Tone.PLAIN),
+                (size(weight if isinstance(weight, int) else 0), Tone.PLAIN),
+                (" ".join(filter(None, words)), Tone.DOUBT),
+                (text_of(row["Reason"]), Tone.PLAIN),
+            )
+        )
+    return on.table(("directory", "crashed", "size", "", "panic"), cells)
 
 
 async def _show(client: Client, asked: argparse.Namespace) -> int:
@@ -80,38 +104,52 @@ async def _show(client: Client, asked: argparse.Namespace) -> int:
         row if row["Object"] == NO_OBJECT else await client.get_all(text_of(row["Object"]), DUMP)
         for row in found
     ]
+    on = screen()
     if asked.json:
         print(json.dumps(whole, default=plain, indent=2, sort_keys=True))
+    elif on.is_terminal:
+        told = ([(name, shown(name, value), Tone.PLAIN) for name, value in dump.items()] for dump in whole)
+        print("\n\n".join("\n".join(on.rows(rows)) for rows in told))
     else:
         for dump in whole:
             say("\n".join(f"{name}: {shown(name, value)}" for name, value in dump.items()))
     return OPERATIONAL
 
 
-async def _delete(client: Client, words: Sequence[str]) -> int:
+async def _delete(client: Client, asked: argparse.Namespace) -> int:
     """Each by its name or its whole path; the others go though one stays."""
-    if not words:
+    if not asked.words:
         complain("dumps delete wants the names of dumps")
         return FAILED
-    rows, status = await _rows(client), OPERATIONAL
-    for word in words:
-        found = [row for row in rows if word.rstrip("/") in {row["Id"], row["Path"]}]
-        if not found:
-            complain(f"there is no dump {word}")
-            status = FAILED
-            continue
-        if found[0]["Object"] == NO_OBJECT:
-            complain(f"{word} is not among the newest; `kdumpctl dumps prune` lets the oldest go")
-            status = FAILED
-            continue
-        try:
-            await client.call(text_of(found[0]["Object"]), DUMP, "Delete", "a{sv}", {}, timeout=PATIENCE)
-        except (BusError, Trouble) as fault:
-            complain(said_of(fault))
-            status = FAILED
-        else:
-            say(f"{text_of(found[0]['Path'])}: deleted")
-    return status
+    rows = await _rows(client)
+    outcomes = [(word, await _deleted(client, rows, word)) for word in asked.words]
+    if asked.json:
+        print(json.dumps([{"dump": word, "error": error} for word, error in outcomes], indent=2))
+    for word, error in outcomes:
+        if error:
+            complain(error)
+        elif not asked.json:
+            path = next(text_of(row["Path"]) for row in rows if _is_called(row, word))
+            say(f"{path}: deleted")
+    return FAILED if any(error for _, error in outcomes) else OPERATIONAL
+
+
+async def _deleted(client: Client, rows: Sequence[Row], word: str) -> str:
+    """Why it was not, "" where it was."""
+    found = [row for row in rows if _is_called(row, word)]
+    if not found:
+        return f"there is no dump {word}"
+    if found[0]["Object"] == NO_OBJECT:
+        return f"{word} is not among the newest; `kdumpctl dumps prune` lets the oldest go"
+    try:
+        await client.call(text_of(found[0]["Object"]), DUMP, "Delete", "a{sv}", {}, timeout=PATIENCE)
+    except (BusError, Trouble) as fault:
+        return said_of(fault)
+    return ""
+
+
+def _is_called(row: Row, word: str) -> bool:
+    return word.rstrip("/") in {row["Id"], row["Path"]}
 
 
 async def _prune(client: Client, asked: argparse.Namespace) -> int:
@@ -133,35 +171,34 @@ async def _prune(client: Client, asked: argparse.Namespace) -> int:
     return status
 
 
-def verify(rows: Sequence[Row], words: Sequence[str]) -> int:
+def verify(rows: Sequence[Row], words: Sequence[str], *, as_json: bool = False) -> int:
     """Of these dumps, or of all that have a sum: whether the vmcore is what it was when it was found."""
-    wanted = [word.rstrip("/") for word in words]
-    chosen = [row for row in rows if not wanted or row["Id"] in wanted or row["Path"] in wanted]
-    status = OPERATIONAL
-    for word in wanted:
-        if not any(word in {row["Id"], row["Path"]} for row in chosen):
-            complain(f"there is no dump {word}")
-            status = FAILED
+    chosen = [row for row in rows if not words or any(_is_called(row, word) for word in words)]
+    wrong = [f"there is no dump {word}" for word in words if not any(_is_called(row, word) for row in chosen)]
+    compared: list[tuple[str, bool]] = []
     for row in chosen:
         folder = text_of(row["Path"])
-        for core in CORES:
-            note = f"{folder}/{SUM.format(core=core)}"
-            if not os.path.exists(note):
-                continue
-            try:
-                with open(note, encoding="ascii", errors="replace") as file:
-                    noted = noted_sum(file.read(NOTE_CHARACTERS), core)
-                with open(f"{folder}/{core}", "rb") as file:
-                    is_so = hashlib.file_digest(file, "sha256").hexdigest() == noted
-            except OSError as fault:
-                complain(str(fault))
-                status = FAILED
-                break
-            say(f"{folder}/{core}: {'OK' if is_so else 'FAILED'}")
-            status = status if is_so else FAILED
-            break
+        core = next((each for each in CORES if os.path.exists(_note(folder, each))), None)
+        if core is None:
+            wrong += [f"there is no sum of {folder}"] if words else []
+            continue
+        try:
+            with open(_note(folder, core), encoding="ascii", errors="replace") as file:
+                noted = noted_sum(file.read(NOTE_CHARACTERS), core)
+            with open(f"{folder}/{core}", "rb") as file:
+                is_so = hashlib.file_digest(file, "sha256").hexdigest() == noted
+        except OSError as fault:
+            wrong.append(str(fault))
         else:
-            if wanted:
-                complain(f"there is no sum of {folder}")
-                status = FAILED
-    return status
+            compared.append((f"{folder}/{core}", is_so))
+            if not as_json:
+                say(f"{folder}/{core}: {'OK' if is_so else 'FAILED'}")
+    if as_json:
+        print(json.dumps([{"core": core, "is-unchanged": is_so} for core, is_so in compared], indent=2))
+    for each in wrong:
+        complain(each)
+    return FAILED if wrong or not all(is_so for _, is_so in compared) else OPERATIONAL
+
+
+def _note(folder: str, core: str) -> str:
+    return f"{folder}/{SUM.format(core=core)}"

@@ -45,29 +45,31 @@ def check_file(path: str, *, as_json: bool = False) -> Outcome:
     return check(contents.text, file=path, as_json=as_json)
 
 
-def get_directive(path: str, key: str) -> Outcome:
+def get_directive(path: str, key: str, *, as_json: bool = False) -> Outcome:
     """`kdumpctl config get`: the values as written, a line each; 1 and nothing to print where it is not set."""
     contents = read_contents(path)
     if isinstance(contents, Problem):
-        return _told((contents,), file=path)
+        return _told((contents,), file=path, as_json=as_json)
     values = document.parse(contents.text).values(key)
     unknown = unknown_directive(key)
     if not values and unknown:
-        return _told((unknown,), file=path)
+        return _told((unknown,), file=path, as_json=as_json)
+    if as_json:
+        return Outcome(0 if values else 1, json.dumps({key: values}, indent=2))
     return Outcome(0 if values else 1, "\n".join(config.printable(value) for value in values))
 
 
-def set_directive(path: str, key: str, values: Sequence[str]) -> Outcome:
+def set_directive(path: str, key: str, values: Sequence[str], *, as_json: bool = False) -> Outcome:
     """`kdumpctl config set`: the file is written once, whole or not at all; an unchanged one is not written.
 
     A file that does not exist yet is made. Warnings about the new value are in the output of a success too.
     """
-    return _changed(path, key, tuple(values) or ("",), may_be_new=True)
+    return _changed(path, key, tuple(values) or ("",), may_be_new=True, as_json=as_json)
 
 
-def unset_directive(path: str, key: str) -> Outcome:
+def unset_directive(path: str, key: str, *, as_json: bool = False) -> Outcome:
     """`kdumpctl config unset`: without the lines that set the directive; 0 also where there was none."""
-    return _changed(path, key, (), may_be_new=False)
+    return _changed(path, key, (), may_be_new=False, as_json=as_json)
 
 
 def read_contents(path: str, *, may_be_new: bool = False) -> Contents | Problem:
@@ -94,28 +96,30 @@ def write_text(path: str, text: str) -> Problem | None:
     before = read_contents(path, may_be_new=True)
     if isinstance(before, Problem):
         return before
-    return None if before.existed and before.text == text else _replaced(path, text, before=before)
+    return None if before.existed and before.text == text else replaced(path, text, before=before)
 
 
-def _changed(path: str, key: str, values: tuple[str, ...], *, may_be_new: bool) -> Outcome:
+def _changed(path: str, key: str, values: tuple[str, ...], *, may_be_new: bool, as_json: bool) -> Outcome:
     contents = read_contents(path, may_be_new=may_be_new)
     if isinstance(contents, Problem):
-        return _told((contents,), file=path)
+        return _told((contents,), file=path, as_json=as_json)
     before = document.parse(contents.text)
     if not values and not before.values(key) and (unknown := unknown_directive(key)):
-        return _told((unknown,), file=path)
+        return _told((unknown,), file=path, as_json=as_json)
     edit = edited(before, {key: values}, file=path)
     if edit.document is None:
-        return _told(edit.problems, file=path)
+        return _told(edit.problems, file=path, as_json=as_json)
     after = edit.document.render()
     if after != contents.text:
-        fault = _replaced(path, after, before=contents)
+        fault = replaced(path, after, before=contents)
         if fault is not None:
-            return _told((fault,), file=path)
-    return Outcome(0, "\n".join(_sentence(problem) for problem in edit.problems))
+            return _told((fault,), file=path, as_json=as_json)
+    if as_json:
+        return _told(edit.problems, file=path, as_json=True)
+    return Outcome(0, "\n".join(sentence(problem) for problem in edit.problems))
 
 
-def _replaced(path: str, text: str, *, before: Contents) -> Problem | None:
+def replaced(path: str, text: str, *, before: Contents) -> Problem | None:
     """Write beside, with the same mode and owner, and rename: whoever reads meets the old file or the new one."""
     place = os.path.realpath(path)
     folder = os.path.dirname(place)
@@ -193,7 +197,7 @@ def _told(problems: Sequence[Problem], *, file: str, as_json: bool = False) -> O
             for problem in problems
         ]
         return Outcome(failed, json.dumps(listed, indent=2))
-    sentences = [_sentence(problem) for problem in problems]
+    sentences = [sentence(problem) for problem in problems]
     shown = config.printable(file)
     if not failed:
         doubts = len(warnings(problems))
@@ -203,7 +207,7 @@ def _told(problems: Sequence[Problem], *, file: str, as_json: bool = False) -> O
     return Outcome(failed, "\n".join(sentences))
 
 
-def _sentence(problem: Problem) -> str:
+def sentence(problem: Problem) -> str:
     where = config.printable(problem.file) + (f":{problem.line}" if problem.line else "")
     hint = f" ({problem.hint})" if problem.hint else ""
     return f"{where + ': ' if where else ''}{problem.severity.value}: {problem.message}{hint}"

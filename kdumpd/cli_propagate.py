@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import secrets
 import subprocess
@@ -30,8 +32,17 @@ class Destination(NamedTuple):
     key: str
 
 
-def run(path: str) -> int:
+def run(path: str, *, as_json: bool = False) -> int:
     """0 where the server has the key and a file could be written there; what went wrong is told, with 1."""
+    if not as_json:
+        return _propagate(path)
+    with contextlib.redirect_stdout(sys.stderr):  # what is for people, also that of ssh-copy-id
+        status = _propagate(path)
+    print(json.dumps({"propagated": status == OK}))
+    return status
+
+
+def _propagate(path: str) -> int:
     found = _destination(path)
     if not isinstance(found, Destination):
         for problem in found:
@@ -81,7 +92,11 @@ def _make_key(key: str) -> None:
         return
     print("Generating new ssh keys... ", end="", flush=True)
     os.makedirs(os.path.dirname(key), mode=0o700, exist_ok=True)
-    subprocess.run(propagate.new_key(key, is_fips=_is_fips(), host_name=os.uname().nodename), check=True)
+    subprocess.run(
+        propagate.new_key(key, is_fips=_is_fips(), host_name=os.uname().nodename),
+        stdout=sys.stdout,
+        check=True,
+    )
     print("done.")
 
 
@@ -95,7 +110,7 @@ def _is_fips() -> bool:
 
 def _give(to: Destination) -> int:
     server, user = to.target.host, to.target.user
-    copied = subprocess.run(propagate.copy(to.key, to.target.destination), check=False)
+    copied = subprocess.run(propagate.copy(to.key, to.target.destination), stdout=sys.stdout, check=False)
     if copied.returncode:
         _complain(f"Failed to propagate ssh key, could not transfer {to.key} to {server}")
         return FAILED

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
-import sys
 
+from kdumpd.cli_screen import complain, say
 from kdumpd.core.flattened import lay_out
 from kdumpd.core.problems import Trouble
 
 
-def run(stream: str, core: str) -> int:
+def run(stream: str, core: str, *, as_json: bool = False) -> int:
     """0 where `core` is whole and on the disk; else 1, one line said, and no file `core`. Never writes over one."""
     beside = f"{core}-incomplete"
     if os.path.lexists(core):
-        print(f"kdump: {core} exists already", file=sys.stderr)
+        complain(f"{core} exists already")
         return 1
     try:
         descriptor = os.open(
@@ -30,7 +31,10 @@ def run(stream: str, core: str) -> int:
                 os.unlink(beside)
                 raise
     except Trouble as trouble:
-        print(f"kdump: {stream}: {trouble.problems[0].message}", file=sys.stderr)
+        complain(f"{stream}: {trouble.problems[0].message}")
         return 1
-    print(f"{core}: {reader.size_bytes} bytes")
+    if as_json:
+        print(json.dumps({"core": core, "bytes": reader.size_bytes}, indent=2))
+    else:
+        say(f"{core}: {reader.size_bytes} bytes")
     return 0

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 from collections.abc import Mapping
 
 from kdumpd.cli_bus import FAILED, OPERATIONAL, QUICKLY, finished, said_of, text_of
-from kdumpd.cli_screen import complain
+from kdumpd.cli_screen import complain, say
 from kdumpd.core import reserve, usual
 from kdumpd.core.problems import Trouble
 from kdumpd.service.bus import BusError, Client, Connection, ErrorName, Value
@@ -24,19 +25,34 @@ def run(asked: argparse.Namespace) -> int:
     """0, or 1 where it was not done."""
     match asked.verb:
         case "get-default-crashkernel":
-            print(asyncio.run(_default(asked.bus, mode=asked.mode)), end="")
+            default = asyncio.run(_default(asked.bus, mode=asked.mode))
+            print(_as_json(default) if asked.json else default, end="\n" if asked.json else "")
             return OPERATIONAL
         case "reserve" if asked.action == "get-default":
-            print(asyncio.run(_default(asked.bus, mode="kdump")))
+            default = asyncio.run(_default(asked.bus, mode="kdump"))
+            print(_as_json(default) if asked.json else default)
             return OPERATIONAL
         case "reserve":
-            return _with_bus(asked.bus, value=asked.value, kernel=asked.kernel, is_dry=asked.dry_run)
+            return _with_bus(
+                asked.bus, value=asked.value, kernel=asked.kernel, is_dry=asked.dry_run, as_json=asked.json
+            )
         case _:
             refusal = _refusal(asked.fadump)
             if refusal:
                 complain(refusal)
                 return FAILED
-            return _with_bus(asked.bus, value="", kernel=asked.kernel, is_reset=True, reboots=asked.reboot)
+            return _with_bus(
+                asked.bus,
+                value="",
+                kernel=asked.kernel,
+                is_reset=True,
+                reboots=asked.reboot,
+                as_json=asked.json,
+            )
+
+
+def _as_json(crashkernel: str) -> str:
+    return json.dumps({"crashkernel": crashkernel}, indent=2)
 
 
 async def _default(address: str, *, mode: str) -> str:
@@ -73,12 +89,13 @@ def _with_bus(
     is_dry: bool = False,
     is_reset: bool = False,
     reboots: bool = False,
+    as_json: bool = False,
 ) -> int:
     async def attempt() -> int:
         async with Connection(address) as connection:
             client = Client(connection, BUS_NAME)
             of_kernel = kernel or (await _capturing(client) if is_reset else "ALL")
-            status, is_changed = await _set(client, value, kernel=of_kernel, is_dry=is_dry)
+            status, is_changed = await _set(client, value, kernel=of_kernel, is_dry=is_dry, as_json=as_json)
             if is_changed and reboots:
                 return await _reboot(connection)
             if is_changed:
@@ -113,16 +130,22 @@ async def _capturing(client: Client) -> str:
     return image or "ALL"
 
 
-async def _set(client: Client, value: str, *, kernel: str, is_dry: bool) -> tuple[int, bool]:
+async def _set(client: Client, value: str, *, kernel: str, is_dry: bool, as_json: bool) -> tuple[int, bool]:
     """The exit status, and whether boot entries were changed. What is to be done is shown before it is."""
     shown, is_fine = await _job(client, value, {"dry-run": True, "kernel": kernel})
-    print("\n".join(shown))
+    if not as_json:
+        say("\n".join(shown))
     is_needed = any(line.startswith("would ") for line in shown)
     if not is_fine or is_dry or not is_needed:
+        if as_json:
+            print(json.dumps({"changed": False, "needed": is_needed, "log": shown}, indent=2))
         return (OPERATIONAL if is_fine else FAILED), False
     said, is_fine = await _job(client, value, {"kernel": kernel})
     news = [line for line in said if line not in shown and not line.startswith(("writes ", "runs "))]
-    print("\n".join(news))
+    if as_json:
+        print(json.dumps({"changed": is_fine, "needed": True, "log": said}, indent=2))
+    else:
+        say("\n".join(news))
     return (OPERATIONAL if is_fine else FAILED), is_fine
 
 

@@ -46,6 +46,10 @@ class Screen:
         shown = legible(text)
         return f"\x1b[{tone}m{shown}\x1b[0m" if self.has_colours and tone and shown else shown
 
+    def paragraph(self, text: str, tone: Tone) -> list[str]:
+        """On a terminal broken at its width."""
+        return [self.painted(line, tone) for line in wrapped(text, self.columns if self.is_terminal else 0)]
+
     def rows(self, pairs: Iterable[tuple[str, str, Tone]], *, indent: str = "") -> list[str]:
         """Label, value and its tone: the values below each other; on a terminal a long one goes on below itself."""
         told = list(pairs)

@@ -71,22 +71,23 @@ async def _status(asked: argparse.Namespace) -> int:
 
 async def look(client: Client) -> Sight:
     """All at once, so that it takes no longer than the slowest answer. Raises BusError where the Manager has none."""
-    manager, config = await asyncio.gather(client.get_all(ROOT, MANAGER), _all(client, ROOT, CONFIG))
+    manager, config = await asyncio.gather(client.get_all(ROOT, MANAGER), properties_of(client, ROOT, CONFIG))
     kernel, dump, job = await asyncio.gather(
-        _all(client, text_of(manager.get("Kernel", "")), KERNEL),
-        _all(client, text_of(manager.get("LastDump", "")), DUMP),
-        _all(client, text_of(manager.get("ActiveJob", "")), JOB),
+        properties_of(client, text_of(manager.get("Kernel", "")), KERNEL),
+        properties_of(client, text_of(manager.get("LastDump", "")), DUMP),
+        properties_of(client, text_of(manager.get("ActiveJob", "")), JOB),
     )
     return Sight(manager=manager, config=config, kernel=kernel, dump=dump, job=job)
 
 
-async def _all(client: Client, path: str, interface: str) -> Properties:
+async def properties_of(client: Client, path: str, interface: str) -> Properties:
+    """Of an object that may be gone at any moment: then none."""
     if path in {"", NO_OBJECT}:
         return {}
     try:
         return await client.get_all(path, interface)
     except BusError:
-        return {}  # it may go at any moment, and the screen has room for what is left
+        return {}
 
 
 def screenful(seen: Sight, on: Screen) -> list[str]:
@@ -108,7 +109,7 @@ def screenful(seen: Sight, on: Screen) -> list[str]:
     ]
     return [
         on.painted(operational(is_operational), Tone.GOOD if is_operational else Tone.BAD),
-        on.painted(text_of(now["StateMessage"]), tone),
+        *on.paragraph(text_of(now["StateMessage"]), tone),
         "",
         *on.rows([row for row in rows if row[1]]),
     ]

@@ -84,6 +84,21 @@ def _add_state(verbs: Verbs) -> None:
         as_json="everything that is kept of each, the newest first",
     )
     history.add_argument("-n", "--number", type=_count, default=0, metavar="N", help="the last N entries")
+    _verb(
+        verbs,
+        "watch",
+        "show what kdumpd does as it does it, until Ctrl-C",
+        as_json="each change as an object on a line of its own",
+    )
+    log = _verb(
+        verbs,
+        "log",
+        "print what the job under way says, until it ends, or else what the last one said",
+        as_json="the job with all its lines, once it is over",
+    )
+    log.add_argument(
+        "job", nargs="?", type=_count, default=0, metavar="JOB", help="the number of another job"
+    )
     _verb(verbs, "showmem", "say how much memory is reserved for the crash kernel")
     _verb(verbs, "estimate", "say how much memory a capture needs, and what to reserve")
 
@@ -193,6 +208,15 @@ def _add_config(verbs: Verbs) -> None:
         action.add_argument("key")
         if name == "set":
             action.add_argument("values", nargs="+", metavar="value")
+    edit = actions.add_parser(
+        "edit", help="edit the configuration in $VISUAL or $EDITOR, and make it effective"
+    )
+    edit.add_argument("--file", default="", metavar="FILE", help="this file, without a daemon")
+    diff = _verb(
+        actions, "diff", "show what FILE would change, and what has to be done for it; needs no daemon"
+    )
+    diff.add_argument("--root", default="/", metavar="DIR", help="a copy of another machine's files")
+    diff.add_argument("new", metavar="FILE", help="another kdump.conf; - is the input")
     export = _verb(actions, "export", "print a program that gives another machine this configuration")
     export.add_argument("format", choices=("shell", "ansible"))
     text = _verb(actions, "text", "print the whole text, or replace it by that of FILE (- is the input)")

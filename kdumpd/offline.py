@@ -1,4 +1,4 @@
-"""`kdumpctl plan` and `kdumpctl why`: what would be built and loaded on a machine, or on a copy of its files; touches nothing."""
+"""`kdumpctl plan`, `why` and `config diff`: what would be built and loaded on a machine, or on a copy of its files; touches nothing."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import asyncio
 import json
 from typing import NamedTuple
 
-from kdumpd.core import explain
+from kdumpd.core import document, explain
 from kdumpd.core.armed import Armed, is_what_was_loaded
+from kdumpd.core.comparing import Change, changes
+from kdumpd.core.located import KDUMP_CONF
 from kdumpd.core.plan import FromHost, Json, Plan, Resolution, describe
 from kdumpd.core.targets import where_to
 from kdumpd.host.image import Store
@@ -42,23 +44,70 @@ def why(*, root: str = "/", as_json: bool = False) -> Answer:
     reading = asyncio.run(read(files, programs))
     before = _before(files, programs, reading)
     resolution = reading.resolution
-    differences: tuple[str, ...] = ()
+    found: tuple[explain.Difference, ...] = ()
     plan, crash = resolution.plan, reading.machine.crash
     if plan is not None and before is not None and not is_what_was_loaded(plan, before, crash):
-        differences = explain.why(before.description, describe(plan))
+        found = explain.differences(before.description, describe(plan))
     if as_json:
         told = {
             "before": before.load if before is not None else None,
-            "differences": list(differences),
+            "differences": [str(each) for each in found],
+            "follows": explain.what_follows(found) if before is not None else "everything is to be built",
             "problems": [describe(problem) for problem in resolution.problems],
         }
         return _answer(resolution, json.dumps(told, indent=2, sort_keys=True))
-    said = "\n".join(differences) or "what is loaded is what the configuration says"
+    said = "\n".join((*map(str, found), explain.what_follows(found)))
+    if not found:
+        said = "what is loaded is what the configuration says"
     if before is None:
         said = "kdumpd has loaded nothing yet: everything is to be built"
     elif not reading.machine.crash.loaded:
-        said = "\n".join(("nothing is loaded; compared with the last good image:", *differences))
+        said = "\n".join(("nothing is loaded; compared with the last good image:", *map(str, found)))
     return _answer(resolution, said if resolution.plan is not None else "", complaint=_problems(resolution))
+
+
+class _OtherwiseConfigured(RealFiles):
+    """A machine whose kdump.conf has another text."""
+
+    def __init__(self, root: str, text: str) -> None:
+        super().__init__(root)
+        self._text = text.encode("utf-8", "surrogateescape")
+
+    def read_bytes(self, path: str, *, limit: int | None = None) -> bytes:
+        return self._text[:limit] if path == KDUMP_CONF else super().read_bytes(path, limit=limit)
+
+    def exists(self, path: str) -> bool:
+        return path == KDUMP_CONF or super().exists(path)
+
+
+class Comparison(NamedTuple):
+    """Two texts of kdump.conf on one machine: what they say otherwise, and what the machine would make of it."""
+
+    changes: tuple[Change, ...]
+    differences: tuple[explain.Difference, ...]
+    before: Resolution
+    after: Resolution
+
+
+def compare(text: str, *, root: str = "/") -> Comparison:
+    """The machine as it is configured, and as it would be with `text`; touches nothing."""
+
+    async def both() -> tuple[Reading, Reading]:
+        programs = RealPrograms(root)
+        first = await read(RealFiles(root), programs)
+        return first, await read(_OtherwiseConfigured(root, text), programs)
+
+    before, after = asyncio.run(both())
+    old, new = before.resolution.plan, after.resolution.plan
+    differences = (
+        explain.differences(describe(old), describe(new)) if old is not None and new is not None else ()
+    )
+    return Comparison(
+        changes=changes(document.parse(before.config.text), document.parse(text)),
+        differences=differences,
+        before=before.resolution,
+        after=after.resolution,
+    )
 
 
 def _answer(resolution: Resolution, output: str, *, complaint: str = "") -> Answer:

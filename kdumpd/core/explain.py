@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
@@ -37,6 +37,11 @@ _EFFECTS = {
     Effect.BASE: "the base of the image is built again",
     Effect.OVERLAY: "the overlay of the image is made again",
     Effect.LOAD: "the crash kernel is loaded again",
+}
+_CONSEQUENCES = {
+    Effect.BASE: "builds the whole image anew and loads it",
+    Effect.OVERLAY: "makes the small part of the image anew and loads the image",
+    Effect.LOAD: "loads the image that there is anew",
 }
 _SETTINGS = {
     "target_device": "the target's device",
@@ -89,6 +94,14 @@ def differences(old: Json, new: Json) -> tuple[Difference, ...]:
         *_of_load(_at(old, "load"), _at(new, "load")),
     ]
     return tuple(sorted(dict.fromkeys(found), key=lambda difference: -difference.effect))
+
+
+def what_follows(found: Sequence[Difference]) -> str:
+    """What kdumpd does because of them, in a sentence."""
+    if not found:
+        return "nothing is to be built or loaded"
+    does = _CONSEQUENCES[max(difference.effect for difference in found)]
+    return f"so kdumpd {does}; what is loaded until then protects the machine"
 
 
 def _of_base(old: Json, new: Json) -> Iterator[Difference]:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +24,9 @@ class Said(NamedTuple):
     complaint: str
 
 
-async def kdumpctl(bus: PrivateBus | None, *words: str, stdin: str = "") -> Said:
+async def kdumpctl(
+    bus: PrivateBus | None, *words: str, stdin: str = "", environment: Mapping[str, str] | None = None
+) -> Said:
     address = bus.address if bus is not None else "unix:path=/nonexistent/bus"
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -31,7 +34,7 @@ async def kdumpctl(bus: PrivateBus | None, *words: str, stdin: str = "") -> Said
         "kdumpd.cli",
         *words,
         cwd=REPOSITORY,
-        env={**os.environ, "KDUMPD_BUS": address},
+        env={**os.environ, "KDUMPD_BUS": address, **(environment or {})},
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -98,7 +98,7 @@ class Client:
             ):
                 values = await self.get_all(path, interface)
                 while not holds(values):
-                    change = await self._next_change(changes, gone)
+                    change = await self.next_change(changes, gone)
                     if change.body[0] == interface:
                         values = await self.get_all(path, interface)
                         if told is not None:
@@ -108,7 +108,8 @@ class Client:
             text = f"{path} did not come to the wanted state within {seconds:g} seconds."
             raise BusError(ErrorName.NO_REPLY, text) from None
 
-    async def _next_change(self, changes: Signals, gone: asyncio.Event) -> Message:
+    async def next_change(self, changes: Signals, gone: asyncio.Event) -> Message:
+        """The next one; BusError (NoReply) once the service has left, of which `departure` tells."""
         change = asyncio.ensure_future(anext(changes))
         leaving = asyncio.ensure_future(gone.wait())
         try:

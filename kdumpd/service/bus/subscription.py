@@ -68,6 +68,12 @@ class Signals:
             await self._arrived.wait()
         return self._waiting.popleft()
 
+    def drained(self) -> tuple[Message, ...]:
+        """All that have arrived, without waiting for more."""
+        found = tuple(self._waiting)
+        self._waiting.clear()
+        return found
+
     def put(self, signal: Message) -> None:
         self._waiting.append(signal)
         self._arrived.set()

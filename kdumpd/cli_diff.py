@@ -1,0 +1,86 @@
+"""kdumpctl config diff: what another kdump.conf would change here, and what would have to be done for it; needs no daemon."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from kdumpd import offline
+from kdumpd.cli_files import read_contents
+from kdumpd.cli_screen import Screen, Tone, complain, screen
+from kdumpd.core import explain
+from kdumpd.core.comparing import Change
+from kdumpd.core.config import printable
+from kdumpd.core.problems import Problem
+
+OK = 0
+FAILED = 1
+_ARROW = " \N{RIGHTWARDS ARROW} "
+
+
+def run(asked: argparse.Namespace) -> int:
+    """0 where the other text leads to a plan, whatever differs; 1 where it does not, or cannot be read."""
+    if not os.path.isdir(asked.root):
+        complain(f"{asked.root} is no directory")
+        return FAILED
+    text = _text(asked.new)
+    if isinstance(text, Problem):
+        complain(str(text))
+        return FAILED
+    found = offline.compare(text, root=asked.root)
+    if asked.json:
+        print(json.dumps(_told(found), indent=2, sort_keys=True))
+    else:
+        print("\n".join(_lines(found, screen())))
+    for problem in found.after.problems:
+        complain(f"{'' if problem.is_error else 'WARNING: '}{problem}")
+    return OK if found.after.plan is not None else FAILED
+
+
+def changed_rows(changes: Sequence[Change]) -> list[tuple[str, str, Tone]]:
+    """Each directive with what it said and what it says."""
+    return [
+        (printable(each.name), f"{_values(each.before)}{_ARROW}{_values(each.after)}", Tone.PLAIN)
+        for each in changes
+    ]
+
+
+def _text(path: str) -> str | Problem:
+    if path == "-":
+        return sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+    contents = read_contents(path)
+    return contents if isinstance(contents, Problem) else contents.text
+
+
+def _lines(found: offline.Comparison, on: Screen) -> list[str]:
+    if not found.changes:
+        return ["both say the same"]
+    return [*on.rows(changed_rows(found.changes)), "", *_work(found, on)]
+
+
+def _work(found: offline.Comparison, on: Screen) -> list[str]:
+    if found.after.plan is None:
+        return [on.painted("it cannot be armed", Tone.BAD)]
+    if found.before.plan is None:
+        return ["the present text cannot be armed: everything is built as this one says"]
+    lines = [line for each in found.differences for line in on.paragraph(str(each), Tone.PLAIN)]
+    return [*lines, *on.paragraph(explain.what_follows(found.differences), Tone.STRONG)]
+
+
+def _values(values: Sequence[str]) -> str:
+    return ", ".join(printable(each) or '""' for each in values) or "nothing"
+
+
+def _told(found: offline.Comparison) -> dict[str, object]:
+    return {
+        "changes": [
+            {"name": each.name, "before": list(each.before), "after": list(each.after)}
+            for each in found.changes
+        ],
+        "differences": [str(each) for each in found.differences],
+        "follows": explain.what_follows(found.differences),
+        "problems": [str(each) for each in found.after.problems],
+    }
