@@ -18,6 +18,8 @@ Methods on org.freedesktop.DBus.Mock, beside those of every mock:
     SetState(s state, s reason, s message): as if something had happened to the machine
     EditFile(s text): as if somebody had saved /etc/kdump.conf in an editor
     SetPermission(s action, s permission): one action otherwise than the others
+    EndTestCrash(s state, s message): what became of the test crash, as after the reboot: "passed" or "failed"; TestCrash
+        itself returns here, and leaves it "pending"
 """
 
 import hashlib
@@ -83,6 +85,11 @@ def SetPermission(self, action, permission):
     self.kdumpd.permissions[str(action)] = str(permission)
 
 
+@dbus.service.method(MOCK_IFACE, in_signature="ss")
+def EndTestCrash(self, state, message):
+    self.kdumpd.tell(MANAGER, TestCrashState=state, TestCrashMessage=message)
+
+
 class Kdumpd:
     """What all objects together know. Its methods are named as those of the API, in small letters."""
 
@@ -94,6 +101,7 @@ class Kdumpd:
         self.history = []
         self.inhibitors = {}
         self.cookies = self.jobs = 0
+        self.token = None
         self.milliseconds = max(1, int(float(parameters.get("seconds", 0.2)) * 1000 / len(STAGES)))
         permission = str(parameters.get("permissions", "yes"))
         actions = {action for face in self.faces.values() for action in face.actions.values()}
@@ -396,6 +404,33 @@ class Kdumpd:
         rows = [row for row in here if not any(place) or (row["time"], row["id"]) < place]
         return dbus.Array(rows[: min(most, 1000) or 1000], signature="a{sv}")
 
+    def Manager_PrepareTestCrash(self, _of, _options):
+        state = self.get(MANAGER, "State")
+        if state != "armed":
+            raise error(f"{NAME}.Error.NotArmed", f"The state is {state}: a crash would be no test.")
+        self._require_uninhibited()
+        self.token = hashlib.sha256(str(time.time_ns()).encode()).hexdigest()[:32]
+        words = {"state": state, "where": f"/dev/vda1 (ext4) in {self.settings['path']}", "kernel": RELEASE}
+        words |= {
+            "final-action": "reboot",
+            "failure-action": "reboot",
+            "lost": "what is not written to files",
+        }
+        words |= {"target-test": "", "target-test-message": ""}
+        plan = {key: dbus.String(value) for key, value in words.items()}
+        plan |= {"sync-seconds": dbus.Double(30), "capture-seconds": dbus.Double(0)}
+        plan |= {"forecast-bytes": dbus.UInt64(0), "free-bytes": dbus.UInt64(0)}
+        plan["target"] = self.get(CONFIG, "Target")
+        return self.token, dbus.UInt64(microseconds() + 60_000_000), dbus.Dictionary(plan, signature="sv")
+
+    def Manager_TestCrash(self, _of, token, _options):
+        wanted, self.token = self.token, None
+        if token != wanted:
+            raise error(f"{NAME}.Error.TokenInvalid", "The token is not one that was given, or was used.")
+        self.tell(
+            MANAGER, TestCrashState="pending", TestCrashTime=microseconds(), TestCrashMessage="it is coming"
+        )
+
     def Job_Cancel(self, of, _options):
         if self.get(JOB, "State", of.path) == "done":
             raise error(f"{NAME}.Error.NotCancelable", "The job cannot be cancelled now.")
@@ -461,7 +496,7 @@ class Kdumpd:
             "StateMessage": ARMED.format("/var/crash"),
             "CrashKernelLoaded": True,
             "ReservedBytes": 256 << 20,
-            "CrashkernelParameter": "256M",
+            "CrashkernelParameter": "crashkernel=256M",
             "KernelRelease": RELEASE,
             "Kernel": f"{MAIN_OBJ}/kernels/{escaped(RELEASE)}",
             "InitramfsPath": "/var/lib/kdumpd/images/0123456789abcdef/initramfs.img",
@@ -471,6 +506,7 @@ class Kdumpd:
             "LastResult": "done",
             "LastSuccess": microseconds(),
             "LastDump": "/",
+            "TestCrashState": "none",
         }
 
     def _config(self):

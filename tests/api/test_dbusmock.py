@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -29,7 +30,7 @@ from kdumpd.service.permissions import (
     RULES,
 )
 from tests.api.reading import members
-from tests.api.test_examples import ARMED, FRONT_ENDS, SYSTEM_PYTHON, run, running
+from tests.api.test_examples import ARMED, EXAMPLES, FRONT_ENDS, SYSTEM_PYTHON, FrontEnd, run, running
 from tests.service.private_bus import DATA, DESCRIPTIONS, PrivateBus, arguments_for
 from tests.service.test_introspection import canonical, packaged, told
 from tests.simulate import PATIENCE
@@ -157,6 +158,23 @@ async def test_an_example_can_be_tested_with_it(tmp_path: Path, bus: PrivateBus,
         assert (await run(front_end, bus.address, "delete", ID, answer="y\n")).lines[-1].endswith("deleted")
         assert (await run(front_end, bus.address, "dumps")).lines == ()
         assert len((await run(front_end, bus.address, "history", "5")).lines) == 2
+
+
+async def test_the_example_of_a_test_crash_can_be_tested_with_it(tmp_path: Path, bus: PrivateBus) -> None:
+    example = FrontEnd(argv=(sys.executable, str(EXAMPLES / "test-crash.py")))
+    async with mocked(tmp_path, bus) as client:
+        done = await run(example, bus.address, "configure", "crash@server.example.com", "/srv/dumps")
+        assert (done.status, done.lines[-1]) == (0, f"{ARMED} /dev/vda1 (ext4) in /srv/dumps")
+        assert (await run(example, bus.address, "outcome")).status == 3, "there was none"
+        crash = await run(example, bus.address, "crash")
+        assert crash.lines[0].startswith("to be saved to /dev/vda1 (ext4) in /srv/dumps")
+        assert await client.get(ROOT, MANAGER, "TestCrashState") == "pending"
+        async with running(example, bus.address, ("outcome",)) as waiting:
+            await client.call(ROOT, MOCK, "EndTestCrash", "ss", "passed", "The dump is there.")
+            assert (await waiting.said()).lines == ("passed: The dump is there.",)
+        with pytest.raises(BusError) as caught:
+            await client.call(ROOT, MANAGER, "TestCrash", "sa{sv}", "of another", {})
+        assert caught.value.name == ErrorName.TOKEN_INVALID
 
 
 async def test_an_edit_in_between_is_a_conflict(tmp_path: Path, bus: PrivateBus) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
+from collections.abc import Iterable, Mapping
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -73,38 +74,76 @@ async def test_the_tree_can_be_walked_from_the_top(bus: PrivateBus) -> None:
 async def test_busctl_understands_it(bus: PrivateBus) -> None:
     require("busctl")
     async with bus.serving(BUS_NAME, Open, stand_ins()):
-        for path, names in PLACES.items():
-            for name in names:
-                text = await output_of(
-                    "busctl", f"--address={bus.address}", "--no-pager", "introspect", BUS_NAME, path, name
-                )
-                rows = [line.split() for line in text.splitlines()[1:]]
-                described = DESCRIPTIONS[name]
-                members = {row[0].removeprefix("."): row for row in rows}
-                assert members.keys() == {*described.methods, *described.signals, *described.properties}
-                for prop in described.properties.values():
-                    flag = {"true": "emits-change", "invalidates": "emits-invalidation", "const": "const"}[
-                        prop.emits
-                    ]
-                    flags = [flag, "writable"] if prop.is_writable else [flag]
-                    assert members[prop.name][-len(flags) :] == flags
-                for method in described.methods.values():
-                    assert members[method.name][2:4] == [
-                        method.signature_in or "-",
-                        method.signature_out or "-",
-                    ]
+        await busctl_agrees(bus, PLACES)
 
 
-async def test_gdbus_sees_the_names_of_results(bus: PrivateBus) -> None:
+async def busctl_agrees(bus: PrivateBus, places: Mapping[str, Iterable[str]]) -> None:
+    """Members, signatures and flags, as `busctl introspect` shows them, are those of the packaged files."""
+    for path, names in places.items():
+        for name in names:
+            text = await output_of(
+                "busctl", f"--address={bus.address}", "--no-pager", "introspect", BUS_NAME, path, name
+            )
+            rows = [line.split() for line in text.splitlines()[1:]]
+            described = DESCRIPTIONS[name]
+            members = {row[0].removeprefix("."): row for row in rows}
+            assert members.keys() == {*described.methods, *described.signals, *described.properties}
+            for prop in described.properties.values():
+                flag = {"true": "emits-change", "invalidates": "emits-invalidation", "const": "const"}[
+                    prop.emits
+                ]
+                flags = [flag, "writable"] if prop.is_writable else [flag]
+                assert members[prop.name][-len(flags) :] == flags
+                assert members[prop.name][2] == prop.signature
+            for method in described.methods.values():
+                assert members[method.name][2:4] == [method.signature_in or "-", method.signature_out or "-"]
+            for signal in described.signals.values():
+                assert members[signal.name][2] == signal.signature
+
+
+async def test_gdbus_understands_it(bus: PrivateBus) -> None:
     require("gdbus")
     async with bus.serving(BUS_NAME, Open, stand_ins()):
-        argv = ("gdbus", "introspect", "--address", bus.address, "--dest", BUS_NAME, "--object-path")
-        for path, names in PLACES.items():
-            text = await output_of(*argv, path)
-            for name in names:
-                for method in DESCRIPTIONS[name].methods.values():
-                    for result in method.returns:
-                        assert re.search(rf"out\s+{re.escape(result.signature)} {result.name}\b", text)
+        await gdbus_agrees(bus, PLACES)
+
+
+async def gdbus_agrees(bus: PrivateBus, places: Mapping[str, Iterable[str]]) -> None:
+    """Members with the names and types of their arguments, as `gdbus introspect` shows them, are those of the files."""
+    argv = ("gdbus", "introspect", "--address", bus.address, "--dest", BUS_NAME, "--object-path")
+    for path, names in places.items():
+        text = await output_of(*argv, path)
+        for name in names:
+            described = DESCRIPTIONS[name]
+            (block,) = re.findall(
+                rf"^  interface {re.escape(name)} \{{\n(.*?)^  \}};$", text, flags=re.DOTALL | re.MULTILINE
+            )
+            assert _calls(block, "methods") == {
+                method.name: [
+                    *(f"in {each.signature} {each.name}" for each in method.takes),
+                    *(f"out {each.signature} {each.name}" for each in method.returns),
+                ]
+                for method in described.methods.values()
+            }
+            assert _calls(block, "signals") == {
+                signal.name: [f"{each.signature} {each.name}" for each in signal.carries]
+                for signal in described.signals.values()
+            }
+            seen = re.findall(
+                r'EmitsChangedSignal\("(\w+)"\)\s+(?:@\S+\s+)*(readonly|readwrite) (\S+) (\w+) = ', block
+            )
+            assert {(prop, kind, emits, access == "readwrite") for emits, access, kind, prop in seen} == {
+                (prop.name, prop.signature, str(prop.emits), prop.is_writable)
+                for prop in described.properties.values()
+            }
+
+
+def _calls(block: str, section: str) -> dict[str, list[str]]:
+    """Name to arguments, each as "in s kernel"."""
+    found = re.search(rf"^    {section}:\n(.*?)(?=^    \w+:\n|\Z)", block, flags=re.DOTALL | re.MULTILINE)
+    calls = re.findall(r"^      (\w+)\((.*?)\);$", found[1] if found else "", flags=re.DOTALL | re.MULTILINE)
+    return {
+        name: [" ".join(each.split()) for each in inner.split(",") if each.strip()] for name, inner in calls
+    }
 
 
 @pytest.mark.parametrize("name", DESCRIPTIONS)
