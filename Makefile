@@ -7,6 +7,7 @@
 # make directives  docs/DIRECTIVES.md, with what the last runs found
 # make api     docs/api and the man page of the D-Bus API, from dbus/*.xml
 # make bench   docs/BENCHMARKS.md: kdumpd beside kdump-tools and a hand-made image, in about 40 minutes
+# make completions  completions/, what bash, zsh and fish know of kdumpctl
 # make deb     build/kdumpd_VERSION_all.deb
 # make install DESTDIR= PREFIX=/usr
 #
@@ -40,7 +41,7 @@ ACTIONSDIR ?=
 
 PAGES := $(patsubst docs/%.md,build/man/%,$(wildcard docs/*.[1-9].md))
 
-.PHONY: api demo test check lint vm chaos bench directives deb man install venv clean
+.PHONY: api demo test check lint vm chaos bench directives completions deb man install venv clean
 
 demo:
 	@.ci/prepare check deb vm
@@ -84,6 +85,10 @@ api:
 	@.ci/prepare check
 	@.venv/bin/python -m tests.api
 
+completions:
+	@.ci/prepare check
+	@.venv/bin/python -m tests.completions
+
 deb:
 	@.ci/prepare deb
 	@$(MAKE) --no-print-directory $(DEB)
@@ -93,10 +98,10 @@ venv:
 	@.ci/prepare check
 
 # Built in a copy, so that the working tree stays as it is. Directories count too: a removed file is a change.
-$(DEB): $(shell find kdumpd dbus dracut units docs debian -name __pycache__ -prune -o -print) Makefile pyproject.toml LICENSE
+$(DEB): $(shell find kdumpd completions dbus dracut units docs debian -name __pycache__ -prune -o -print) Makefile pyproject.toml LICENSE
 	@echo "==> building $@" >&2
 	@rm -rf build/deb && mkdir -p build/deb/kdumpd-$(VERSION)
-	@tar --exclude=__pycache__ -c kdumpd dbus dracut units docs debian Makefile pyproject.toml LICENSE README.md CHANGELOG.md \
+	@tar --exclude=__pycache__ -c kdumpd completions dbus dracut units docs debian Makefile pyproject.toml LICENSE README.md CHANGELOG.md \
 	  | tar -x -C build/deb/kdumpd-$(VERSION)
 	@cd build/deb/kdumpd-$(VERSION) && env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL dpkg-buildpackage -us -uc -b \
 	  >../build.log 2>&1 || { tail -n 40 ../build.log >&2; echo "make deb: the whole of it is in build/deb/build.log" >&2; exit 1; }
@@ -151,6 +156,9 @@ install: man
 	$(call put,dbus/*.xml,$(DATADIR)/dbus-1/interfaces)
 	$(call put,dbus/*.policy,$(DATADIR)/polkit-1/actions)
 	$(call put,dbus/python-dbusmock/*.py,$(DATADIR)/python-dbusmock/templates)
+	install -Dpm 644 completions/kdumpctl.bash "$(DESTDIR)$(DATADIR)/bash-completion/completions/kdumpctl"
+	install -Dpm 644 completions/_kdumpctl "$(DESTDIR)$(DATADIR)/zsh/vendor-completions/_kdumpctl"
+	install -Dpm 644 completions/kdumpctl.fish "$(DESTDIR)$(DATADIR)/fish/vendor_completions.d/kdumpctl.fish"
 	$(call put,build/man/*.5,$(DATADIR)/man/man5)
 	$(call put,build/man/*.8,$(DATADIR)/man/man8)
 	for file in kdump.conf kdumpd.toml; do \

@@ -36,7 +36,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tree that `make install` writes, from a copy, so that no build directory of ours is shared."""
     place = tmp_path_factory.mktemp("install")
     source, root = place / "source", place / "root"
-    for name in ("kdumpd", "dbus", "dracut", "units", "docs"):
+    for name in ("kdumpd", "completions", "dbus", "dracut", "units", "docs"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "Makefile", source)
     subprocess.run(
@@ -162,6 +162,9 @@ def test_units_hold_no_directive_that_systemd_does_not_know(installed: Path) -> 
         "usr/share/dbus-1/system-services/org.kdumpd.Kdump1.service",
         "usr/share/polkit-1/actions/org.kdumpd.Kdump1.policy",
         "usr/share/python-dbusmock/templates/kdumpd.py",
+        "usr/share/bash-completion/completions/kdumpctl",
+        "usr/share/zsh/vendor-completions/_kdumpctl",
+        "usr/share/fish/vendor_completions.d/kdumpctl.fish",
         "usr/share/man/man8/kdumpd.8",
         "usr/share/man/man8/kdumpctl.8",
         "usr/share/man/man5/kdump.conf.5",

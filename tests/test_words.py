@@ -1,0 +1,158 @@
+"""kdumpctl(8) and the completions say what the parser knows, no more and no less."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from kdumpd.cli_words import Words, choices_of, parser
+from tests.completions import FILES, FOLDER, completions
+from tests.terminal import on_terminal
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs/kdumpctl.8.md").read_text()
+EVERYWHERE = frozenset({"-h", "--help", "--json"})
+"""Said once for all verbs."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One paragraph of the page's COMMANDS."""
+
+    words: tuple[str, ...]  # of its head, without brackets and bars
+    text: str
+
+    @property
+    def options(self) -> set[str]:
+        return {word for word in self.words if word.startswith("-") and word != "-"}
+
+
+def entries() -> list[Entry]:
+    section = PAGE.split("## COMMANDS\n", 1)[1].split("\n## ", 1)[0]
+    found = re.findall(r"^(\*\*.*)\n((?:: |  ).*(?:\n  .*)*)", section, flags=re.MULTILINE)
+    return [Entry(tuple(re.sub(r"[\[\]*|]", " ", head).split()), text) for head, text in found]
+
+
+def verbs(below: Words | None = None, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Words]]:
+    """Each verb that does something, by the words that lead to it."""
+    words = below if below is not None else parser()
+    deeper = choices_of(words)
+    if path and not deeper:
+        yield path, words
+    for name, verb in deeper.items():
+        yield from verbs(verb, (*path, name))
+
+
+VERBS = dict(verbs())
+
+
+def documented(path: Sequence[str]) -> list[Entry]:
+    return [entry for entry in entries() if entry.words[: len(path)] == tuple(path)]
+
+
+def with_namesakes(found: Sequence[Entry]) -> list[Entry]:
+    """And the entries of the verb that one says it is `As`."""
+    names = [name.split() for entry in found for name in re.findall(r"^: As \*\*(.+?)\*\*", entry.text)]
+    return [*found, *(entry for name in names for entry in documented(name))]
+
+
+def options_of(words: Words) -> set[str]:
+    return {option for action in words._actions for option in action.option_strings}
+
+
+def choices(words: Words) -> set[str]:
+    """Of the arguments that are no options."""
+    return {
+        str(choice)
+        for action in words._actions
+        if not action.option_strings and not isinstance(action, argparse._SubParsersAction)
+        for choice in action.choices or ()
+    }
+
+
+@pytest.mark.parametrize("path", VERBS, ids=" ".join)
+def test_each_verb_is_in_the_manual_with_its_options(path: tuple[str, ...]) -> None:
+    found = documented(path)
+    assert found, f"kdumpctl(8) has no {' '.join(path)}"
+    has = options_of(VERBS[path])
+    assert set().union(*(entry.options for entry in found)) <= has, "options that there are not"
+    heads = {word for entry in with_namesakes(found) for word in entry.words}
+    longest = {option for option in has if option.startswith("--")}
+    assert longest - EVERYWHERE <= heads, "options that the page does not name"
+    assert choices(VERBS[path]) <= heads, "choices that the page does not name"
+
+
+def test_the_manual_has_no_verb_that_there_is_not() -> None:
+    known: Mapping[tuple[str, ...], Words] = VERBS
+    for entry in entries():
+        assert any(entry.words[: len(path)] == path for path in known), entry.words
+
+
+def test_what_all_verbs_take_is_in_the_description() -> None:
+    described = PAGE.split("## COMMANDS\n", 1)[0]
+    for option in options_of(parser()) - {"-h", "--help"}:
+        assert f"**{option}**" in described
+    without = {path for path, words in VERBS.items() if "--json" not in options_of(words)}
+    assert without == {("config", "edit")}, "which is what the description says"
+
+
+# --- completions --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shell", FILES)
+def test_the_completions_are_current(shell: str) -> None:
+    assert (FOLDER / FILES[shell]).read_text() == completions(shell), "make completions writes them anew"
+
+
+TYPED = [
+    ("kdumpctl stat", "kdumpctl status"),
+    ("kdumpctl reset", "kdumpctl reset-crashkernel"),
+    ("kdumpctl config ed", "kdumpctl config edit"),
+    ("kdumpctl dumps --dry", "kdumpctl dumps --dry-run"),
+    ("kdumpctl config get core", "kdumpctl config get core_collector"),
+    ("kdumpctl config export an", "kdumpctl config export ansible"),
+]
+FISH = ("fish", "--no-config", "-c")
+STARTS: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "bash": (("bash", "--norc", "--noprofile", "-i"), "source {file}"),
+    "zsh": (
+        ("zsh", "-f", "-i"),
+        "autoload -U compinit; fpath=({folder} $fpath); compinit -D -u; unsetopt zle_bracketed_paste",
+    ),
+}
+
+
+def require(shell: str) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell} on this machine")
+
+
+@pytest.mark.parametrize("shell", STARTS)
+async def test_bash_and_zsh_complete_what_is_typed(shell: str, tmp_path: Path) -> None:
+    require(shell)
+    argv, begin = STARTS[shell]
+    home = {"HOME": str(tmp_path), "PS1": "> ", "HISTFILE": "", "ZDOTDIR": str(tmp_path)}
+    async with on_terminal(argv, home) as terminal:
+        terminal.type(f"{begin.format(file=FOLDER / FILES[shell], folder=FOLDER)}; echo re''ady\n")
+        await terminal.until("ready\n")
+        for typed, whole in TYPED:
+            terminal.type(f"{typed}\t")
+            await terminal.until(whole)
+            terminal.type("\x15")  # Ctrl-U: the line is gone, and nothing of it is run
+
+
+@pytest.mark.parametrize(("typed", "whole"), TYPED)
+def test_fish_completes_what_is_typed(typed: str, whole: str) -> None:
+    require("fish")
+    asked = f"source {FOLDER / FILES['fish']}; complete -C {shlex.quote(typed)}"
+    said = subprocess.run((*FISH, asked), check=True, capture_output=True, text=True).stdout
+    before = typed.rpartition(" ")[0]
+    assert [f"{before} {line.split()[0]}" for line in said.splitlines()] == [whole]
