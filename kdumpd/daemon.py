@@ -211,6 +211,7 @@ async def serve(asked: argparse.Namespace) -> None:
             inhibiting=inhibiting,
             reserving=reserving,
             crashing=crashing,
+            image_of=hands.ahead.image_of,
         )
 
         def found(new: tuple[Dump, ...]) -> None:
@@ -225,6 +226,7 @@ async def serve(asked: argparse.Namespace) -> None:
         finds.on_change = found
         finds.marked = crashing.marked
         crashing.on_change = desk.status_changed
+        prebuilding.on_prepared = desk.status_changed
         await hands.sweep()
         await history.remember()
         await crashing.remember()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from kdumpd.core.armed import Armed
 from kdumpd.core.machine import Machine
@@ -19,6 +20,41 @@ class Stored:
     size_bytes: int
     built_us: int = 0
     kernel_release: str = ""  # of the capture kernel; "" where that is not known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureImage:
+    """The image that is there for a kernel, and whether it is the one that its plan asks for."""
+
+    path: str
+    size_bytes: int
+    built_us: int
+    is_planned: bool
+
+
+def for_each_kernel(
+    entries: Iterable[Stored], planned: Mapping[str, str], *, path_of: Callable[[str], str]
+) -> Mapping[str, CaptureImage]:
+    """Release -> its image: the one that is `planned`, by fingerprint, or else the one that was built last."""
+    found: dict[str, CaptureImage] = {}
+    for each in entries:
+        release = each.kernel_release
+        if each.part != "images" or not release:
+            continue
+        image = CaptureImage(
+            path=path_of(each.fingerprint),
+            size_bytes=each.size_bytes,
+            built_us=each.built_us,
+            is_planned=planned.get(release) == each.fingerprint,
+        )
+        before = found.get(release)
+        if before is None or _worth(image) > _worth(before):
+            found[release] = image
+    return MappingProxyType(found)
+
+
+def _worth(image: CaptureImage) -> tuple[bool, int]:
+    return image.is_planned, image.built_us
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

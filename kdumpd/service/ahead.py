@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 
 from kdumpd.core import ahead
 from kdumpd.core.armed import Armed
-from kdumpd.core.keeping import Keep, to_keep
+from kdumpd.core.keeping import CaptureImage, Keep, Stored, for_each_kernel, to_keep
 from kdumpd.core.plan import Plan, Resolution
 from kdumpd.core.tuning import Tuning
 from kdumpd.host.doors import Files, Programs
@@ -29,6 +30,7 @@ class Ahead:
         self._reading: Reading | None = None
         self._planned: dict[str, tuple[str, str]] = {}  # release -> base and image of its first boot
         self._keep = Keep(budget_bytes=Tuning().store_budget_mib << 20)
+        self._images: Mapping[str, CaptureImage] = {}
 
     @property
     def keep(self) -> Keep:
@@ -36,7 +38,21 @@ class Ahead:
         others = (one for pair in tuple(self._planned.values()) for one in pair)
         return replace(self._keep, needed=(*others, *self._keep.needed))
 
-    def follow(self, reading: Reading, armed: Armed | None) -> None:
+    def image_of(self, release: str) -> CaptureImage | None:
+        """What the store had for this kernel when it was last looked into."""
+        return self._images.get(release)
+
+    def take_stock(self, entries: tuple[Stored, ...] | None = None) -> None:
+        """Look into the store, or at what was found there just now."""
+        planned = {release: image for release, (_base, image) in tuple(self._planned.items())}
+        plan = self._reading.resolution.plan if self._reading is not None else None
+        if plan is not None:
+            planned[plan.base.kernel_release] = plan.image_fingerprint
+        found = self._store.entries() if entries is None else entries
+        self._images = for_each_kernel(found, planned, path_of=self._store.initramfs)
+
+    def follow(self, reading: Reading, armed: Armed | None, entries: tuple[Stored, ...]) -> None:
+        """`entries`: what is in the store."""
         machine, tuning = reading.machine, reading.tuning
         self._reading = reading
         self.releases = ahead.releases(machine, count=tuning.prebuild_kernels)
@@ -50,6 +66,7 @@ class Ahead:
             ahead=self.releases,
             budget_bytes=tuning.store_budget_mib << 20,
         )
+        self.take_stock(entries)
 
     async def look(self, release: str) -> Resolution:
         """What the last look would have found, were this kernel running. What is planned so is kept from now on."""

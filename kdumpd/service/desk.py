@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from kdumpd.core.dumps import Dump
+from kdumpd.core.keeping import CaptureImage
 from kdumpd.core.problems import Problem
 from kdumpd.service.bus import Description, Exports, describe
 from kdumpd.service.crashing import Crashing
@@ -78,8 +79,10 @@ class Desk:
         inhibiting: Inhibiting,
         reserving: Reserving,
         crashing: Crashing,
+        image_of: Callable[[str], CaptureImage | None],
     ) -> None:
         """`concerns` are warnings of kdumpd itself, that no plan knows of."""
+        self._image_of = image_of
         self._exports = exports
         self._descriptions = descriptions
         self._reconciler = reconciler
@@ -186,6 +189,11 @@ class Desk:
             self._exports.remove(kernel_path(release))
             del self._kernels[release]
         for release in sorted(releases - self._kernels.keys()):
-            kernel = KernelInterface(self._descriptions[KERNEL], release=release, reconciler=self._reconciler)
+            kernel = KernelInterface(
+                self._descriptions[KERNEL],
+                release=release,
+                reconciler=self._reconciler,
+                image_of=self._image_of,
+            )
             self._kernels[release] = kernel
             self._exports.add(kernel_path(release), kernel)

@@ -67,9 +67,16 @@ class ConfigInterface(Interface):
             "Diagnostics": diagnostics(problems),
         }
 
-    def authorisation_details(self, _member: str, _arguments: tuple[Value, ...]) -> Mapping[str, str]:
+    def authorisation_details(self, member: str, arguments: tuple[Value, ...]) -> Mapping[str, str]:
+        """Of the target that would be tested, where another is named, or else of the configured one."""
         plan = self._reconciler.sight.resolution.plan
-        return {"target.type": plan.target.get("type", "")} if plan is not None else {}
+        target: Mapping[str, Value] = plan.target if plan is not None else {}
+        if member == "TestTarget" and isinstance(arguments[0], Mapping) and arguments[0]:
+            target = arguments[0]
+        return {
+            "target.type": clean(str(target.get("type", ""))),
+            "target.host": clean(str(target.get("server", ""))),
+        }
 
     def tell_change(self) -> None:
         """Emit Changed where the text of the last look is another than before."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+from kdumpd.core.keeping import CaptureImage
 from kdumpd.core.machine import KernelFiles
 from kdumpd.core.problems import Problem, Trouble
 from kdumpd.service.bus import Caller, Description, ErrorName, Interface, Value, as_bus_error, first_lines
@@ -87,12 +88,20 @@ class JobInterface(Interface):
 
 
 class KernelInterface(Interface):
-    """An installed kernel, and the capture image of the one that captures."""
+    """An installed kernel, and its capture image: the one that is loaded, or what the store has for it."""
 
-    def __init__(self, description: Description, *, release: str, reconciler: Reconciler) -> None:
+    def __init__(
+        self,
+        description: Description,
+        *,
+        release: str,
+        reconciler: Reconciler,
+        image_of: Callable[[str], CaptureImage | None],
+    ) -> None:
         super().__init__(description)
         self._release = release
         self._reconciler = reconciler
+        self._image_of = image_of
 
     def properties(self) -> Mapping[str, Value]:
         sight, status = self._reconciler.sight, self._reconciler.status
@@ -102,14 +111,21 @@ class KernelInterface(Interface):
         )
         plan = sight.resolution.plan
         captures = plan is not None and plan.base.kernel_release == self._release
-        is_loaded = sight.armed is not None and sight.armed.kernel_release == self._release
+        image = self._image_of(self._release)
+        if sight.armed is not None and sight.armed.kernel_release == self._release:
+            image = CaptureImage(
+                path=status.initramfs,
+                size_bytes=sight.initramfs_bytes,
+                built_us=status.initramfs_built_us,
+                is_planned=plan is not None and plan.image_fingerprint in sight.images,
+            )
         return {
             "Release": self._release,
             "Image": files.image,
-            "Initramfs": status.initramfs if is_loaded else "",
-            "InitramfsSize": sight.initramfs_bytes if is_loaded else 0,
-            "Built": status.initramfs_built_us if is_loaded else 0,
-            "UpToDate": captures and plan is not None and plan.image_fingerprint in sight.images,
+            "Initramfs": image.path if image is not None else "",
+            "InitramfsSize": image.size_bytes if image is not None else 0,
+            "Built": image.built_us if image is not None else 0,
+            "UpToDate": image is not None and image.is_planned,
             "Running": self._release == status.kernel_release,
             "Default": captures,
         }

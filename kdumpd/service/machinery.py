@@ -24,7 +24,7 @@ from kdumpd.host.captures import Captures
 from kdumpd.host.crash_kernel import crash_kernel
 from kdumpd.host.doors import Files, Programs, text
 from kdumpd.host.finishing import finish_writing
-from kdumpd.host.image import Store
+from kdumpd.host.image import BASES, IMAGES, Store
 from kdumpd.host.kexec import Kexec
 from kdumpd.host.watch import sysfs_signature
 from kdumpd.reading import Reading, read
@@ -230,7 +230,8 @@ class Machinery:
         last_good = self._store.last_good()
         releases = {machine.kernel_release, plan.base.kernel_release if plan else machine.kernel_release}
         manifest = self._store.manifest(armed.image) if armed is not None else None
-        self.ahead.follow(reading, armed)
+        entries = self._store.entries()
+        self.ahead.follow(reading, armed, entries)
         return Sight(
             config=reading.config,
             resolution=reading.resolution,
@@ -245,8 +246,8 @@ class Machinery:
             armed=armed,
             intent_left=self._kexec.intent() is not None,
             last_good=last_good if last_good is not None and last_good.kernel_release in releases else None,
-            bases=self._store.bases(),
-            images=self._store.images(),
+            bases=frozenset(each.fingerprint for each in entries if each.part == BASES),
+            images=frozenset(each.fingerprint for each in entries if each.part == IMAGES),
             stale=self._stale(reading, armed),
             initramfs_built_us=manifest.built_us if manifest is not None else 0,
             initramfs_bytes=manifest.size_bytes if manifest is not None else 0,

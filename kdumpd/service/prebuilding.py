@@ -46,6 +46,8 @@ class Prebuilding:
         """Set while nothing is to be built or removed, as far as the last look tells."""
         self.is_inhibited: Callable[[], bool] = lambda: False
         """Whether nothing is to be begun now; after a change, `follow`."""
+        self.on_prepared: Callable[[], None] = lambda: None
+        """Called when a kernel was looked at, and perhaps has an image that it had not."""
         self._hands = hands
         self._ahead = ahead
         self._jobs = jobs
@@ -149,6 +151,8 @@ class Prebuilding:
             lacks_base, lacks_image = await gently(lambda: self._ahead.lacks(plan))
             if lacks_base or lacks_image:
                 await self._build(release, plan, lacks_base=lacks_base)
+            await gently(lambda: asyncio.to_thread(self._ahead.take_stock))
+            self.on_prepared()
         except (Trouble, OSError, ValueError) as fault:
             self._warn(release, (journal.named(fault, code="look-failed"),))
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdumpd.core.keeping import Keep, Stored, to_keep, unneeded, used
+from kdumpd.core.keeping import Keep, Stored, for_each_kernel, to_keep, unneeded, used
 from kdumpd.core.machine import KernelFiles
 from tests.core.test_capture_kernel import MACHINE
 
@@ -118,3 +118,18 @@ def test_an_unmounted_boot_removes_no_kernel() -> None:
     there = (kernels[0], replace(kernels[1], image="/boot/vmlinuz-6.2"))
     keep = to_keep(None, None, replace(MACHINE, kernels=there), ahead=(), budget_bytes=100)
     assert keep.installed == frozenset({"6.2"}), "the other one was removed"
+
+
+def test_the_image_of_a_kernel_is_the_planned_one_or_else_the_last() -> None:
+    stored = (
+        image("a", built=3),
+        image("b", built=1),
+        image("c", built=1, kernel="6.2"),
+        image("d", kernel=""),
+    )
+    found = for_each_kernel(stored, {"6.1": "b", "6.2": "x"}, path_of=lambda name: f"/{name}.img")
+    assert {release: (each.path, each.is_planned) for release, each in found.items()} == {
+        "6.1": ("/b.img", True),
+        "6.2": ("/c.img", False),
+    }
+    assert for_each_kernel(stored, {}, path_of=str)["6.1"].built_us == 3

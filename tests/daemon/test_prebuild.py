@@ -10,7 +10,8 @@ from pathlib import Path
 from kdumpd.host.image import FOLDER, Store
 from kdumpd.host.real import RealFiles
 from kdumpd.host.watch import Watch
-from kdumpd.service.permissions import JOB, MANAGER, ROOT
+from kdumpd.service.interfaces import kernel_path
+from kdumpd.service.permissions import JOB, KERNEL, MANAGER, ROOT
 from tests.kernels import NEXT, install_kernel, reboot_into, remove_kernel, run_depmod, unpack_kernel
 from tests.service.private_bus import PrivateBus
 from tests.simulate import PATIENCE, RELEASE, Machine, Sampler, simulated
@@ -63,6 +64,10 @@ async def test_from_the_installation_of_a_kernel_to_the_removal_of_the_one_befor
                 run_depmod(machine.root)
         assert said == ["done", NEXT]
         assert kernels_in_store(machine) == both(RELEASE, NEXT)
+        kernel = await machine.client.wait_until(kernel_path(NEXT), KERNEL, lambda now: bool(now["UpToDate"]))
+        assert (kernel["Release"], kernel["Running"], kernel["Default"]) == (NEXT, False, False)
+        image = machine.root / str(kernel["Initramfs"]).lstrip("/")
+        assert (image.stat().st_size, kernel["Image"]) == (kernel["InitramfsSize"], f"/boot/vmlinuz-{NEXT}")
         assert machine.armed_with == before
         assert not sampler.unloaded
 

@@ -15,7 +15,7 @@ import pytest
 from kdumpd.host.image import Store
 from kdumpd.host.real import RealFiles
 from kdumpd.service.bus import BusError
-from kdumpd.service.permissions import CONFIG, JOB, MANAGER, ROOT
+from kdumpd.service.permissions import CONFIG, JOB, KERNEL, MANAGER, ROOT
 from tests.service.private_bus import PrivateBus
 from tests.simulate import Machine, Sampler, State, simulated
 
@@ -200,6 +200,13 @@ async def test_disabling_unloads_and_enabling_loads_again(tmp_path: Path, bus: P
             assert ended["Result"] == "done"
             assert await machine.client.get(ROOT, MANAGER, "State") == state
             assert machine.loaded_file.read_text().strip() == ("1" if wish else "0")
+            kernel = await machine.client.get_all(
+                str(await machine.client.get(ROOT, MANAGER, "Kernel")), KERNEL
+            )
+            assert kernel["UpToDate"] is True, "its image is there, loaded or not"
+            assert (machine.root / str(kernel["Initramfs"]).lstrip("/")).stat().st_size == kernel[
+                "InitramfsSize"
+            ]
             assert await machine.client.get(ROOT, MANAGER, "Enabled") is wish
 
 

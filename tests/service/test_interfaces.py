@@ -151,6 +151,7 @@ async def served(
             inhibiting=inhibiting,
             reserving=reserving,
             crashing=crashing,
+            image_of=w.hands.ahead.image_of,
         )
         proving.on_change = desk.status_changed
         w.listeners.append(desk.status_changed)
