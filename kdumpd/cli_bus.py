@@ -64,6 +64,8 @@ def said_of(fault: BusError | Trouble) -> str:
         return str(fault)
     if fault.name in {ErrorName.SERVICE_UNKNOWN, ErrorName.NAME_HAS_NO_OWNER} or "systemd1" in fault.name:
         return NOT_RUNNING
+    if fault.name in {ErrorName.ACCESS_DENIED, ErrorName.INTERACTIVE_AUTHORIZATION_REQUIRED}:
+        return f"{fault.text} Root may do it, as with sudo."
     return fault.text
 
 
