@@ -188,6 +188,7 @@ async def serve(asked: argparse.Namespace) -> None:
                 sight=lambda: reconciler.sight,
                 require_uninhibited=inhibiting.require_none,
                 target_test=lambda: proving.last,
+                is_recovering=lambda: recovering.is_at_work,
             ),
             finds=finds,
             history=history,

@@ -162,6 +162,16 @@ def after_start(record: Record, *, boot_id: str) -> Record:
     return taken_back(record) if is_of_this_boot else record
 
 
+def to_be_judged(record: Record, *, boot_id: str) -> Marker | None:
+    """The test crash that a dump may tell something new of: one of an earlier boot of which nothing was found so far.
+
+    Also after it was called failed for that: a target that is mounted hours later may have the dump.
+    """
+    if record.pending is not None:
+        return record.pending if record.pending.boot_id != boot_id else None
+    return record.last.marker if record.last is not None and not record.last.dump else None
+
+
 def marked(dumps: Iterable[Dump], record: Record) -> tuple[Dump, ...]:
     """The same dumps, and as dumps of the test crash those too whose collector could not say so.
 

@@ -27,6 +27,7 @@ from kdumpd.core.crash_test import (
     marked,
     obstacle,
     taken_back,
+    to_be_judged,
 )
 from kdumpd.core.dumps import Dump
 from kdumpd.core.history import Entry
@@ -70,6 +71,8 @@ class Surroundings:
     require_uninhibited: Callable[[], None]
     """Raises Trouble."""
     target_test: Callable[[], TargetTest]
+    is_recovering: Callable[[], bool]
+    """Whether a dump is being taken off a raw device."""
 
 
 def boottime() -> float:
@@ -188,18 +191,19 @@ class Crashing:
                     logger.warning("what a test crash came to cannot be written down: %s", fault)
 
     async def _wait_for_dumps(self) -> None:
-        if not self._is_of_earlier_boot():
+        if self.record.pending is None:
             return
-        await nap_until(self._searched, self._clock, seconds=PATIENCE_SECONDS)
+        if not self._searched.is_set():
+            await nap_until(self._searched, self._clock, seconds=PATIENCE_SECONDS)
         await self._clock.sleep(PATIENCE_SECONDS)
-        self._judge(self._finds.known, is_over=True)
-
-    def _is_of_earlier_boot(self) -> bool:
-        return self.record.pending is not None and self.record.pending.boot_id != self._boot_id
+        while self._around.is_recovering():
+            await self._clock.sleep(PATIENCE_SECONDS)
+        if self.record.pending is not None:
+            self._judge(self._finds.known, is_over=True)
 
     def _judge(self, dumps: tuple[Dump, ...], *, is_over: bool) -> None:
-        marker = self.record.pending
-        if marker is None or not self._is_of_earlier_boot():
+        marker = to_be_judged(self.record, boot_id=self._boot_id)
+        if marker is None:
             return
         outcome = judged(marker, dumps, is_over=is_over, now_us=self._clock.now_us())
         if outcome is None:

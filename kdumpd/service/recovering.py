@@ -22,6 +22,7 @@ class Recovering:
         self._looked_at: tuple[str, str] | None = None
         self._wanted: tuple[str, str] | None = None
         self._again = asyncio.Event()
+        self.is_at_work = False
 
     def follow(self, sight: Sight) -> None:
         target = told_target(sight)
@@ -39,7 +40,11 @@ class Recovering:
                 continue
             self._looked_at = self._wanted
             node, path = self._wanted
-            found = await self._recovery.look(node, path=path)
+            self.is_at_work = True
+            try:
+                found = await self._recovery.look(node, path=path)
+            finally:
+                self.is_at_work = False
             for problem in found.problems:
                 level = logging.ERROR if problem.is_error else logging.WARNING
                 logger.log(level, "%s: %s (%s)", node, problem, problem.code)

@@ -20,6 +20,7 @@ from kdumpd.core.crash_test import (
     marked,
     obstacle,
     taken_back,
+    to_be_judged,
 )
 from kdumpd.core.dumps import Dump
 from kdumpd.core.pstore import NEAR_US
@@ -174,3 +175,14 @@ def test_a_record_says_what_is_known_and_forgets_a_crash_that_did_not_come() -> 
     assert taken_back(pending) == known
     assert after_start(pending, boot_id="before") == known, "in the boot of the marker nothing crashed"
     assert after_start(pending, boot_id="after") == pending
+
+
+def test_it_is_judged_in_a_later_boot_and_until_something_was_found() -> None:
+    pending = Record(pending=MARKER)
+    assert to_be_judged(pending, boot_id="after") == MARKER
+    assert to_be_judged(pending, boot_id="before") is None, "the machine is about to crash"
+    nothing_found = Record(last=judged(MARKER, (), is_over=True))
+    assert to_be_judged(nothing_found, boot_id="after") == MARKER
+    assert to_be_judged(Record(last=judged(MARKER, (LOST,), is_over=False)), boot_id="after") is None
+    assert to_be_judged(Record(last=judged(MARKER, (SAVED,), is_over=False)), boot_id="after") is None
+    assert to_be_judged(Record(), boot_id="after") is None

@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from kdumpd.core.crash_test import TOKEN_SECONDS, TOKENS_OF_ONE
+from kdumpd.core.crash_test import (
+    PATIENCE_SECONDS,
+    TOKEN_SECONDS,
+    TOKENS_OF_ONE,
+    Marker,
+    Record,
+    begun,
+)
 from kdumpd.host.crash import KERNEL_LOG, TRIGGER
 from kdumpd.service.bus import BusError, Client, Value
 from kdumpd.service.bus.standard import PROPERTIES
@@ -209,3 +216,34 @@ async def test_one_without_rights_is_asked_for_no_password_with_a_bad_token(
         assert await crash_refused(nobody, token) == STANDARD + "AccessDenied"
         assert await crash_refused(nobody, token) == TOKEN_INVALID, "it is used up all the same"
         assert trigger.read_text() == ""
+
+
+MARKER = Marker(id="00ff", boot_id="before", time_us=1_700_000_000_000_000, uid=0, target="somewhere")
+
+
+async def test_where_nothing_is_found_it_has_failed_after_five_minutes_unless_it_is_found_later(
+    tmp_path: Path, bus: PrivateBus
+) -> None:
+    async with served(tmp_path, bus) as s:
+        s.world.files.write(f"/{FILE}", begun(Record(), MARKER).model_dump_json().encode())
+        await s.crashing.remember()
+        await s.finds.look(s.world.reconciler.sight)
+        running = asyncio.create_task(s.crashing.run())
+        try:
+            await s.world.clock.until_asleep(PATIENCE_SECONDS)
+            assert s.crashing.record.state == "pending"
+            s.world.clock.advance(PATIENCE_SECONDS)
+            state = await s.client.wait_until(ROOT, MANAGER, lambda now: now["TestCrashState"] == "failed")
+            assert "neither a dump of it nor a record" in str(state["TestCrashMessage"])
+
+            folder = "/var/crash/127.0.0.1-2026-01-01-10:00:00"
+            s.world.make_folder(folder)
+            s.world.files.write(f"{folder}/vmcore", b"core")
+            s.world.files.write(f"{folder}/summary.json", b'{"result": "saved", "test_id": "00ff"}')
+            await s.finds.look(s.world.reconciler.sight)
+            state = await s.client.wait_until(ROOT, MANAGER, lambda now: now["TestCrashState"] == "passed")
+            assert state["TestCrashTime"] == MARKER.time_us
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        assert [entry.result for entry in (await s.history.latest())[:2]] == ["passed", "failed"]

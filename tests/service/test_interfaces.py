@@ -128,6 +128,7 @@ async def served(
                 sight=lambda: w.reconciler.sight,
                 require_uninhibited=inhibiting.require_none,
                 target_test=lambda: proving.last,
+                is_recovering=lambda: False,
             ),
             finds=finds,
             history=history,

@@ -30,7 +30,7 @@ def test_a_program_written_from_the_documents_crashes_the_machine_and_learns_the
     machine.put(PROGRAM, EXAMPLE.read_bytes())
     told = machine.sh(f"python3 {PROGRAM} configure {USER}@{far.ADDRESS} {path}", timeout=400)
     assert "the job is done" in told
-    assert f"armed: a crash would be saved to {USER}@{far.ADDRESS}" in told, told
+    assert f"armed: a crash would be saved to {far.ADDRESS} (ssh) in {path}" in told, told
     ran = machine.run("python3", PROGRAM, "outcome", check=False)
     assert (ran.status, kdumpd.value("TestCrashState")) == (3, "none")
     shown = machine.sh("kdumpctl test-crash --dry-run")
