@@ -191,6 +191,11 @@ def test_where_service_asks_for_actions_it_gets_the_one_that_systemd_does_not_kn
     assert not (installed / "usr/libexec/initscripts").exists()
 
 
+def test_the_template_of_python_dbusmock_finds_the_interfaces_from_where_it_lies(installed: Path) -> None:
+    beside = installed / "usr/share/python-dbusmock/templates/../../dbus-1/interfaces"
+    assert {each.name for each in beside.iterdir()} == {each.name for each in (ROOT / "dbus").glob("*.xml")}
+
+
 def test_install_brings_the_whole_package_and_no_more(installed: Path) -> None:
     def files(top: Path) -> set[str]:
         return {

@@ -53,7 +53,8 @@ BEGINNING = "# where dumps go\npath /var/crash\n"
 STAGES = ("build", "prove", "load")
 NEEDS = re.compile(r"\bNeeds\s+(org\.kdumpd\.Kdump1\.[\w-]+)")
 
-PLACES = (os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."), "/usr/share/dbus-1/interfaces")
+HERE = os.path.dirname(os.path.abspath(__file__))
+PLACES = (f"{HERE}/../../dbus-1/interfaces", f"{HERE}/..")  # as installed, and in the source
 
 
 def load(mock, parameters):

@@ -83,6 +83,11 @@ const window = {
             this.detail = detail;
         }
     },
+    EventTarget,
+    HTMLMetaElement: class {},
+    TextDecoder,
+    TextEncoder,
+    URL,
     Uint8Array,
     addEventListener() {},
     atob,

@@ -206,6 +206,12 @@ async def deletes(front_end: FrontEnd, machine: Machine, address: str) -> None:
     assert (gone.status, gone.complaint) == (1, f"there is no dump {DUMPS[1]}")
 
 
+def test_there_is_no_example_that_no_test_runs() -> None:
+    run_here = {Path(each).name for front_end in FRONT_ENDS.values() for each in front_end.argv}
+    elsewhere = {"test-crash.py"}  # in test_dbusmock, and with a real crash in tests/vm
+    assert {path.name for path in EXAMPLES.iterdir() if path.is_file()} <= run_here | elsewhere
+
+
 async def test_without_kdumpd_an_example_says_so(bus: PrivateBus) -> None:
     for name, front_end in FRONT_ENDS.items():
         if not front_end.missing and name != "cockpit":  # a page waits for it to come
