@@ -7,7 +7,7 @@
 
 _shtab_kdumpctl_reserve_subparsers=(get-default estimate set)
 _shtab_kdumpctl_config_subparsers=(get set unset edit diff export text)
-_shtab_kdumpctl_subparsers=(status history watch log showmem estimate start stop restart reload rebuild test-target propagate test-crash test reserve get-default-crashkernel reset-crashkernel plan why setup-crypttab check import config dumps)
+_shtab_kdumpctl_subparsers=(status history watch log showmem estimate start stop restart reload rebuild test-target propagate test-crash test reserve get-default-crashkernel reset-crashkernel plan why setup-crypttab check doctor import config dumps)
 
 _shtab_kdumpctl_status_option_strings=(-h --help --json)
 _shtab_kdumpctl_history_option_strings=(-h --help --json -n --number)
@@ -34,6 +34,7 @@ _shtab_kdumpctl_plan_option_strings=(-h --help --json --root)
 _shtab_kdumpctl_why_option_strings=(-h --help --json --root)
 _shtab_kdumpctl_setup_crypttab_option_strings=(-h --help --json --root --dry-run)
 _shtab_kdumpctl_check_option_strings=(-h --help --json)
+_shtab_kdumpctl_doctor_option_strings=(-h --help --json --root)
 _shtab_kdumpctl_import_option_strings=(-h --help --json --from --write --output)
 _shtab_kdumpctl_config_get_option_strings=(-h --help --json --file)
 _shtab_kdumpctl_config_set_option_strings=(-h --help --json --file)
@@ -53,6 +54,7 @@ _shtab_kdumpctl_plan___root_COMPGEN=_shtab_compgen_dirs
 _shtab_kdumpctl_why___root_COMPGEN=_shtab_compgen_dirs
 _shtab_kdumpctl_setup_crypttab___root_COMPGEN=_shtab_compgen_dirs
 _shtab_kdumpctl_check_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_kdumpctl_doctor___root_COMPGEN=_shtab_compgen_dirs
 _shtab_kdumpctl_import_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_kdumpctl_import___output_COMPGEN=_shtab_compgen_files
 _shtab_kdumpctl_config_get___file_COMPGEN=_shtab_compgen_files
@@ -72,7 +74,7 @@ _shtab_kdumpctl_config_unset_pos_0_choices=(raw ext2 ext3 ext4 xfs btrfs minix b
 _shtab_kdumpctl_config_export_pos_0_choices=(shell ansible)
 _shtab_kdumpctl_config_pos_0_choices=(get set unset edit diff export text)
 _shtab_kdumpctl_dumps_pos_0_choices=(list show delete prune verify recover)
-_shtab_kdumpctl_pos_0_choices=(status history watch log showmem estimate start stop restart reload rebuild test-target propagate test-crash test reserve get-default-crashkernel reset-crashkernel plan why setup-crypttab check import config dumps)
+_shtab_kdumpctl_pos_0_choices=(status history watch log showmem estimate start stop restart reload rebuild test-target propagate test-crash test reserve get-default-crashkernel reset-crashkernel plan why setup-crypttab check doctor import config dumps)
 
 _shtab_kdumpctl_status__h_nargs=0
 _shtab_kdumpctl_status___help_nargs=0
@@ -162,6 +164,9 @@ _shtab_kdumpctl_setup_crypttab___dry_run_nargs=0
 _shtab_kdumpctl_check__h_nargs=0
 _shtab_kdumpctl_check___help_nargs=0
 _shtab_kdumpctl_check___json_nargs=0
+_shtab_kdumpctl_doctor__h_nargs=0
+_shtab_kdumpctl_doctor___help_nargs=0
+_shtab_kdumpctl_doctor___json_nargs=0
 _shtab_kdumpctl_import__h_nargs=0
 _shtab_kdumpctl_import___help_nargs=0
 _shtab_kdumpctl_import___json_nargs=0

@@ -50,7 +50,7 @@ function _shtab_kdumpctl_using
   test "$_shtab_kdumpctl_cmdpath" = "$argv"
 end
 
-set -g _shtab_kdumpctl_commands status history watch log showmem estimate start stop restart reload rebuild test-target propagate test-crash test reserve 'reserve get-default' 'reserve estimate' 'reserve set' get-default-crashkernel reset-crashkernel plan why setup-crypttab check import config 'config get' 'config set' 'config unset' 'config edit' 'config diff' 'config export' 'config text' dumps
+set -g _shtab_kdumpctl_commands status history watch log showmem estimate start stop restart reload rebuild test-target propagate test-crash test reserve 'reserve get-default' 'reserve estimate' 'reserve set' get-default-crashkernel reset-crashkernel plan why setup-crypttab check doctor import config 'config get' 'config set' 'config unset' 'config edit' 'config diff' 'config export' 'config text' dumps
 set -g _shtab_kdumpctl_opts_with_value --bus --fadump --file --from --kernel --number --output --root -n
 
 complete -c kdumpctl -e
@@ -154,6 +154,10 @@ complete -c kdumpctl -n '_shtab_kdumpctl_using; and test $_shtab_kdumpctl_npos -
 complete -c kdumpctl -n '_shtab_kdumpctl_using check' -s h -l help -d 'show this help message and exit'
 complete -c kdumpctl -n '_shtab_kdumpctl_using check' -l json -d 'the outcome as JSON'
 complete -c kdumpctl -n '_shtab_kdumpctl_using check; and test $_shtab_kdumpctl_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d FILE
+complete -c kdumpctl -n '_shtab_kdumpctl_using; and test $_shtab_kdumpctl_npos -eq 0' -a doctor -d 'Name every reason why a capture could fail here, each with its remedy; needs no daemon.'
+complete -c kdumpctl -n '_shtab_kdumpctl_using doctor' -s h -l help -d 'show this help message and exit'
+complete -c kdumpctl -n '_shtab_kdumpctl_using doctor' -l json -d 'the outcome as JSON'
+complete -c kdumpctl -n '_shtab_kdumpctl_using doctor' -l root -xka "(__fish_complete_directories)" -d 'a copy of another machine'"'"'s files'
 complete -c kdumpctl -n '_shtab_kdumpctl_using; and test $_shtab_kdumpctl_npos -eq 0' -a import -d 'Turn the configuration of kdump-tools or of openSUSE'"'"'s kdump into a kdump.conf.'
 complete -c kdumpctl -n '_shtab_kdumpctl_using import' -s h -l help -d 'show this help message and exit'
 complete -c kdumpctl -n '_shtab_kdumpctl_using import' -l json -d 'the outcome as JSON'

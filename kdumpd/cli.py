@@ -12,7 +12,7 @@ from kdumpd.cli_words import FAILED, parser, usage
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit status: 0 or 1; 3 for a `status` that finds nothing armed, 2 for an `estimate` without a plan."""
+    """The exit status: 0 or 1; 3 for a `status` that finds nothing armed; 2 as kdumpctl(8) says of single verbs."""
     words = tuple(sys.argv[1:] if argv is None else argv)
     if not words:
         print(usage(), file=sys.stderr)
@@ -47,6 +47,10 @@ def _verb(asked: argparse.Namespace) -> int:
             from kdumpd import cli_import
 
             return cli_import.run(asked)
+        case "doctor":
+            from kdumpd import cli_doctor
+
+            return cli_doctor.run(asked)
         case "check":
             from kdumpd import cli_files
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from collections.abc import Iterator
 
 from kdumpd.cli_files import read_contents, write_text
+from kdumpd.cli_screen import complain
 from kdumpd.core import sysconfig, tuning
 from kdumpd.core.config import printable
 from kdumpd.core.import_draft import Import, Lack, Tool, assignment, toml_line
@@ -41,9 +41,9 @@ def run(asked: argparse.Namespace) -> int:
         print(found.conf.render(), end="")
     if not asked.json:
         for line in _told(found, asked.file, is_written=asked.write):
-            _say(line)
+            complain(line)
     if not found.saves_there:
-        _say(f"{printable(asked.file)}: its target has no equivalent, and nothing is written")
+        complain(f"{printable(asked.file)}: its target has no equivalent, and nothing is written")
         return NO_SUCH_TARGET
     if asked.output:
         problem = write_text(asked.output, found.conf.render())
@@ -63,7 +63,7 @@ def _write(found: Import) -> int:
         problem = write_text(change.path, change.text)
         if problem is not None:
             return _failed(problem)
-        _say(f"wrote {change.path}")
+        complain(f"wrote {change.path}")
     return DONE
 
 
@@ -98,9 +98,5 @@ def _as_json(found: Import) -> dict[str, object]:
 
 def _failed(*problems: Problem) -> int:
     for problem in problems:
-        _say(str(problem))
+        complain(str(problem))
     return FAILED
-
-
-def _say(text: str) -> None:
-    print(f"kdump: {text}", file=sys.stderr)

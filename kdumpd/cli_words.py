@@ -177,6 +177,12 @@ def _add_offline(verbs: Verbs) -> None:
     keys.add_argument("--dry-run", action="store_true", help="show it and do nothing")
     check = _verb(verbs, "check", "check a configuration file; needs no daemon")
     check.add_argument("file", nargs="?", default=DEFAULT_CONFIG, metavar="FILE")
+    doctor = _verb(
+        verbs,
+        "doctor",
+        "name every reason why a capture could fail here, each with its remedy; needs no daemon",
+    )
+    doctor.add_argument("--root", default="/", metavar="DIR", help="a copy of another machine's files")
     taken = _verb(
         verbs, "import", "turn the configuration of kdump-tools or of openSUSE's kdump into a kdump.conf"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import MappingProxyType
 
 from kdumpd.core.problems import Problem
@@ -52,7 +53,7 @@ APPLETS = MappingProxyType(
 
 def missing(program: str, *, why: str, file: str = "", line: int = 0, key: str = "") -> Problem:
     """The Problem of a program that is not installed; `why` says who needs it, as a clause."""
-    debian, fedora = _PACKAGES.get(program, ("coreutils", "coreutils"))
+    debian, fedora = _packages(program)
     where = debian if debian == fedora else f"{debian} (Debian) or {fedora} (Fedora)"
     return Problem(
         code="program-missing",
@@ -62,3 +63,16 @@ def missing(program: str, *, why: str, file: str = "", line: int = 0, key: str =
         line=line,
         key=key,
     )
+
+
+def package_of(problem: Problem) -> tuple[str, str]:
+    """The package of Debian and that of Fedora which bring what a Problem of `missing` is about."""
+    found = _SENTENCE.match(problem.message)
+    return _packages(found[1]) if found is not None else ("", "")
+
+
+_SENTENCE = re.compile(r"`([^`]+)` is not installed")
+
+
+def _packages(program: str) -> tuple[str, str]:
+    return _PACKAGES.get(program, ("coreutils", "coreutils"))

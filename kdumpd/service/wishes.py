@@ -28,7 +28,7 @@ class Wishes:
     @property
     def enabled(self) -> bool:
         """`systemctl disable` says nothing of this boot: what was wanted in it stays wanted."""
-        return self._files.exists(WANTED) or self._lasts
+        return self._files.exists(WANTED) or self.lasts
 
     @property
     def held(self) -> bool:
@@ -62,7 +62,8 @@ class Wishes:
         return any(self._files.exists(f"{folder}/{UNIT}") for folder in _UNIT_FOLDERS)
 
     @property
-    def _lasts(self) -> bool:
+    def lasts(self) -> bool:
+        """Whether it is to be armed at each boot."""
         if not self._is_a_unit:
             return not self._files.exists(self._disabled)
         if any(self._files.link(f"{folder}/{UNIT}") == "/dev/null" for folder in _LINK_FOLDERS):
@@ -81,7 +82,7 @@ class Wishes:
             else:
                 self._raise(self._disabled, b"Not to be armed. Enabling kdumpd removes this file.\n")
             return
-        if self._lasts is enabled:
+        if self.lasts is enabled:
             return
         argv = ("systemctl", "--no-reload", "enable" if enabled else "disable", UNIT)
         try:
