@@ -8,6 +8,7 @@
 # make api     docs/api and the man page of the D-Bus API, from dbus/*.xml
 # make bench   docs/BENCHMARKS.md: kdumpd beside kdump-tools and a hand-made image, in about 40 minutes
 # make completions  completions/, what bash, zsh and fish know of kdumpctl
+# make screens docs/screens/*.svg, what kdumpctl shows, for the README
 # make deb     build/kdumpd_VERSION_all.deb
 # make install DESTDIR= PREFIX=/usr
 #
@@ -41,7 +42,7 @@ ACTIONSDIR ?=
 
 PAGES := $(patsubst docs/%.md,build/man/%,$(wildcard docs/*.[1-9].md))
 
-.PHONY: api demo test check lint vm chaos bench directives completions deb man install venv clean
+.PHONY: api demo test check lint vm chaos bench directives completions screens deb man install venv clean
 
 demo:
 	@.ci/prepare check deb vm
@@ -88,6 +89,10 @@ api:
 completions:
 	@.ci/prepare check
 	@.venv/bin/python -m tests.completions
+
+screens:
+	@.ci/prepare check
+	@.venv/bin/python -m tests.pictures
 
 deb:
 	@.ci/prepare deb

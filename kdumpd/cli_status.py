@@ -21,7 +21,7 @@ from kdumpd.cli_bus import (
     text_of,
 )
 from kdumpd.cli_screen import Screen, Tone, moment, screen, size
-from kdumpd.core.next_step import NOTHING, Situation, next_step
+from kdumpd.core.next_step import NOTHING, WAITING, Situation, next_step
 from kdumpd.core.problems import Trouble
 from kdumpd.core.targets import where_to
 from kdumpd.service.bus import NO_OBJECT, BusError, Client, Connection, Value
@@ -90,11 +90,16 @@ async def properties_of(client: Client, path: str, interface: str) -> Properties
         return {}
 
 
-def screenful(seen: Sight, on: Screen) -> list[str]:
-    """The lines. The first is the one that scripts know from kdump-utils, the second says why."""
+def screenful(seen: Sight, on: Screen, *, is_watched: bool = False) -> list[str]:
+    """The lines. The first is the one that scripts know from kdump-utils, the second says why.
+
+    Where it is watched, waiting is no step that one has to be told.
+    """
     now = seen.manager
     is_operational = bool(now["Protected"])
     step = next_step(_situation(seen))
+    if is_watched and step.startswith(WAITING):
+        step = ""
     tone = _TONES.get(text_of(now["State"]), Tone.BAD)
     rows = [
         *_activity(seen),

@@ -117,7 +117,7 @@ class _Live:
         if view.seen is None:
             lines = [on.painted(cut(legible(view.gone), on.columns), Tone.BAD)]
         else:
-            lines = [*screenful(view.seen, on), *_jobs(view.jobs, on)]
+            lines = [*screenful(view.seen, on, is_watched=True), *_jobs(view.jobs, on)]
         foot = f"{moment(time.time_ns() // 1000)}  Ctrl-C ends"
         lines = [*lines[: on.lines - 2], on.painted(cut(foot, on.columns), Tone.FAINT)]
         sys.stdout.write(f"{self._back(on.columns)}{_CLEAR}" + "".join(f"{line}\n" for line in lines))

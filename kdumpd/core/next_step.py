@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 NOTHING = "nothing to do"
+WAITING = "wait: "
 CHECK = "`kdumpctl check` names what is wrong; `kdumpctl config edit` mends it"
 _AT_WORK = frozenset({"settling", "building", "loading", "verifying"})
 
@@ -27,7 +28,7 @@ class Situation:
 def next_step(of: Situation) -> str:
     """One sentence; NOTHING where all is well."""
     if of.activity in _AT_WORK:
-        return "wait: kdumpd is at work; `kdumpctl watch` shows how far it is"
+        return f"{WAITING}kdumpd is at work; `kdumpctl watch` shows how far it is"
     match of.state:
         case "unsupported":
             return "boot a kernel, or in a way, that can load a crash kernel"
