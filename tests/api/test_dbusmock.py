@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from kdumpd import __version__
 from kdumpd.service.bus import BusError, Client, ErrorName, Value
 from kdumpd.service.bus.description import Method
 from kdumpd.service.bus.standard import INTROSPECTABLE
@@ -109,6 +110,7 @@ async def test_every_interface_is_that_of_the_packaged_files(tmp_path: Path, bus
                 seen.add(name)
         assert seen == DESCRIPTIONS.keys()
         assert await client.get(ROOT, MANAGER, "ApiRevision") == API_REVISION
+        assert await client.get(ROOT, MANAGER, "Version") == __version__
 
 
 async def test_every_method_answers_as_the_files_say(tmp_path: Path, bus: PrivateBus) -> None:

@@ -14,6 +14,7 @@ import pytest
 from kdumpd.service.bus import BusError, Client, ErrorName, Value
 from kdumpd.service.bus.standard import PROPERTIES
 from kdumpd.service.permissions import (
+    BUS_NAME,
     CONFIG,
     DUMP,
     JOB,
@@ -296,6 +297,59 @@ async def with_option(client: Client, path: str, interface: str, member: str, op
         await client.call(path, interface, member, method.signature_in, *arguments)
     assert caught.value.name == ErrorName.INVALID_ARGS
     return caught.value.text
+
+
+REFUSED: tuple[tuple[str, str, tuple[Value, ...], str], ...] = (
+    (MANAGER, "Rebuild", ("5.4.0", {}), "KernelNotFound"),
+    (MANAGER, "SetCrashkernel", ("256M", {"kernel": "/boot/none"}), "KernelNotFound"),
+    (MANAGER, "SetCrashkernel", ("256M", {}), "NotSupported"),
+    (MANAGER, "ReleaseInhibit", (99,), "NoSuchInhibitor"),
+    (MANAGER, "TestCrash", ("of another", {}), "TokenInvalid"),
+    (CONFIG, "Set", ({"path": "/x"}, "of another text", {}), "Conflict"),
+    (CONFIG, "SetText", ("path /x\n", "of another text", {}), "Conflict"),
+    (CONFIG, "Set", ({"pth": "/x"}, "ETAG", {}), "InvalidConfig"),
+    (CONFIG, "SetText", ("pth /x\n", "ETAG", {}), "InvalidConfig"),
+    (CONFIG, "TestTarget", ({"type": "raw"}, {}), "Failed"),
+    (CONFIG, "Propagate", ({},), "NotSupported"),
+)
+WHILE_INHIBITED: tuple[tuple[str, str, tuple[Value, ...], str], ...] = (
+    (MANAGER, "Rebuild", ("", {}), "Inhibited"),
+    (MANAGER, "Reload", ({},), "Inhibited"),
+    (MANAGER, "PrepareTestCrash", ({},), "Inhibited"),
+    (MANAGER, "SetCrashkernel", ("256M", {}), "Inhibited"),
+    (CONFIG, "Set", ({"path": "/x"}, "ETAG", {}), "Inhibited"),
+    (CONFIG, "SetText", ("path /x\n", "ETAG", {}), "Inhibited"),
+)
+WHILE_DISABLED: tuple[tuple[str, str, tuple[Value, ...], str], ...] = (
+    (MANAGER, "Rebuild", ("", {}), "Failed"),
+    (MANAGER, "Reload", ({},), "Failed"),
+    (MANAGER, "PrepareTestCrash", ({},), "NotArmed"),
+)
+
+
+async def test_what_is_refused_has_an_error_that_is_described(tmp_path: Path, bus: PrivateBus) -> None:
+    async with walkable(tmp_path, bus) as machine:
+        await refuses(machine.client, REFUSED)
+        (cookie,) = await machine.client.call(ROOT, MANAGER, "Inhibit", "ssa{sv}", "a test", "of errors", {})
+        await refuses(machine.client, WHILE_INHIBITED)
+        await machine.client.call(ROOT, MANAGER, "ReleaseInhibit", "u", cookie)
+        (job,) = await machine.client.call(ROOT, MANAGER, "SetEnabled", "ba{sv}", False, {})  # noqa: FBT003 - an argument of D-Bus
+        await machine.client.wait_until(str(job), JOB, lambda now: now["State"] == "done", seconds=PATIENCE)
+        await refuses(machine.client, WHILE_DISABLED)
+        await refuses(machine.client, ((JOB, "Cancel", ({},), "NotCancelable"),), path=str(job))
+
+
+async def refuses(
+    client: Client, rows: tuple[tuple[str, str, tuple[Value, ...], str], ...], *, path: str = ROOT
+) -> None:
+    etag = await client.get(ROOT, CONFIG, "Etag")
+    for interface, member, given, error in rows:
+        signature = DESCRIPTIONS[interface].methods[member].signature_in
+        arguments = (etag if each == "ETAG" else each for each in given)
+        with pytest.raises(BusError) as caught:
+            await client.call(path, interface, member, signature, *arguments)
+        assert caught.value.name == f"{BUS_NAME}.Error.{error}", f"{member}: {caught.value}"
+        assert caught.value.name in (members()[interface, member].errors or ()), f"{member} does not say so"
 
 
 async def test_busctl_and_gdbus_see_what_is_packaged(tmp_path: Path, bus: PrivateBus) -> None:
