@@ -86,6 +86,7 @@ ROWS = (
 ELSEWHERE = {
     "status": "test_kdumpctl: without the daemon it says what the kernel says",
     "watch": "test_screens: it ends when it is told to",
+    "doctor": "test_doctor: that the daemon does not run is one of its findings",
     "propagate": "test_propagate: it wants an ssh server, and no bus",
 }
 
