@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from kdumpd import cli_kernel
 from kdumpd.cli_bus import (
     NOT_OPERATIONAL,
     OPERATIONAL,
@@ -26,8 +27,6 @@ from kdumpd.core.problems import Trouble
 from kdumpd.core.targets import where_to
 from kdumpd.service.bus import NO_OBJECT, BusError, Client, Connection, Value
 from kdumpd.service.permissions import BUS_NAME, CONFIG, DUMP, JOB, KERNEL, MANAGER, ROOT
-
-LOADED = ("/sys/kernel/kexec/crash_loaded", "/sys/kernel/kexec_crash_loaded")
 
 Row = tuple[str, str, Tone]
 
@@ -250,7 +249,7 @@ def _told(seen: Sight) -> Mapping[str, Value]:
 
 
 def _without_daemon(why: str, *, as_json: bool) -> int:
-    is_loaded = _is_loaded()
+    is_loaded = cli_kernel.is_loaded()
     if as_json:
         print(json.dumps({"Operational": is_loaded, "CrashKernelLoaded": is_loaded, "Error": why}, indent=2))
     else:
@@ -259,13 +258,3 @@ def _without_daemon(why: str, *, as_json: bool) -> int:
         print(on.painted(operational(is_loaded), Tone.DOUBT if is_loaded else Tone.BAD))
         print(on.painted(f"{why}{unknown}", Tone.PLAIN))
     return OPERATIONAL if is_loaded else NOT_OPERATIONAL
-
-
-def _is_loaded() -> bool:
-    for path in LOADED:
-        try:
-            with open(path, encoding="ascii") as file:
-                return file.read().strip() == "1"
-        except OSError:
-            continue
-    return False

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -162,6 +163,9 @@ async def test_without_a_daemon_it_says_so(bus: PrivateBus) -> None:
         said = await kdumpctl(where, "status")
         assert said.status in {0, 3}, "as the kernel of this machine says"
         assert said.output.splitlines()[0] in {"Kdump is operational", "Kdump is not operational"}
+        said = await kdumpctl(where, "showmem")
+        assert (said.status, said.complaint) == (0, "")
+        assert re.fullmatch(r"Reserved \d+MB memory for crash kernel\n", said.output)
 
 
 @pytest.mark.parametrize("words", [(), ("frobnicate",), ("status", "--sideways"), ("config",)])
