@@ -12,6 +12,8 @@ HELD = "/run/kdumpd/unloaded"
 _UNIT_FOLDERS = ("/usr/lib/systemd/system", "/lib/systemd/system", "/usr/local/lib/systemd/system")
 _LINK_FOLDERS = ("/etc/systemd/system", "/run/systemd/system")
 _SYSTEMD_SECONDS = 30.0
+_UNIT_ALONE = {"SYSTEMCTL_SKIP_SYSV": "1"}
+"""Without it systemctl also has the links of the script of init in /etc/rc?.d made, by programs that are not everywhere."""
 
 
 class Wishes:
@@ -86,7 +88,7 @@ class Wishes:
             return
         argv = ("systemctl", "--no-reload", "enable" if enabled else "disable", UNIT)
         try:
-            await self._programs.run(argv, timeout=_SYSTEMD_SECONDS)
+            await self._programs.run(argv, timeout=_SYSTEMD_SECONDS, environment=_UNIT_ALONE)
         except ProgramFailed as fault:
             said = fault.output.stderr.decode("utf-8", "replace").strip() or fault.reason
             raise Trouble(
