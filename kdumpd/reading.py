@@ -158,11 +158,10 @@ async def _planned(
     is_kept: bool = True,
 ) -> tuple[Resolution, frozenset[str]]:
     """Of a machine of which all is known, and the files it hangs on; `is_kept`: the same kernel's modules are looked at again and again."""
-    directory = wants(of_config, of_sysconfig, of_tuning, machine).modules_directory
     modules = await asyncio.to_thread(
         lambda: observe.kernel_modules(
             files,
-            directory,
+            capture_kernel.modules_directory(of_sysconfig, machine),
             has_patterns=capture_kernel.is_another(of_sysconfig, machine),
             is_kept=is_kept,
         )

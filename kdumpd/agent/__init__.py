@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import resources
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -36,8 +37,11 @@ WELCOME_PROGRAMS = ("blkid", "halt", "nproc", "poweroff", "reboot")
 asked of the kernel (halt stands still); threads for the collector need nproc."""
 
 
+@cache
 def files() -> Mapping[str, bytes]:
     """What goes into the image, by its path there: `init` (to be executable) and the parts below `kdump/`.
+
+    Read once: those of a newer release go with its own code, which the next start brings.
 
     The image needs `kdump/plan.env` as well (kdumpd.core.environment), and `proc`, `sys`, `dev` are made if absent.
     """

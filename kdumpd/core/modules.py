@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -99,7 +98,12 @@ _INDEX = ("modules.dep", "modules.softdep", "modules.builtin", "modules.alias")
 
 def read_from(directory: str) -> tuple[str, ...]:
     """The files and folders that the index of the modules in `directory` is made of."""
-    return (*(f"{directory}/{name}" for name in _INDEX), *MODPROBE_FOLDERS)
+    return (*index_files(directory), *MODPROBE_FOLDERS)
+
+
+def index_files(directory: str) -> tuple[str, ...]:
+    """What depmod wrote in `directory`, as far as it is read."""
+    return tuple(f"{directory}/{name}" for name in _INDEX)
 
 
 def normalised(name: str) -> str:
@@ -129,26 +133,6 @@ def parse_index(
         alias_text=alias,
         options=parse_options(modprobe),
     )
-
-
-def parse_kept_index(
-    *, directory: str, dep: str, softdep: str, builtin: str, alias: str, modprobe: str = ""
-) -> ModuleIndex:
-    """The same, kept as long as the texts stay the same: for kernels that are looked at again and again."""
-    texts = (directory, dep, softdep, builtin, alias, modprobe)
-    digest = hashlib.blake2b("\0".join(texts).encode("utf-8", "surrogateescape")).digest()
-    if digest not in _kept:
-        while len(_kept) >= KEPT_AT_MOST:
-            del _kept[next(iter(_kept))]
-        _kept[digest] = parse_index(
-            directory=directory, dep=dep, softdep=softdep, builtin=builtin, alias=alias, modprobe=modprobe
-        )
-    return _kept[digest]
-
-
-KEPT_AT_MOST = 2
-_kept: dict[bytes, ModuleIndex] = {}
-"""By the digest of their texts, which would take as much again."""
 
 
 def parse_options(modprobe: str) -> Mapping[str, str]:

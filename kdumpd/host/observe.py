@@ -11,7 +11,7 @@ from types import MappingProxyType
 from kdumpd.core import boot_entries, capture_kernel, facts, kernel_size, mounts
 from kdumpd.core.inventory import FileFacts, Inventory, Kind, Wants
 from kdumpd.core.machine import BlockDevice, Hungry, KernelFiles, Machine, Whereabouts
-from kdumpd.core.modules import MODPROBE_FOLDERS, ModuleIndex, parse_index, parse_kept_index
+from kdumpd.core.modules import MODPROBE_FOLDERS, ModuleIndex, index_files, parse_index
 from kdumpd.host import abilities, firmware
 from kdumpd.host.blocks import block_devices, shared_directories, with_contents
 from kdumpd.host.boot_entries import boot_files
@@ -98,20 +98,47 @@ def followed(files: Files, machine: Machine, paths: Iterable[str]) -> Machine:
 def kernel_modules(
     files: Files, directory: str, *, has_patterns: bool = True, is_kept: bool = True
 ) -> ModuleIndex:
-    """What depmod wrote in `directory`; the parsed index is kept as long as the texts stay the same.
+    """What depmod wrote in `directory`; `is_kept`: as long as the files stay the same, none of them is read again.
 
     Without `has_patterns` it cannot say which modules serve a device: nine tenths of it are of no use to whoever sees
     them at work, and take ten megabytes of memory.
     """
-    parse = parse_kept_index if is_kept else parse_index
-    return parse(
+    version = _version(files, directory, has_patterns=has_patterns)
+    if version in _indexes:
+        return _indexes[version]
+    index = parse_index(
         directory=directory,
         dep=text(files, f"{directory}/modules.dep"),
         softdep=text(files, f"{directory}/modules.softdep"),
         builtin=text(files, f"{directory}/modules.builtin"),
         alias=text(files, f"{directory}/modules.alias") if has_patterns else _names(files, directory),
-        modprobe=_modprobe(files),
+        modprobe="\n".join(text(files, path) for path in _modprobe(files)),
     )
+    if (
+        is_kept and _version(files, directory, has_patterns=has_patterns) == version
+    ):  # else it may be of others
+        while len(_indexes) >= INDEXES_AT_MOST:
+            del _indexes[next(iter(_indexes))]
+        _indexes[version] = index
+    return index
+
+
+_Version = tuple[str, bool, tuple[tuple[str, str], ...]]
+"""Of an index: where it is of, whether it has patterns, and what it is made of, with the digest of each file."""
+INDEXES_AT_MOST = 2
+_indexes: dict[_Version, ModuleIndex] = {}
+
+
+def _version(files: Files, directory: str, *, has_patterns: bool) -> _Version:
+    sources = (*index_files(directory), *_modprobe(files))
+    return directory, has_patterns, tuple((path, _digest(files, path)) for path in sources)
+
+
+def _digest(files: Files, path: str) -> str:
+    try:
+        return files.digest(path)
+    except OSError:
+        return ""
 
 
 def _names(files: Files, directory: str) -> str:
@@ -240,14 +267,14 @@ def _node(files: Files, device: BlockDevice) -> str:
     return path if device.size_bytes and files.stat(path).kind is Kind.BLOCK else ""
 
 
-def _modprobe(files: Files) -> str:
-    """All of modprobe.d in the order of names."""
+def _modprobe(files: Files) -> tuple[str, ...]:
+    """The files of modprobe.d that count, in the order of names."""
     chosen: dict[str, str] = {}
     for folder in MODPROBE_FOLDERS:
         for name in files.names(folder):
             if name.endswith(".conf"):
                 chosen.setdefault(name, f"{folder}/{name}")
-    return "\n".join(text(files, path) for _, path in sorted(chosen.items()))
+    return tuple(path for _, path in sorted(chosen.items()))
 
 
 def _folders(files: Files, paths: Iterable[str], trees: Iterable[str]) -> dict[str, FileFacts]:

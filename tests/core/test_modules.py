@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdumpd.core.modules import ModuleIndex, parse_index, parse_kept_index, parse_options
+from kdumpd.core.modules import ModuleIndex, parse_index, parse_options
 from tests.machines.roots import HERE, parse
 
 RELEASE = "/lib/modules/6.1.0-56-amd64"
@@ -96,15 +96,6 @@ def test_soft_dependencies_that_come_after_are_left_out() -> None:
 def test_a_modalias_finds_the_modules_whose_patterns_it_fits() -> None:
     known = index("v.ko:\nw.ko:\n", alias="alias pci:v00001AF4d*sv*sd*bc*sc*i* v\nalias pci:v00008086d* w\n")
     assert known.serving("pci:v00001AF4d00001042sv00001AF4sd00001042bc01sc80i00") == ("v",)
-
-
-def test_the_parsed_index_is_kept_for_the_same_texts() -> None:
-    def kept(dep: str) -> ModuleIndex:
-        return parse_kept_index(directory="/m", dep=dep, softdep="", builtin="", alias="")
-
-    assert kept("a.ko:\n") is kept("a.ko:\n")
-    assert kept("a.ko:\n") is not kept("b.ko:\n")
-    assert index("a.ko:\n") is not index("a.ko:\n")  # of a kernel that is looked at but once
 
 
 def test_the_index_of_a_kernel_of_thousands_of_modules_takes_little_more_than_its_text() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from kdumpd.core.inventory import Kind, Wants
 from kdumpd.core.machine import Hungry, Lockdown
+from kdumpd.core.modules import ModuleIndex
 from kdumpd.host import observe
 from kdumpd.host.real import RealFiles, RealPrograms
 from tests.host.scripted import MISSING, Answer, ScriptedPrograms
@@ -150,6 +151,27 @@ def test_options_of_modprobe_d_come_from_the_file_that_counts(tmp_path: Path) ->
     index = observe.kernel_modules(RealFiles(str(tmp_path)), "/lib/modules/6")
     assert dict(index.options) == {"a": "from=etc", "b": "c=1"}
     assert index.path("a") == "/lib/modules/6/a.ko"
+
+
+def test_the_index_of_modules_is_read_again_only_where_one_of_its_files_is_another(tmp_path: Path) -> None:
+    files = RealFiles(str(tmp_path), at_rest_ns=0)
+
+    def index(*, is_kept: bool = True) -> ModuleIndex:
+        return observe.kernel_modules(files, "/lib/modules/6", is_kept=is_kept)
+
+    write(tmp_path, "/lib/modules/6/modules.dep", "a.ko:\n")
+    first = index()
+    assert index() is first
+    assert index(is_kept=False) is first
+    write(tmp_path, "/lib/modules/6/modules.dep", "b.ko:\n")  # as long as the other, in the same second
+    assert index().path("b") == "/lib/modules/6/b.ko"
+    write(tmp_path, "/etc/modprobe.d/x.conf", "options b c=1\n")
+    second = index()
+    assert dict(second.options) == {"b": "c=1"}
+    write(tmp_path, "/lib/modules/6/modules.alias", "alias fs-b b\n")
+    once = index(is_kept=False)  # of a kernel that is looked at but once
+    assert once.named("fs-b") == ("b",)
+    assert index(is_kept=False) is not once
 
 
 def test_without_the_patterns_every_name_of_a_module_is_still_known(tmp_path: Path) -> None:
