@@ -79,7 +79,8 @@ class KexecRuns:
         self._inotify.close()
 
     def _tell_ended(self) -> None:
-        ended = {loader for loader in self._loaders if not self._is_running(loader)}
+        names = self._names()
+        ended = {loader for loader in self._loaders if not self._is_running(loader, names)}
         self._loaders -= ended
         if ended:
             self._on_load()
@@ -92,17 +93,18 @@ class KexecRuns:
 
     def _note_loaders(self) -> None:
         """Whoever executes the program now to load a crash kernel, and is no child of ours."""
+        names = self._names()
         self._loaders |= {
             each
             for each in self._files.names("/proc")
             if each.isdecimal()
             and each not in self._loaders
-            and self._is_running(each)
+            and self._is_running(each, names)
             and loads_crash_kernel(self._argv(each))
             and not self._is_our_child(each)
         }
 
-    def _is_running(self, process: str) -> bool:
+    def _is_running(self, process: str, names: frozenset[str]) -> bool:
         """By name: the kernel calls a process by the last part of the path that was executed, a link's name included.
 
         Another program of that name would have to run `-p` just when ours is opened; the machine is then armed anew in
@@ -112,7 +114,7 @@ class KexecRuns:
             name = self._files.read_text(f"/proc/{process}/comm").rstrip("\n")
         except OSError:  # it has ended and is forgotten
             return False
-        return name in self._names() and bool(self._argv(process))
+        return name in names and bool(self._argv(process))
 
     def _names(self) -> frozenset[str]:
         paths = (self._program, self._files.real(self._program))

@@ -39,6 +39,10 @@ SIGNS = (
 )
 
 
+_Identity = tuple[int, int]  # device and inode
+_NOWHERE: _Identity = (0, 0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Way:
     """Where a path leads to, and the links that it leads over, with no link above any of them."""
@@ -52,7 +56,7 @@ class Watch:
 
     Folders are watched, not files: an editor puts another file in the place of the old one. inotify works by inode, so
     a folder that was made anew, or that another one was mounted over, has to be watched anew; this is done at each
-    `cover` and after each event in which something comes or goes.
+    `cover` that finds one, and after each event in which something comes or goes that another path may lead over.
     """
 
     def __init__(
@@ -65,6 +69,8 @@ class Watch:
         self._spelled: dict[str, str] = {}  # from where a path really is to how it was asked for
         self._links: frozenset[str] = frozenset()  # which of those places are links
         self._watched: dict[str, int] = {}  # from a folder to its watch; two folders may be one and the same
+        self._identities: dict[str, _Identity] = {}  # of those folders, from before they were watched
+        self._is_whole = False  # all that was to be watched is, as far as was heard
         self._interests: dict[int, tuple[Interest, ...]] = {}
         self._inotify: Inotify | None = None
 
@@ -74,6 +80,8 @@ class Watch:
         Pokes where something was not watched before: it may have changed unheard since it was read. Returns the
         warning `watch-limit` where the kernel refuses; the slow poll is all that is left then.
         """
+        if paths == self._covered and self._is_whole and self._identities == self._present_identities():
+            return ()
         self._covered = paths
         added, problems = self._renew()
         if added:
@@ -85,6 +93,7 @@ class Watch:
         self._covered = frozenset()
         self._spelled = {}
         self._watched.clear()
+        self._identities.clear()
         self._interests.clear()
         inotify, self._inotify = self._inotify, None
         if inotify is not None:
@@ -96,8 +105,11 @@ class Watch:
         self._spelled = self._real_places()
         wanted = sorted(folders(self._spelled, is_folder=self._is_folder))
         before, self._watched = self._watched, {}
+        self._identities = {}
+        self._is_whole = False
         problems: tuple[Problem, ...] = ()
         for folder in wanted:
+            self._identities[folder] = self._identity(folder)
             try:
                 self._watched[folder] = self._open().add(self._files.outside(folder), MASK)
             except OSError as fault:
@@ -113,7 +125,19 @@ class Watch:
         for watch in set(before.values()) - self._interests.keys():
             self._open().remove(watch)
         added = {folder for folder, watch in self._watched.items() if before.get(folder) != watch}
+        self._is_whole = len(self._watched) == len(wanted)
         return frozenset(added), problems
+
+    def _present_identities(self) -> dict[str, _Identity]:
+        return {folder: self._identity(folder) for folder in self._identities}
+
+    def _identity(self, folder: str) -> _Identity:
+        """Which folder that is now, whatever was mounted, moved or linked above it without being heard of."""
+        try:
+            found = self._files.stat(folder)
+        except OSError:
+            return _NOWHERE
+        return found.device, found.inode
 
     def _open(self) -> Inotify:
         """Raises OSError where there can be no more of them."""
@@ -185,13 +209,30 @@ class Watch:
         for event in self._inotify.read():
             found = self._about(event)
             heard |= found
-            is_moved |= bool(found) and bool(
-                event.mask & (COMES_OR_GOES | Bits.IN_IGNORED | Bits.IN_Q_OVERFLOW)
-            )
+            is_moved |= bool(found) and self._may_lead_elsewhere(event)
         for path in sorted({self._spelled.get(place, place) for place in heard}):
             self._poke(f"{path} changed")
         if is_moved:
             self._renew()  # the refusals are told at the next `cover`, which the look brings
+
+    def _may_lead_elsewhere(self, event: Event) -> bool:
+        """Whether paths may lead to other places since: not where a plain file takes the place of another."""
+        if not event.mask & (COMES_OR_GOES | Bits.IN_IGNORED | Bits.IN_Q_OVERFLOW):
+            return False
+        if not event.name or event.mask & Bits.IN_ISDIR:
+            return True
+        entries = (
+            f"{folder.rstrip('/')}/{event.name}"
+            for folder, watch in self._watched.items()
+            if watch == event.watch
+        )
+        return any(entry in self._links or self._is_link(entry) for entry in entries)
+
+    def _is_link(self, path: str) -> bool:
+        try:
+            return bool(self._files.link(path))
+        except OSError:
+            return True  # for all that is known
 
     def _about(self, event: Event) -> frozenset[str]:
         if event.watch == NO_WATCH:
