@@ -76,7 +76,8 @@ class Tuning(BaseModel, frozen=True, extra="forbid", strict=True):
     settle_seconds: Seconds = Field(
         default=0.3,
         ge=0,
-        description="How long nothing more may have changed before kdumpd acts on a change.",
+        description="How long nothing more may have changed before kdumpd acts on a change. A change that comes out of a "
+        "long quiet, and stays alone, is waited with for a third of that.",
     )
     settle_cap_seconds: Seconds = Field(
         default=5.0, ge=0, description="After this long it acts, though changes still go on."

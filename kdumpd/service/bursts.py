@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
 from kdumpd.service.jobs import Clock
 
+ALONE: Final = 1 / 3
+"""Of the quiet time, what a change is waited with that came out of a long quiet and stays alone: a file that was saved."""
+
 
 @dataclass(slots=True, kw_only=True)
-class Burst:
-    """From its first change, at `began`, on; `counted` is how many changes there were at that moment."""
+class Bursts:
+    """One after the other. `counted` is how many changes there ever were at the moment at which one began."""
 
     clock: Clock
     now: Callable[[], float]
     """In seconds, by a clock that nobody sets: the time of day may go back by years meanwhile."""
-    quiet_seconds: float
-    cap_seconds: float
-    began: float
-    counted: int
+    _ended: float = field(default=-math.inf, init=False)
 
-    async def is_over(self, count: Callable[[], int], *, is_urgent: Callable[[], bool]) -> bool:
+    async def is_over(
+        self,
+        *,
+        began: float,
+        counted: int,
+        quiet_seconds: float,
+        cap_seconds: float,
+        count: Callable[[], int],
+        is_urgent: Callable[[], bool],
+    ) -> bool:
         """Wait for that; at once where it `is_urgent`. Whether more changes came than the first ones."""
-        first = self.counted
-        quiet_from = self.began
-        while not is_urgent() and self.now() < self.began + self.cap_seconds:
-            await self.clock.sleep(max(quiet_from + self.quiet_seconds - self.now(), 0))
-            if count() == self.counted:
+        first = counted
+        quiet_from = began
+        quiet = quiet_seconds * (ALONE if began > self._ended + quiet_seconds else 1)
+        while not is_urgent() and self.now() < began + cap_seconds:
+            await self.clock.sleep(max(quiet_from + quiet - self.now(), 0))
+            if count() == counted:
                 break
-            self.counted, quiet_from = count(), self.now()
+            counted, quiet_from, quiet = count(), self.now(), quiet_seconds
+        self._ended = self.now()
         return count() != first

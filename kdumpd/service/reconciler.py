@@ -33,18 +33,16 @@ from kdumpd.core.inhibitors import Inhibitor
 from kdumpd.core.problems import Problem, Trouble
 from kdumpd.core.status import Activity, Past, Status, tell
 from kdumpd.service import journal
-from kdumpd.service.bursts import Burst
 from kdumpd.service.errand import Errand, undo
 from kdumpd.service.hands import Hands, Sight, Telling, take
 from kdumpd.service.jobs import Clock, Job, Jobs, JobState, Result, first_of
+from kdumpd.service.lookout import Lookout
 from kdumpd.service.news import News
-from kdumpd.service.pulse import LOOK_SECONDS, Pulse, longest
+from kdumpd.service.pulse import Pulse, longest
 
 logger = logging.getLogger(__name__)
 
-SYSFS_POLL: Final = 120.0  # seconds between glimpses without a reason: sysfs tells nobody of its changes
 LOOK_AGAIN: Final = 30.0  # seconds after a look that could not be taken
-FAULTY_POLL: Final = 30.0  # while a step waits to be tried again
 TICK: Final = 1.0  # seconds between two words about progress
 _ANEW_ORDER = (None, Anew.LOAD, Anew.IMAGE, Anew.BASE)
 
@@ -64,8 +62,6 @@ class Reconciler:
         self.pulse = pulse
         self.inhibitors: Callable[[], tuple[Inhibitor, ...]] = tuple
         """Who is there now; after a change, `poke`. What somebody asked for goes on all the same."""
-        self.unwatched: Callable[[], tuple[Problem, ...]] = tuple
-        """What cannot be watched now: while there is anything, each look is at everything."""
         self.looked = asyncio.Event()
         """Set once the first look is done: from then on there are `status` and `sight`."""
         self._hands = hands
@@ -74,19 +70,17 @@ class Reconciler:
         self._on_status = on_status
         self._errand = Errand(jobs)
         self._news = News()
+        self._lookout = Lookout(
+            hands=hands, news=self._news, clock=clock, pulse=pulse, before_look=self._errand.take_queued
+        )
         self._cancel = asyncio.Event()
-        self._reason = ""
         self._faults = NO_FAULTS
         self._anew: Anew | None = None
         self._is_start = True
         self._loads_afterwards = True
         self._activity = Activity.IDLE
         self._past = Past()
-        self._latest: Sight | None = None
         self._told: tuple[Sight, Status] | None = None
-        self._seen = ""
-        self._stepped = False  # the last thing that happened is a step that succeeded
-        self._is_all_watched = False
 
     @property
     def sight(self) -> Sight:
@@ -95,6 +89,15 @@ class Reconciler:
     @property
     def status(self) -> Status:
         return self._known()[1]
+
+    @property
+    def unwatched(self) -> Callable[[], tuple[Problem, ...]]:
+        """What cannot be watched now: while there is anything, each look is at everything."""
+        return self._lookout.unwatched
+
+    @unwatched.setter
+    def unwatched(self, unwatched: Callable[[], tuple[Problem, ...]]) -> None:
+        self._lookout.unwatched = unwatched
 
     @property
     def active_job(self) -> Job | None:
@@ -151,7 +154,12 @@ class Reconciler:
                 rest = await self._come_to_rest()
             except (Trouble, OSError, ValueError) as fault:
                 rest = self._cannot_look(fault)
-            await self._wait(rest)
+            await self._lookout.until_wanted(
+                rest,
+                known=self._told[0] if self._told is not None else None,
+                faults=self._faults,
+                forget_old=self._jobs.forget_old,
+            )
 
     # --- a pass ---------------------------------------------------------------------------------------------------
 
@@ -171,63 +179,19 @@ class Reconciler:
                     await self._take(step=action, sight=sight)
 
     async def _settled(self) -> Sight:
-        """A look from after the last of a burst of changes; nothing is done on an earlier one.
-
-        The first change is looked at while more may come: after a single edit nobody waits for both.
-        """
+        """A look on which something may be done: from after a burst of changes, where there is one."""
         if self._told is None or not self._news.dirty.is_set() or self._news.is_urgent:
-            return await self._look()
-        burst = Burst(
-            clock=self._clock,
-            quiet_seconds=self.sight.settle_seconds,
-            cap_seconds=self.sight.settle_cap_seconds,
-            now=self.pulse.now,
-            began=self.pulse.now(),
-            counted=self._news.count,
-        )
-        if self._activity is Activity.IDLE:
-            self._activity = Activity.SETTLING
-            self._publish(self.sight, decide(self.sight.resolution, self._observed(self.sight)))
-        sight = await self._look()
-        more = await burst.is_over(lambda: self._news.count, is_urgent=lambda: self._news.is_urgent)
-        return await self._look() if more else sight
-
-    async def _look(self) -> Sight:
-        """At everything; after a step of ours with nothing heard meanwhile, at what that step can have moved.
-
-        What moves otherwise is heard of (every path that was read is watched) or seen in a glimpse, and then there is
-        another full look: the same as for a change that comes right after one.
-        """
-        is_heard = self._news.dirty.is_set()
-        reasons = self._news.taken()
-        self._reason = reasons[0] if reasons else ""
-        self._errand.take_queued()
-        with self.pulse.within(LOOK_SECONDS, "a look at the machine"):
-            seen = await self._hands.glimpse()  # before the look: what changes during it is seen again
-            before, stepped = self._latest, self._stepped
-            if (
-                stepped
-                and not is_heard
-                and before is not None
-                and seen == self._seen
-                and self._is_all_watched
-                and not self.unwatched()
-            ):
-                logger.debug("looking at what the step before has done")
-                sight = await self._hands.look_again()
-            else:
-                logger.debug("looking, because %s", "; ".join(reasons) or "a step was done")
-                covered = self._told[0].watched if self._told is not None else frozenset[str]()
-                sight = await self._hands.look()
-                self._is_all_watched = sight.watched <= covered  # what is not yet may change unheard
-        self._latest, self._seen, self._stepped = sight, seen, False
+            sight = await self._lookout.look()
+        else:
+            if self._activity is Activity.IDLE:
+                self._activity = Activity.SETTLING
+                self._publish(self.sight, decide(self.sight.resolution, self._observed(self.sight)))
+            sight = await self._lookout.settled(self.sight)
         if self._is_start and sight.config.config is not None:
             self._is_start = False
             self._anew = Anew.BASE if sight.forces_rebuild else self._anew
-        observed = self._observed(sight)
-        self._faults = self._faults.only(
-            fault_key(step) for step in possible_steps(sight.resolution, observed)
-        )
+        possible = possible_steps(sight.resolution, self._observed(sight))
+        self._faults = self._faults.only(fault_key(step) for step in possible)
         return sight
 
     def _observed(self, sight: Sight) -> Observed:
@@ -254,6 +218,7 @@ class Reconciler:
         self.looked.set()
         journal.tell_status(before, status)
         self._on_status(status, sight)
+        self._lookout.covers(sight)
 
     def _known(self) -> tuple[Sight, Status]:
         if self._told is None:
@@ -279,7 +244,7 @@ class Reconciler:
     # --- one step -------------------------------------------------------------------------------------------------
 
     async def _take(self, *, step: Step, sight: Sight) -> None:
-        job = self._errand.has_one_for(step, reason=self._reason or step.why)
+        job = self._errand.has_one_for(step, reason=self._lookout.reason or step.why)
         members = self._errand.members
         journal.tell_step(step, job)
         began = self.pulse.now()
@@ -298,7 +263,7 @@ class Reconciler:
             seconds = self.pulse.now() - began
             logger.debug("%s: done in %.2f s", verb(step), seconds)
             self._jobs.took(verb(step), seconds)
-            self._stepped = True
+            self._lookout.stepped()
             self._faults = self._faults.mended(fault_key(step))
             self._anew = after(self._anew, step)
             if self._anew is Anew.LOAD and isinstance(step, BuildImage) and not self._loads_afterwards:
@@ -322,7 +287,7 @@ class Reconciler:
                 self._activity = Activity.LOADING
         logger.debug("%s: %s", verb(step), stage)
         self._errand.enter(step, stage)
-        self._publish(self._latest or sight, step)
+        self._publish(self._lookout.latest or sight, step)
 
     async def _watch(self, task: asyncio.Task[None], step: Step) -> Result | None:
         """Wait for a step. Gives why it is to be ended early, None when it ended by itself."""
@@ -376,48 +341,6 @@ class Reconciler:
         if self._anew is not None:
             self._anew = None
             self._publish(
-                self._latest or self.sight, step
+                self._lookout.latest or self.sight, step
             )  # who reads of the job's end reads the error as well
             await self._errand.fail(problems)
-
-    # --- between two passes ---------------------------------------------------------------------------------------
-
-    async def _wait(self, rest: Rest) -> None:
-        """Until somebody pokes, until it is time to try again, or until a poll finds a change."""
-        slow_poll = self.sight.slow_poll_seconds if self._told is not None else SYSFS_POLL
-        quiet = self.sight.settle_seconds if self._told is not None else TICK
-        began_us = self._clock.now_us()
-        until_us = began_us + int(slow_poll * 1e6)
-        reason = "nothing was heard for a while"
-        if isinstance(rest, Wait) and 0 < rest.until_us < until_us:
-            until_us, reason = rest.until_us, "it is time to try again"
-        while not self._news.dirty.is_set():
-            now_us = self._clock.now_us()
-            left = (until_us - now_us) / 1e6
-            if left <= 0 or now_us < began_us:
-                self.poke(reason if left <= 0 else "the clock was set back", urgent=True)
-                return
-            forget = self._jobs.forget_old()
-            poll = FAULTY_POLL if self._faults.known else SYSFS_POLL
-            nap = min(left, poll, poll if forget is None else max(forget, TICK))
-            await first_of(self._news.dirty.wait(), self._news.doubted.wait(), self._clock.sleep(nap))
-            if self._news.doubted.is_set() and not self._news.dirty.is_set():
-                await first_of(self._news.dirty.wait(), self._clock.sleep(quiet))
-            doubts = self._news.doubts_taken()
-            moved = "" if self._news.dirty.is_set() else await self._moved()
-            if moved:
-                self.poke(doubts[0] if doubts else moved)
-
-    async def _moved(self) -> str:
-        """Why there is to be a look although nobody poked, "" where there is no reason."""
-        try:
-            with self.pulse.within(LOOK_SECONDS, "a glimpse at the machine"):
-                if await self._hands.glimpse() != self._seen:
-                    return "what the kernel says of its crash kernel changed"
-                if self._faults.known and self._faults.are_over(
-                    room=await self._hands.room(), now_us=self._clock.now_us()
-                ):
-                    return "the store takes files again"
-        except (OSError, Trouble) as fault:
-            return f"it cannot be glimpsed at: {fault}"  # a look will say what is wrong
-        return ""

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from kdumpd.service.finds import NAP_SECONDS
+from kdumpd.service.lookout import SYSFS_POLL
 from kdumpd.service.permissions import MANAGER, ROOT
-from kdumpd.service.reconciler import SYSFS_POLL
 from kdumpd.service.resting import REST_SECONDS
 from tests.idle import Switches, memory, switches
 from tests.service.private_bus import PrivateBus

@@ -14,9 +14,9 @@ from kdumpd.core.faults import LONGEST_DELAY_US
 from kdumpd.core.status import Status
 from kdumpd.host.kexec import BACK_OFF_SECONDS
 from kdumpd.host.target_test import TargetTests
+from kdumpd.service.lookout import FAULTY_POLL
 from kdumpd.service.proving import NAP_SECONDS, Proving
 from kdumpd.service.pulse import LOAD_SECONDS, LOOK_SECONDS, PUBLISH_SECONDS
-from kdumpd.service.reconciler import FAULTY_POLL
 from tests.service.world import Refusal, World, world
 
 STORE = "/var/lib/kdumpd"
@@ -104,7 +104,7 @@ async def test_a_store_that_is_mended_is_noticed_within_half_a_minute(
         await fail_until_the_waits_are_long(w, number)
         w.files.failing, w.files.room = None, well
         w.clock.advance(FAULTY_POLL)
-        await w.clock.until_asleep(0.3)
+        await w.clock.until_settling()
         w.clock.advance(0.3)
         assert (await w.armed()).message.endswith("in /var/other")
 
@@ -142,7 +142,7 @@ async def test_a_store_that_seems_mended_and_is_not_is_tried_once_in_half_a_minu
         for number in range(1, 4):
             w.files.room = 3 * MIB + number * 2 * MIB, False
             w.clock.advance(FAULTY_POLL)
-            await w.clock.until_asleep(0.3)
+            await w.clock.until_settling()
             w.clock.advance(0.3)
             await w.until(
                 lambda now, wanted=failures + number: (  # type: ignore[misc]  # mypy takes no defaults of a lambda
@@ -346,13 +346,13 @@ async def test_a_burst_that_meets_a_clock_set_back_still_ends_in_a_look(tmp_path
     async with world(tmp_path) as w:
         await w.armed()
         w.reconciler.poke("first")
-        await w.clock.until_asleep(0.3)
+        await w.clock.until_settling()
         looks = w.looks
         w.reconciler.poke("second")
         w.clock.set_back(10 * YEAR)
         for number in range(17):  # five seconds and a little, as ever
             assert w.looks == looks
-            await w.clock.until_asleep(0.3)
+            await w.clock.until_settling()
             w.reconciler.poke(f"change {number}")
             w.clock.advance(0.3)
         await w.clock.until_idle()

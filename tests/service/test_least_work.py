@@ -81,7 +81,7 @@ async def made_by(w: World, change: Callable[[World], None]) -> Made:
     bases, images, loads = w.store.bases(), w.store.images(), w.programs.ran["kexec"]
     change(w)
     w.reconciler.poke("something changed")
-    await w.clock.until_asleep(0.3)
+    await w.clock.until_settling()
     w.clock.advance(0.3)
     status = await w.armed()
     assert status.protected

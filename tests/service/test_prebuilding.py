@@ -51,7 +51,7 @@ async def ahead(folder: Path, *, before: Callable[[Path], None] = lambda _: None
 async def look(w: World) -> None:
     """Somebody says that a file changed."""
     w.reconciler.poke("something changed")
-    await w.clock.until_asleep(0.3)
+    await w.clock.until_settling()
     w.clock.advance(0.3)
 
 

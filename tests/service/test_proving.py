@@ -13,8 +13,8 @@ from kdumpd.core.status import State
 from kdumpd.core.target_test import Reached, SshTrial, Verdict
 from kdumpd.host.target_test import TargetTests
 from kdumpd.service.jobs import KEPT_SECONDS, QUEUED_MOST, Kind, Result
+from kdumpd.service.lookout import SYSFS_POLL
 from kdumpd.service.proving import BUSY_SECONDS, NAP_SECONDS, Proving
-from kdumpd.service.reconciler import SYSFS_POLL
 from tests.service.world import PATIENCE, World, world
 
 DAY = 86_400.0

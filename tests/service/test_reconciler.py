@@ -11,7 +11,7 @@ import pytest
 from kdumpd.core.decide import Anew
 from kdumpd.core.problems import Problem, Trouble
 from kdumpd.service.jobs import Job, Kind
-from kdumpd.service.reconciler import SYSFS_POLL
+from kdumpd.service.lookout import SYSFS_POLL
 from tests.service.world import World, world
 
 
@@ -86,10 +86,10 @@ async def test_a_burst_is_looked_at_when_it_begins_and_when_it_is_over(tmp_path:
         for number in range(5):
             w.reconciler.poke(f"file {number} changed")
         for number in range(3):
-            await w.clock.until_asleep(0.3)
+            await w.clock.until_settling()
             w.reconciler.poke(f"file {number} changed again")
             w.clock.advance(0.3)
-        await w.clock.until_asleep(0.3)
+        await w.clock.until_settling()
         assert w.looks - looks == 1
         w.clock.advance(0.3)
         await w.clock.until_idle()
@@ -103,13 +103,36 @@ async def test_one_change_is_looked_at_once_and_acted_on_when_no_more_came(tmp_p
         w.make_folder("/var/other")
         w.conf.write_text("path /var/other\n")
         w.reconciler.poke("kdump.conf changed")
-        await w.clock.until_asleep(0.3)
+        await w.clock.until_settling()
         assert w.looks - looks == 1
         assert {status.message for status in w.statuses[-1:]} == {w.statuses[-2].message}
         w.clock.advance(0.3)
         assert (await w.armed()).message.endswith("in /var/other")
         assert w.looks - looks == 1  # nor at all that was read before after each step of ours
         assert w.programs.ran["kexec"] - loads == 1
+
+
+async def test_a_change_that_stays_alone_is_waited_with_for_a_third_of_the_time(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.armed()
+        looks = w.looks
+        w.reconciler.poke("a file was saved")
+        await w.clock.until_asleep(0.1)
+        w.clock.advance(0.1)
+        await w.clock.until_idle()
+        w.reconciler.poke("the next of a row of files was")  # no long quiet lies before this one
+        await w.clock.until_asleep(0.3)
+        w.clock.advance(0.3)
+        await w.clock.until_idle()
+        w.clock.advance(1.0)
+        w.reconciler.poke("a file was saved")
+        await w.clock.until_asleep(0.1)
+        w.reconciler.poke("and another one")
+        w.clock.advance(0.1)
+        await w.clock.until_asleep(0.3)
+        w.clock.advance(0.3)
+        await w.clock.until_idle()
+        assert w.looks - looks == 4
 
 
 async def test_where_not_all_can_be_watched_everything_is_looked_at_after_each_step(tmp_path: Path) -> None:
@@ -178,7 +201,7 @@ async def test_a_stream_of_changes_does_not_delay_for_ever(tmp_path: Path) -> No
         looks = w.looks
         w.reconciler.poke("first")
         for number in range(17):  # five seconds and a little
-            await w.clock.until_asleep(0.3)
+            await w.clock.until_settling()
             assert w.looks - looks == 1
             w.reconciler.poke(f"change {number}")
             w.clock.advance(0.3)
@@ -300,7 +323,7 @@ async def test_what_someone_unloads_is_found_by_the_poll(tmp_path: Path) -> None
         await w.armed()
         w.loaded_file.write_text("0\n")
         w.clock.advance(SYSFS_POLL)
-        await w.clock.until_asleep(0.3)
+        await w.clock.until_settling()
         w.clock.advance(0.3)
         await w.until(lambda now: not now.protected)
         await w.armed()
@@ -313,7 +336,7 @@ async def test_a_doubt_is_a_glimpse_and_no_look_where_nothing_changed(tmp_path: 
         looks, glimpses = w.looks, w.glimpses
         for number in range(50):
             w.reconciler.doubt(f"use {number} of kexec")
-        await w.clock.until_asleep(0.3)
+        await w.clock.until_settling()
         w.clock.advance(0.3)
         await w.clock.until_idle()
         assert (w.looks - looks, w.glimpses - glimpses) == (0, 1)
@@ -325,7 +348,7 @@ async def test_a_doubt_about_what_did_change_is_a_look(tmp_path: Path) -> None:
         w.loaded_file.write_text("0\n")
         w.reconciler.doubt("kexec was run")
         for _ in ("the glimpse", "the look"):
-            await w.clock.until_asleep(0.3)
+            await w.clock.until_settling()
             w.clock.advance(0.3)
         await w.until(lambda now: not now.protected)
         await w.armed()
@@ -341,7 +364,7 @@ async def test_a_burst_of_processors_that_come_is_one_load(tmp_path: Path) -> No
         for last in range(8, 12):
             present.write_text(f"0-{last}\n")
             w.reconciler.doubt(f"the kernel says add of cpu{last}")
-            await w.clock.until_asleep(0.3)
+            await w.clock.until_settling()
             w.clock.advance(0.3)
         await w.until(lambda _now: w.programs.ran["kexec"] > loads)
         await w.armed()

@@ -64,6 +64,13 @@ class VirtualClock:
                 self._someone_sleeps.clear()
                 await self._someone_sleeps.wait()
 
+    async def until_settling(self) -> None:
+        """Until somebody waits for more changes of a kind, for as long as is waited after one or after several."""
+        async with asyncio.timeout(PATIENCE):
+            while not any(self.now < due <= self.now + 300_000 for due, _ in self._sleepers):
+                self._someone_sleeps.clear()
+                await self._someone_sleeps.wait()
+
     async def until_idle(self) -> None:
         """Until somebody sleeps for longer than any settling or back-off of a test."""
         async with asyncio.timeout(PATIENCE):
@@ -328,7 +335,7 @@ class World:
         """Change kdump.conf, say so, and let it settle."""
         self.conf.write_text(text)
         self.reconciler.poke("kdump.conf changed")
-        await self.clock.until_asleep(0.3)
+        await self.clock.until_settling()
         self.clock.advance(0.3)
 
     async def ended(self, job: Job) -> str:
