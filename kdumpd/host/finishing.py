@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import TypeVar
 
 logger = logging.getLogger(__name__)
@@ -27,3 +28,15 @@ async def to_the_end(work: Coroutine[None, None, _T], *, doing: str) -> _T:
 async def finish_writing(work: Callable[[], _T]) -> _T:
     """A short piece of writing, in a thread."""
     return await to_the_end(asyncio.to_thread(work), doing="writing")
+
+
+@contextlib.asynccontextmanager
+async def writing_meanwhile(work: Callable[[], _T]) -> AsyncIterator[asyncio.Future[_T]]:
+    """A short piece of writing, in a thread, while something else is done; it is over when that is, however it ends."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        yield task
+    finally:
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # whoever did not ask for its outcome has another fault to tell of

@@ -10,7 +10,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from pydantic import JsonValue, ValidationError
 
@@ -36,6 +36,18 @@ USES = "uses.json"
 WORKSHOP = "tmp-"
 CHUNK_BYTES = 1 << 20
 ALIGNMENT = 4  # where the kernel looks for the next archive
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """An artefact that is whole, and on the disk, in a folder of its own that only has to be published."""
+
+    part: str
+    fingerprint: str
+    folder: str
+    size_bytes: int
+    begins: str  # the digest of its first part
+    digest: str  # of all of it
 
 
 class Store:
@@ -139,19 +151,38 @@ class Store:
         record: bytes = b"",
     ) -> str:
         """Take `built`, a file in a workshop, as the base of that name; returns its lasting path."""
-        return self._publish(BASES, fingerprint, (built,), description, unpacked_bytes, record=record)
+        with self.workshop() as folder, self._faults():
+            joined = self._join((built,), folder=folder, part=BASES, fingerprint=fingerprint)
+            return self._publish(
+                joined, description=description, unpacked_bytes=unpacked_bytes, record=record
+            )
 
-    def publish_image(
-        self, fingerprint: str, *, base: str, overlay: str, description: JsonValue, unpacked_bytes: int = 0
-    ) -> str:
-        """Join the base of fingerprint `base` and the file `overlay` to one image; returns its lasting path.
+    def join_image(self, fingerprint: str, *, base: str, overlay: str, folder: str) -> Joined:
+        """Make one image of the base of fingerprint `base` and the file `overlay`, in `folder`, which is a workshop.
 
-        Raises Trouble (`image-damaged`) where the base is not what was published: it is as good as absent then.
+        It may be proved meanwhile. Raises Trouble (`image-damaged`) where the base is not what was published: it is as
+        good as absent then.
         """
-        parts = (self.base(base), overlay)
+        source = self.base(base)
         manifest = self.base_manifest(base)
-        begins = manifest.digest if manifest is not None else "it is gone"
-        return self._publish(IMAGES, fingerprint, parts, description, unpacked_bytes, begins=begins)
+        with self._faults():
+            joined = self._join((source, overlay), folder=folder, part=IMAGES, fingerprint=fingerprint)
+            if manifest is None or joined.begins != manifest.digest:
+                self._files.remove(source)
+                raise Trouble(
+                    Problem(
+                        code="image-damaged", message="the base in the store is damaged; it is built again"
+                    )
+                )
+        return joined
+
+    def publish_image(self, joined: Joined, *, description: JsonValue, unpacked_bytes: int = 0) -> str:
+        """Take what was joined, and proved, as the image of its name; returns its lasting path."""
+        with self._faults():
+            path = self._publish(joined, description=description, unpacked_bytes=unpacked_bytes)
+            published = self._files.stat(path)
+            self._fresh = (joined.fingerprint, published) if is_at_rest(published) else None
+        return path
 
     def entries(self) -> tuple[Stored, ...]:
         """All that is whole."""
@@ -239,49 +270,27 @@ class Store:
             logger.warning("%s cannot be written: %s", f"{self.folder}/{USES}", fault.strerror)
 
     def _publish(
-        self,
-        part: str,
-        fingerprint: str,
-        sources: tuple[str, ...],
-        description: JsonValue,
-        unpacked_bytes: int,
-        *,
-        record: bytes = b"",
-        begins: str = "",
+        self, joined: Joined, *, description: JsonValue, unpacked_bytes: int, record: bytes = b""
     ) -> str:
-        with self.workshop() as folder, self._faults():
-            beside = f"{folder}/{fingerprint}"
-            self._files.make_folder(beside, lasts=False)
-            size, first, digest = self._join(sources, f"{beside}/{PARTS[part]}")
-            if begins and first != begins:
-                self._files.remove(sources[0])
-                raise Trouble(
-                    Problem(
-                        code="image-damaged", message="the base in the store is damaged; it is built again"
-                    )
-                )
-            if record:
-                self._put(f"{beside}/{RECORD}", record)
-            manifest = Manifest(
-                fingerprint=fingerprint,
-                size_bytes=size,
-                digest=digest,
-                built_us=time.time_ns() // 1000,
-                unpacked_bytes=unpacked_bytes,
-                record=digest_of(record) if record else "",
-                description=description,
-            )
-            self._put(f"{beside}/{MANIFEST}", manifest.model_dump_json(indent=1).encode())
-            self._files.sync(beside)
-            self._files.make_folder(f"{self.folder}/{part}")
-            entry = self._entry(part, fingerprint)
-            if self._files.exists(entry):
-                self._files.rename(entry, f"{folder}/before")
-            self._files.rename(beside, entry)
-            if part == IMAGES:
-                published = self._files.stat(self._artefact(part, fingerprint))
-                self._fresh = (fingerprint, published) if is_at_rest(published) else None
-        return self._artefact(part, fingerprint)
+        if record:
+            self._put(f"{joined.folder}/{RECORD}", record)
+        manifest = Manifest(
+            fingerprint=joined.fingerprint,
+            size_bytes=joined.size_bytes,
+            digest=joined.digest,
+            built_us=time.time_ns() // 1000,
+            unpacked_bytes=unpacked_bytes,
+            record=digest_of(record) if record else "",
+            description=description,
+        )
+        self._put(f"{joined.folder}/{MANIFEST}", manifest.model_dump_json(indent=1).encode())
+        self._files.sync(joined.folder)
+        self._files.make_folder(f"{self.folder}/{joined.part}")
+        entry = self._entry(joined.part, joined.fingerprint)
+        if self._files.exists(entry):
+            self._files.rename(entry, f"{joined.folder}.before")
+        self._files.rename(joined.folder, entry)
+        return self._artefact(joined.part, joined.fingerprint)
 
     def _put(self, path: str, text: bytes) -> None:
         """A new file in a folder that nobody else sees yet: there is nothing to be renamed over."""
@@ -289,14 +298,17 @@ class Store:
             file.write(text)
         self._files.sync(path)
 
-    def _join(self, sources: Iterable[str], target: str) -> tuple[int, str, str]:
-        """Write the archives one after the other, the next one aligned; size, digest of the first and of the whole.
+    def _join(self, sources: Iterable[str], *, folder: str, part: str, fingerprint: str) -> Joined:
+        """Write the archives one after the other, the next one aligned, into a folder of their own in the workshop.
 
         Nothing stands behind the last one: the zstd program takes zeros there for a damaged frame.
         """
+        beside = f"{folder}/{fingerprint}"
+        self._files.make_folder(beside, lasts=False)
         size = 0
         digests: list[str] = []
         digest = growing()
+        target = f"{beside}/{PARTS[part]}"
         with self._files.create(target) as file:
             for source in sources:
                 padding = bytes(-size % ALIGNMENT)
@@ -306,7 +318,14 @@ class Store:
                     size += len(chunk)
                 digests.append(digest.hexdigest())
         self._files.sync(target)
-        return size, digests[0], digests[-1]
+        return Joined(
+            part=part,
+            fingerprint=fingerprint,
+            folder=beside,
+            size_bytes=size,
+            begins=digests[0],
+            digest=digests[-1],
+        )
 
     def _chunks(self, path: str) -> Iterator[bytes]:
         with self._files.open(path) as file:

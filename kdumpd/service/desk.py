@@ -13,7 +13,7 @@ from kdumpd.service.crashing import Crashing
 from kdumpd.service.editing import Editing
 from kdumpd.service.expiring import Expiring
 from kdumpd.service.finds import Finds
-from kdumpd.service.hands import Hands
+from kdumpd.service.hands import Hands, Sight
 from kdumpd.service.history import History
 from kdumpd.service.inhibiting import Inhibiting
 from kdumpd.service.interfaces import (
@@ -93,6 +93,7 @@ class Desk:
         self._kernels: dict[str, KernelInterface] = {}
         self._dumps: dict[str, DumpInterface] = {}
         self._is_open = False
+        self._seen: Sight | None = None
         self.manager = ManagerInterface(
             descriptions[MANAGER],
             reconciler=reconciler,
@@ -132,11 +133,14 @@ class Desk:
         """One PropertiesChanged of each object that differs from what was last told."""
         if not self._is_open:
             return
-        self.config.tell_change()
-        self.config.announce()
-        self._follow_kernels()
-        for kernel in self._kernels.values():
-            kernel.announce()
+        sight = self._reconciler.sight
+        if sight is not self._seen:  # else nothing of these can differ
+            self._seen = sight
+            self.config.tell_change()
+            self.config.announce()
+            self._follow_kernels()
+            for kernel in self._kernels.values():
+                kernel.announce()
         self.manager.announce()
 
     def dumps_changed(self, *, new: tuple[Dump, ...]) -> None:

@@ -23,7 +23,7 @@ from kdumpd.host import blocks, direct, dracut, network, proof
 from kdumpd.host.captures import Captures
 from kdumpd.host.crash_kernel import crash_kernel
 from kdumpd.host.doors import Files, Programs, text
-from kdumpd.host.finishing import finish_writing
+from kdumpd.host.finishing import finish_writing, writing_meanwhile
 from kdumpd.host.image import BASES, IMAGES, Store
 from kdumpd.host.kexec import Kexec
 from kdumpd.host.watch import sysfs_signature
@@ -170,25 +170,27 @@ class Machinery:
                     target=overlay,
                 )
                 telling.stage("prove")
-                proved = await proof.prove_image(
-                    (self._store.base(plan.base_fingerprint), overlay),
-                    plan,
-                    beneath=self._store.record(plan.base_fingerprint),
-                    proved=self._proved,
-                    reserved_bytes=self._kexec.crash_kernel().reserved_bytes,
-                    captures=self._captures.known,
-                    files=self._files,
-                    programs=self._programs,
-                    folder=f"{folder}/proof",
-                )
+                async with writing_meanwhile(
+                    lambda: self._store.join_image(
+                        plan.image_fingerprint, base=plan.base_fingerprint, overlay=overlay, folder=folder
+                    )
+                ) as joining:
+                    proved = await proof.prove_image(
+                        (self._store.base(plan.base_fingerprint), overlay),
+                        plan,
+                        beneath=self._store.record(plan.base_fingerprint),
+                        proved=self._proved,
+                        reserved_bytes=self._kexec.crash_kernel().reserved_bytes,
+                        captures=self._captures.known,
+                        files=self._files,
+                        programs=self._programs,
+                        folder=f"{folder}/proof",
+                    )
+                joined = joining.result()
             _tell_warnings(proved, telling)
             await finish_writing(
                 lambda: self._store.publish_image(
-                    plan.image_fingerprint,
-                    base=plan.base_fingerprint,
-                    overlay=overlay,
-                    description=self._describe(plan),
-                    unpacked_bytes=proved.unpacked_bytes,
+                    joined, description=self._describe(plan), unpacked_bytes=proved.unpacked_bytes
                 )
             )
         if self._reading is not None and (tight := self._estimate(plan, self._reading.machine).warning):

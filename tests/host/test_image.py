@@ -39,9 +39,10 @@ while True:
         store.publish_base(f"b{number % 3}", built=folder + "/built", description={"number": number})
         with store._files.create(folder + "/overlay") as file:
             file.write(b"overlay")
-        store.publish_image(
-            f"i{number % 3}", base=f"b{number % 3}", overlay=folder + "/overlay", description=None
+        joined = store.join_image(
+            f"i{number % 3}", base=f"b{number % 3}", overlay=folder + "/overlay", folder=folder
         )
+        store.publish_image(joined, description=None)
 """
 
 
@@ -54,13 +55,8 @@ def _put(store: Store, tmp_path: Path, name: str, *, base: bytes = b"12345") -> 
         (tmp_path / folder.lstrip("/") / "base").write_bytes(base)
         (tmp_path / folder.lstrip("/") / "overlay").write_bytes(b"over")
         store.publish_base(f"b-{name}", built=f"{folder}/base", description={"is": "base"})
-        store.publish_image(
-            f"i-{name}",
-            base=f"b-{name}",
-            overlay=f"{folder}/overlay",
-            description={"is": "image"},
-            unpacked_bytes=7,
-        )
+        joined = store.join_image(f"i-{name}", base=f"b-{name}", overlay=f"{folder}/overlay", folder=folder)
+        store.publish_image(joined, description={"is": "image"}, unpacked_bytes=7)
 
 
 def _armed(name: str) -> Armed:
@@ -215,12 +211,10 @@ def test_what_is_for_a_kernel_that_was_removed_goes_whatever_room_there_is(tmp_p
             (tmp_path / folder.lstrip("/") / "built").write_bytes(b"x")
             base: JsonValue = {"kernel_release": release}
             store.publish_base(f"b-{release}", built=f"{folder}/built", description=base)
-            store.publish_image(
-                f"i-{release}",
-                base=f"b-{release}",
-                overlay=f"{folder}/built",
-                description={"base": base},
+            joined = store.join_image(
+                f"i-{release}", base=f"b-{release}", overlay=f"{folder}/built", folder=folder
             )
+            store.publish_image(joined, description={"base": base})
     store.prune(Keep(installed=frozenset({"6.12"}), budget_bytes=1000))
     assert store.bases() | store.images() == {"b-6.12", "i-6.12"}
 
@@ -245,7 +239,7 @@ def test_a_base_that_was_damaged_since_is_not_joined_and_is_built_again(tmp_path
     with store.workshop() as folder:
         (tmp_path / folder.lstrip("/") / "overlay").write_bytes(b"other")
         with pytest.raises(Trouble) as caught:
-            store.publish_image("i-two", base="b-one", overlay=f"{folder}/overlay", description=None)
+            store.join_image("i-two", base="b-one", overlay=f"{folder}/overlay", folder=folder)
     assert [problem.code for problem in caught.value.problems] == ["image-damaged"]
     assert store.images() == {"i-one"}
     assert store.bases() == frozenset()
