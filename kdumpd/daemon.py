@@ -122,8 +122,10 @@ async def serve(asked: argparse.Namespace) -> None:
         prebuilding.follow(status, sight)
         watcher.follow(sight)
         reserving.follow(sight)
-        if status.activity is Activity.IDLE:
+        if status.activity in {Activity.IDLE, Activity.WAITING}:
             rest.begin()
+        else:
+            rest.put_off()
 
     rest = Resting(give_back)
     jobs.on_end = rest.begin

@@ -18,6 +18,11 @@ class Resting:
 
     def begin(self) -> None:
         """Something is over; what was to be done after an earlier one is done later."""
+        self.put_off()
+        self._timer = self._loop.call_later(REST_SECONDS, self._once)
+
+    def put_off(self) -> None:
+        """Something has begun that is not to be held up."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_later(REST_SECONDS, self._once)
+            self._timer = None

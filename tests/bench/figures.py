@@ -97,6 +97,12 @@ def ratio(ours: Samples, theirs: Samples, *, at_most: float, of: str = "") -> Cl
     )
 
 
+def pairs(ours: Samples, theirs: Samples, *, name: str) -> Samples:
+    """How many times as long each took as what was done right beside it: whatever else a host did, both met it."""
+    ratios = tuple(mine / other for mine, other in zip(ours.values, theirs.values, strict=True))
+    return Samples(name=name, unit="x", values=ratios)
+
+
 def at_most(ours: Samples, limit: float, *, of: str = "") -> Claim:
     return Claim(value=ours.median, at_most=limit, unit=ours.unit, of=of, is_settled=ours.is_enough)
 

@@ -24,8 +24,10 @@ _WAYS = """\
 * **kdump-tools** is Debian's default (modules `dep`, zstd) but for `MAKEDUMP_ARGS`; it adds `-F` to that by itself. Both
   machines begin as the same list of packages, without those that only kdumpd's tests need.
 * **edit -> armed** is from the rename of a new kdump.conf to the D-Bus signal that says armed with that path; the bare
-  load is the kexec call that kdumpd itself makes, by hand, with the same flags, image and command line, right after it.
-* **nothing loaded** is what `kexec_crash_loaded` says, read each 5 ms.
+  load is the kexec call that kdumpd itself makes, by hand, with the same flags, image and command line, right beside it:
+  after it, before it, after it ... The median of the pairs decides.
+* **nothing loaded** is what `kexec_crash_loaded` says, read each 5 ms. It is told against the very run of kexec in which
+  it fell, and against a bare load right beside it.
 * **base build** is from the request over D-Bus until the load begins: base and overlay built, proved and published.
   kdump-tools' is `/etc/kernel/postinst.d/kdump-tools`.
 * **after a crash** the seconds are this host's, from the panic's line on the serial console to the line that says that

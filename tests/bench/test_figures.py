@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench.figures import TITLES, Claim, Samples, at_most, figure, not_measured, number, ratio
+from tests.bench.figures import TITLES, Claim, Samples, at_most, figure, not_measured, number, pairs, ratio
 from tests.bench.page import page
 
 
@@ -23,6 +23,14 @@ def test_a_missed_target_says_by_how_much() -> None:
     assert not claim.is_met
     assert claim.verdict == "missed, by 100 %"
     assert Claim(value=0.01, at_most=0, unit="s").verdict == "missed"
+
+
+def test_pairs_are_compared_one_by_one() -> None:
+    ratios = pairs(_samples(2, 30, 3), _samples(1, 20, 2), name="pairs")
+    assert ratios.values == (2, 1.5, 1.5)
+    assert at_most(ratios, 1.5).is_met
+    with pytest.raises(ValueError, match="shorter"):
+        pairs(_samples(1, 2), _samples(1), name="pairs")
 
 
 def test_fewer_than_three_repetitions_settle_nothing() -> None:

@@ -1,24 +1,31 @@
 #!/usr/bin/python3
 """Measures kdumpd from within the machine, by its own clock, and prints what it saw as JSON.
 
-    probe.py rearm PATH        edit `path`, wait until that is armed; then the same load by hand
+    probe.py rearm PATH FIRST  edit `path`, wait until that is armed; beside it the same load by hand, before it where
+                               FIRST is "bare", after it where it is "edit"
     probe.py reconfigure NAME MODULE
-                               several kinds of edits, and how long nothing was loaded in each
+                               several kinds of edits, how long nothing was loaded in each, and beside each a load by hand
     probe.py rebuild           base and overlay built anew
     probe.py burst EDITS SECONDS
     probe.py status CALLS      round trips while nothing is done, and while a build runs
     probe.py idle SECONDS      context switches of the daemon's tasks meanwhile
 
-Times are seconds. Whether a crash kernel is loaded is read each 5 ms, in a thread.
+Times are seconds. Whether a crash kernel is loaded is read each 5 ms, in a thread, which hears of each run of kexec too.
+Nothing is measured before the daemon has come to rest: no job runs, what follows an arming (the test of the target, the
+giving back of memory) is over, and nothing more is heard of it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import json
 import os
+import select
+import shutil
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -39,17 +46,23 @@ RECORD = Path("/run/kdumpd/armed")
 NEW, OLD = Path("/sys/kernel/kexec/crash_loaded"), Path("/sys/kernel/kexec_crash_loaded")
 LOADED = NEW if NEW.exists() else OLD
 EVERY = 0.005
+QUIET = 10.0  # seconds without any news: what begins by itself after an arming is over by then
 PATIENCE = 600.0
 
 Properties = dict[str, Any]
 
 
 class Watch:
-    """Each stretch in which nothing was loaded, from the last reading that said so before to the first after it."""
+    """Each stretch in which nothing was loaded, from the last reading that said so before to the first after it.
+
+    `calls` are the runs of kexec meanwhile, from the opening of the program to its closing, as inotify(7) tells.
+    """
 
     def __init__(self) -> None:
         self.gaps: list[tuple[float, float]] = []
+        self.calls: list[tuple[float, float]] = []
         self._ended = threading.Event()
+        self._kexec = _Opened(shutil.which("kexec") or "/usr/sbin/kexec")
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Self:
@@ -59,6 +72,7 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
+        self._kexec.close()
 
     def _watch(self) -> None:
         since: float | None = None
@@ -70,13 +84,51 @@ class Watch:
                 since = None
             elif not is_loaded and since is None:
                 since = now
-            time.sleep(EVERY)
+            self.calls += self._kexec.runs_within(EVERY)
         if since is not None:
             self.gaps.append((since, time.monotonic()))
 
     @property
     def seconds(self) -> list[float]:
         return [end - begin for begin, end in self.gaps]
+
+    @property
+    def call_seconds(self) -> list[float]:
+        return [end - begin for begin, end in self.calls]
+
+
+class _Opened:
+    """When a program was opened and closed again: when it was run."""
+
+    OPEN, CLOSE_NOWRITE = 0x20, 0x10  # linux/inotify.h
+
+    def __init__(self, program: str) -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        self._descriptor = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        mask = self.OPEN | self.CLOSE_NOWRITE
+        if libc.inotify_add_watch(self._descriptor, os.fsencode(program), mask) < 0:
+            raise OSError(ctypes.get_errno(), "no runs of kexec can be heard", program)
+        self._since: float | None = None
+
+    def runs_within(self, seconds: float) -> list[tuple[float, float]]:
+        """Those that ended in so many seconds; waits for them."""
+        runs: list[tuple[float, float]] = []
+        end = time.monotonic() + seconds
+        while select.select([self._descriptor], [], [], max(end - time.monotonic(), 0))[0]:
+            now = time.monotonic()
+            told, at = os.read(self._descriptor, 4096), 0
+            while at < len(told):
+                _, mask, _, length = struct.unpack_from("iIII", told, at)
+                at += 16 + length
+                if mask & self.OPEN and self._since is None:
+                    self._since = now
+                if mask & self.CLOSE_NOWRITE and self._since is not None:
+                    runs.append((self._since, now))
+                    self._since = None
+        return runs
+
+    def close(self) -> None:
+        os.close(self._descriptor)
 
 
 class Kdumpd:
@@ -87,18 +139,25 @@ class Kdumpd:
         self._news = asyncio.Event()
         self.said: dict[str, Properties] = {"Manager": {}, "Config": {}}
         self.activities: list[tuple[float, str]] = []
+        self._jobs: set[str] = set()
         self._heard = 0
+        self._rested = -1  # how much had been heard when it last came to rest
 
     @classmethod
     async def connect(cls) -> Kdumpd:
         kdumpd = cls(await MessageBus(bus_type=BusType.SYSTEM).connect())
         kdumpd._bus.add_message_handler(kdumpd._hear)
-        rule = f"type='signal',sender='{NAME}',interface='{PROPERTIES}',path='{ROOT}'"
+        rule = f"type='signal',sender='{NAME}',path='{ROOT}'"
         await kdumpd._ask(
             "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus.AddMatch", "s", rule
         )
         for interface in ("Manager", "Config"):
             kdumpd.said[interface] |= await kdumpd.look(interface)
+        (objects,) = await kdumpd._ask(NAME, ROOT, "org.freedesktop.DBus.ObjectManager.GetManagedObjects", "")
+        for path, interfaces in objects.items():
+            job = interfaces.get(f"{NAME}.Job")
+            if job is not None and job["State"].value != "done":
+                kdumpd._jobs.add(path)
         return kdumpd
 
     async def look(self, interface: str = "Manager") -> Properties:
@@ -127,15 +186,16 @@ class Kdumpd:
         return await self.until(is_so, what=f"armed with {path}")
 
     async def until_idle(self) -> None:
-        """Nothing is done, no job runs, and for two seconds nothing new is heard: what follows an end is over as well."""
-        heard = -1
-        while heard != self._heard:
-            heard = self._heard
+        """Nothing is done, no job of any kind runs, and for a while nothing new is heard: what follows is over as well."""
+        while self._rested != self._heard:
+            self._rested = self._heard
             await self.until(
-                lambda manager, _: bool(manager["Activity"] == "idle" and manager["ActiveJob"] == "/"),
+                lambda manager, _: bool(
+                    manager["Activity"] == "idle" and manager["ActiveJob"] == "/" and not self._jobs
+                ),
                 what="idle",
             )
-            await asyncio.sleep(2)
+            await asyncio.sleep(QUIET)
 
     async def _ask(self, to: str, path: str, member: str, signature: str, *body: object) -> list[Any]:
         interface, _, name = member.rpartition(".")
@@ -154,15 +214,25 @@ class Kdumpd:
         return list(answer.body)
 
     def _hear(self, message: Message) -> None:
-        if message.message_type is MessageType.SIGNAL and message.member == "PropertiesChanged":
-            interface, changed, _ = message.body
-            told = self.said.get(interface.rpartition(".")[2])
-            if told is not None:
-                self._heard += 1
+        if message.message_type is not MessageType.SIGNAL or message.path != ROOT:
+            return
+        match message.member:
+            case "PropertiesChanged":
+                interface, changed, _ = message.body
+                told = self.said.get(interface.rpartition(".")[2])
+                if told is None:
+                    return
                 told |= {name: variant.value for name, variant in changed.items()}
                 if "Activity" in changed:
                     self.activities.append((time.monotonic(), changed["Activity"].value))
-                self._news.set()
+            case "JobNew":
+                self._jobs.add(message.body[1])
+            case "JobRemoved":
+                self._jobs.discard(message.body[1])
+            case _:
+                return
+        self._heard += 1
+        self._news.set()
 
 
 def write_conf(lines: list[str]) -> float:
@@ -209,25 +279,35 @@ def load_by_hand(flags: list[str]) -> float:
     return time.monotonic() - begun
 
 
-async def rearm(path: str) -> object:
+async def rearm(path: str, first: str) -> object:
     kdumpd = await Kdumpd.connect()
+    seen: dict[str, object] = await by_hand(kdumpd) if first == "bare" else {}
     await kdumpd.until_idle()
     with Watch() as watch:
         kdumpd.activities.clear()
         edited = write_conf([*conf_without("path"), f"path {path}"])
         said = await kdumpd.until_armed_with(path) - edited
         await kdumpd.until_idle()
-    seen: dict[str, object] = {"said": said, "gaps": watch.seconds, "loaded": watch.gaps[-1][1] - edited}
+    seen |= {
+        "said": said,
+        "gaps": watch.seconds,
+        "calls": watch.call_seconds,
+        "loaded": watch.gaps[-1][1] - edited,
+    }
     for at, activity in reversed(kdumpd.activities):
         seen[activity] = at - edited  # the first of each
+    return seen if first == "bare" else seen | await by_hand(kdumpd)
+
+
+async def by_hand(kdumpd: Kdumpd) -> dict[str, object]:
+    """The bare load of what is armed, while the daemon sleeps; it may wake and arm again afterwards."""
+    await kdumpd.until_idle()
     flags = record()["kexec_flags"]
     with _asleep(), Watch() as watch:
-        seen["bare"] = load_by_hand(flags)
-        seen["bare_s"] = load_by_hand(["-s"])
-    seen |= {"bare_gap": watch.seconds[0], "flags": flags}
-    await kdumpd.until_armed_with(path)
+        bare = load_by_hand(flags)
+    await kdumpd.until_armed_with(armed_path())
     await kdumpd.until_idle()
-    return seen
+    return {"bare": bare, "bare_gap": sum(watch.seconds), "flags": flags}
 
 
 @contextlib.contextmanager
@@ -242,7 +322,7 @@ def _asleep() -> Iterator[None]:
 
 
 async def reconfigure(stamp: str, module: str) -> object:
-    """Sums of the time with nothing loaded, by the kind of edit; for each the daemon comes to rest first."""
+    """By the kind of edit, what it did and a load by hand beside it; for each the daemon comes to rest first."""
     kdumpd = await Kdumpd.connect()
     await kdumpd.until_idle()
     plain = conf_without("path", "extra_modules", "core_collector", "kdump_pre")
@@ -253,20 +333,20 @@ async def reconfigure(stamp: str, module: str) -> object:
         "extra_modules (another base)": [collector, f"extra_modules {module}"],
         "extra_modules taken out (an image that is there)": [collector],
     }
-    seen: dict[str, list[float]] = {}
+    seen: dict[str, dict[str, object]] = {}
     for number, (kind, lines) in enumerate(edits.items()):
         path = f"/var/crash/{stamp}-{number}"
         with Watch() as watch:
             write_conf([*plain, *lines, f"path {path}"])
             await kdumpd.until_armed_with(path)
             await kdumpd.until_idle()
-        seen[kind] = watch.seconds
+        seen[kind] = {"gaps": watch.seconds, "calls": watch.call_seconds, **await by_hand(kdumpd)}
     with Watch() as watch:
         etag = kdumpd.said["Config"]["Etag"]
         write_conf([*conf_without(), f"# {stamp}"])
         await kdumpd.until(lambda _, config: bool(config["Etag"] != etag), what="the comment was read")
         await kdumpd.until_idle()
-    seen["comment"] = watch.seconds
+    seen["comment"] = {"gaps": watch.seconds, "calls": watch.call_seconds}
     return seen
 
 
@@ -360,8 +440,8 @@ def main() -> None:
     what, *arguments = sys.argv[1:]
     seen: object
     match what, arguments:
-        case "rearm", [path]:
-            seen = asyncio.run(rearm(path))
+        case "rearm", [path, "bare" | "edit" as first]:
+            seen = asyncio.run(rearm(path, first))
         case "reconfigure", [stamp, module]:
             seen = asyncio.run(reconfigure(stamp, module))
         case "rebuild", []:
