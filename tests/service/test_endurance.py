@@ -22,15 +22,15 @@ from tests.service.echo import ECHO, PATH, Echo, echoing, error_of
 from tests.service.private_bus import NOBODY, PrivateBus, resident_bytes
 
 MIB = 1024 * 1024
-# Far more than a socket holds.
-BURST = 50_000
+# Together forty times what a socket holds, in no more signals than that takes.
+BURST, TEXT = 2_000, "a text of more than the usual length; " * 120
 
 
 async def test_a_burst_of_signals_is_a_wait_and_no_end(bus: PrivateBus) -> None:
     async with echoing(bus) as (echo, connection, _), bus.client(ECHO) as client:
         async with client.signals(PROPERTIES, "PropertiesChanged") as changes:
             for number in range(BURST):
-                echo.emit("Said", number, "a text of a usual length, more or less")
+                echo.emit("Said", number, TEXT)
             echo.values["Count"] = BURST
             echo.announce()
             assert (await anext(changes)).body == (ECHO, {"Count": BURST}, ())
