@@ -88,8 +88,11 @@ def reasons(old: Json, new: Json) -> tuple[str, ...]:
 
 def differences(old: Json, new: Json) -> tuple[Difference, ...]:
     """All of them, the weightiest first."""
+    base_old, base_new = _at(old, "base"), _at(new, "base")
     found = [
-        *_of_base(_at(old, "base"), _at(new, "base")),
+        *(
+            _of_base(base_old, base_new) if base_old != base_new else ()
+        ),  # hundreds of items, of which few ever move
         *_of_overlay(_at(old, "overlay"), _at(new, "overlay")),
         *_of_load(_at(old, "load"), _at(new, "load")),
     ]

@@ -25,7 +25,7 @@ STEPS = {
     Work.BASE: ("build base", "build image", "load"),
 }
 _STEP = re.compile(r" kdumpd\.service\.journal: (build base|build image|load|restore|unload): ")
-_LOOK = re.compile(r" kdumpd\.service\.reconciler: looking, because (.*)")
+_LOOK = re.compile(r" kdumpd\.service\.lookout: looking, because (.*)")
 
 
 @dataclass(slots=True)
