@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from kdumpd.cli_screen import Tone, complain, legible, say, screen
 from kdumpd.cli_words import FAILED, parser, usage
 
 
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return FAILED
     except OSError as fault:
-        print(f"kdump: {fault}", file=sys.stderr)
+        complain(str(fault))
         return FAILED
 
 
@@ -60,7 +61,7 @@ def _verb(asked: argparse.Namespace) -> int:
             from kdumpd import cli_recover
 
             if len(asked.words) != 2:
-                print("kdump: dumps recover wants the stream and the vmcore to make of it", file=sys.stderr)
+                complain("dumps recover wants the stream and the vmcore to make of it")
                 return FAILED
             return cli_recover.run(*asked.words, as_json=asked.json)
         case "dumps":
@@ -125,7 +126,7 @@ def _verb(asked: argparse.Namespace) -> int:
 
 def _offline(asked: argparse.Namespace) -> int:
     if not os.path.isdir(asked.root):
-        print(f"kdump: {asked.root} is no directory", file=sys.stderr)
+        complain(f"{asked.root} is no directory")
         return FAILED
     if asked.verb == "setup-crypttab":
         from kdumpd import crypttab
@@ -137,7 +138,10 @@ def _offline(asked: argparse.Namespace) -> int:
         show = offline.plan if asked.verb == "plan" else offline.why
         answer = show(root=asked.root, as_json=asked.json)
     if answer.complaint:
-        print(answer.complaint, file=sys.stderr)
+        print(legible(answer.complaint), file=sys.stderr)
+    if answer.rows:
+        on = screen()
+        print("\n".join(on.rows([(label, text, Tone.PLAIN) for label, text in answer.rows])))
     return _tell(answer.status, answer.output)
 
 
@@ -156,7 +160,7 @@ def _config_of_file(asked: argparse.Namespace) -> int:
 
 def _tell(status: int, text: str) -> int:
     if text:
-        print(text)
+        say(text)
     return status
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from kdumpd.cli_files import read_contents
+from kdumpd.cli_screen import complain, say
 from kdumpd.core import config, document, propagate, ssh
 from kdumpd.core.config import Config
 from kdumpd.core.problems import Problem, errors
@@ -46,15 +47,15 @@ def _propagate(path: str) -> int:
     found = _destination(path)
     if not isinstance(found, Destination):
         for problem in found:
-            _complain(str(problem))
+            complain(str(problem))
         return FAILED
     try:
         _make_key(found.key)
         return _give(found)
     except subprocess.CalledProcessError as fault:
-        _complain(f"{fault.cmd[0]} ended with {fault.returncode}")
+        complain(f"{fault.cmd[0]} ended with {fault.returncode}")
     except FileNotFoundError as fault:
-        _complain(f"{fault.filename} is not installed: install the package openssh-client or openssh-clients")
+        complain(f"{fault.filename} is not installed: install the package openssh-client or openssh-clients")
     return FAILED
 
 
@@ -77,14 +78,14 @@ def _key(of: Config) -> str:
     """As the plan chooses it, so that what is propagated is what a capture offers."""
     if of.sshkey == DEFAULT_SSH_KEY or os.path.isfile(of.sshkey):
         return of.sshkey
-    _complain(f"WARNING: '{of.sshkey}' doesn't exist, using default value '{DEFAULT_SSH_KEY}'")
+    complain(f"WARNING: '{of.sshkey}' doesn't exist, using default value '{DEFAULT_SSH_KEY}'")
     return DEFAULT_SSH_KEY
 
 
 def _make_key(key: str) -> None:
     """Both halves of the key; what is there stays. Raises CalledProcessError and FileNotFoundError."""
     if os.path.isfile(key):
-        print("Using existing keys...")
+        say("Using existing keys...")
         if not os.path.isfile(f"{key}.pub"):
             half = subprocess.run(propagate.public_half(key), check=True, stdout=subprocess.PIPE).stdout
             with open(f"{key}.pub", "xb") as file:
@@ -97,7 +98,7 @@ def _make_key(key: str) -> None:
         stdout=sys.stdout,
         check=True,
     )
-    print("done.")
+    say("done.")
 
 
 def _is_fips() -> bool:
@@ -112,14 +113,14 @@ def _give(to: Destination) -> int:
     server, user = to.target.host, to.target.user
     copied = subprocess.run(propagate.copy(to.key, to.target.destination), stdout=sys.stdout, check=False)
     if copied.returncode:
-        _complain(f"Failed to propagate ssh key, could not transfer {to.key} to {server}")
+        complain(f"Failed to propagate ssh key, could not transfer {to.key} to {server}")
         return FAILED
-    print(f"{to.key} has been added to ~{user}/.ssh/authorized_keys on {server}")
+    say(f"{to.key} has been added to ~{user}/.ssh/authorized_keys on {server}")
     why = _refusal(to)
     if why:
-        _complain(f"a dump could not be saved to {to.directory} on {server}: {why}")
+        complain(f"a dump could not be saved to {to.directory} on {server}: {why}")
         return FAILED
-    print(f"A file could be written to {to.directory} on {server}")
+    say(f"A file could be written to {to.directory} on {server}")
     return OK
 
 
@@ -151,7 +152,3 @@ def _asked(command: Sequence[str], what: str) -> str:
         return f"no answer in {VERIFY_SECONDS} s"
     said = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit status {done.returncode}"]
     return said[-1] if done.returncode else ""
-
-
-def _complain(text: str) -> None:
-    print(f"kdump: {text}", file=sys.stderr)

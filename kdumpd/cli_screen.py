@@ -64,7 +64,10 @@ class Screen:
         return lines
 
     def table(self, headings: Sequence[str], rows: Sequence[Sequence[tuple[str, Tone]]]) -> list[str]:
-        """Columns below their headings; the last one takes what room is left, and goes on below itself."""
+        """Columns below their headings; the last one takes what room is left, and goes on below itself.
+
+        Where a terminal is too narrow for that, each row is one of `rows`, with the headings as labels.
+        """
         if not rows:
             return []
         *widths, _ = (
@@ -72,6 +75,12 @@ class Screen:
             for at, heading in enumerate(headings)
         )
         start = sum(widths) + 2 * len(widths)
+        if self.is_terminal and self.columns - start < LEAST_COLUMNS:
+            labelled = (
+                self.rows((heading, *cell) for heading, cell in zip(headings, row, strict=True) if cell[0])
+                for row in rows
+            )
+            return [line for each in labelled for line in (*each, "")][:-1]
         lines = ["  ".join(_padded(text, width) for text, width in zip(headings, (*widths, 0), strict=True))]
         lines = [self.painted(lines[0], Tone.FAINT)]
         for row in rows:

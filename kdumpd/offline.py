@@ -22,11 +22,15 @@ FAILED = 1
 
 
 class Answer(NamedTuple):
-    """An exit status, what to print, and what to say beside it; the texts end without a line feed."""
+    """An exit status, what to print, and what to say beside it; the texts end without a line feed.
+
+    What has labels is in `rows` instead of `output`.
+    """
 
     status: int
     output: str
     complaint: str
+    rows: tuple[tuple[str, str], ...] = ()
 
 
 def plan(*, root: str = "/", as_json: bool = False) -> Answer:
@@ -34,8 +38,8 @@ def plan(*, root: str = "/", as_json: bool = False) -> Answer:
     resolution = asyncio.run(read(RealFiles(root), RealPrograms(root))).resolution
     if as_json:
         return _answer(resolution, json.dumps(_as_json(resolution), indent=2, sort_keys=True))
-    lines = _lines(resolution.plan) if resolution.plan is not None else []
-    return _answer(resolution, "\n".join(lines), complaint=_problems(resolution))
+    rows = _rows(resolution.plan) if resolution.plan is not None else ()
+    return _answer(resolution, "", complaint=_problems(resolution))._replace(rows=rows)
 
 
 def why(*, root: str = "/", as_json: bool = False) -> Answer:
@@ -119,21 +123,21 @@ def _before(files: RealFiles, programs: RealPrograms, reading: Reading) -> Armed
     return armed or Store(files, folder=tuning_of(files).store).last_good()
 
 
-def _lines(of: Plan) -> list[str]:
+def _rows(of: Plan) -> tuple[tuple[str, str], ...]:
     base, overlay, load = of.base, of.overlay, of.load
     from_host = [item for item in (*base.items, *overlay.items) if isinstance(item, FromHost)]
-    return [
-        f"target       {where_to(of.target)}",
-        f"engine       {base.engine}: {of.engine_reason}",
-        f"kernel       {base.kernel_release} ({load.kernel_image})",
-        f"command line {load.command_line}",
-        f"kexec        {' '.join(load.kexec_flags)}",
-        f"base         {of.base_fingerprint}: {len(base.modules)} modules, {len(base.items)} files",
-        *(f"  module     {module.name} ({module.source})" for module in base.modules),
-        f"overlay      {of.overlay_fingerprint}: {len(overlay.items)} files",
-        *(f"  file       {item.path}" for item in from_host),
-        f"load         {of.load_fingerprint}",
-    ]
+    return (
+        ("target", where_to(of.target)),
+        ("engine", f"{base.engine}: {of.engine_reason}"),
+        ("kernel", f"{base.kernel_release} ({load.kernel_image})"),
+        ("command line", load.command_line),
+        ("kexec", " ".join(load.kexec_flags)),
+        ("base", f"{of.base_fingerprint}: {len(base.modules)} modules, {len(base.items)} files"),
+        *(("  module", f"{module.name} ({module.source})") for module in base.modules),
+        ("overlay", f"{of.overlay_fingerprint}: {len(overlay.items)} files"),
+        *(("  file", item.path) for item in from_host),
+        ("load", of.load_fingerprint),
+    )
 
 
 def _as_json(resolution: Resolution) -> Json:

@@ -53,6 +53,18 @@ async def test_status_answers_while_an_image_is_built_and_says_how_far_it_is(
         assert rebuild.shown.endswith("Rebuilding the capture image: [OK]\n")
 
 
+async def test_a_daemon_that_hangs_holds_nobody_up(tmp_path: Path, bus: PrivateBus) -> None:
+    async with simulated(tmp_path, bus) as machine:
+        await machine.until_armed()
+        os.kill(machine.pid, signal.SIGSTOP)
+        try:
+            said = await kdumpctl(bus, "status")
+        finally:
+            os.kill(machine.pid, signal.SIGCONT)
+        assert said.status in {0, 3}, "as the kernel of this machine says"
+        assert "kdumpd does not answer" in said.output
+
+
 async def test_where_no_terminal_is_progress_is_a_line_for_each_stage(
     tmp_path: Path, bus: PrivateBus
 ) -> None:
@@ -299,6 +311,9 @@ def test_a_table_has_its_columns_below_each_other() -> None:
     assert all(line.startswith(" " * 10) for line in lines[2:])
     assert all(columns(line) <= 40 for line in lines)
     assert Screen().table(("one", "two"), []) == []
+    narrow = Screen(is_terminal=True, columns=20).table(("one", "two", "three"), [*rows, *rows])
+    assert narrow[:2] == ["one    a", "two    bb"]
+    assert "" in narrow
 
 
 def test_sizes_and_moments_are_for_people() -> None:
