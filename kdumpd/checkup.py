@@ -109,7 +109,8 @@ def _estimate(files: RealFiles, store: Store, machine: Machine, resolution: Reso
 def _is_recorded(files: RealFiles, programs: RealPrograms) -> bool:
     """Raises OSError where the record cannot be read."""
     kexec = Kexec(files, programs)
-    files.read_bytes(ARMED)
+    if files.exists(ARMED):
+        files.read_bytes(ARMED)
     return kexec.armed() is not None or kexec.intent() is not None
 
 

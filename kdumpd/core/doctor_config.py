@@ -8,10 +8,9 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from kdumpd.core import packages
-from kdumpd.core.finding import Finding, Gravity, of_problem, unless_loaded
+from kdumpd.core.finding import Finding, Gravity, of_problem, remount, unless_loaded
 from kdumpd.core.inventory import Kind
 from kdumpd.core.located import KDUMP_CONF
-from kdumpd.core.mounts import holding
 from kdumpd.core.problems import Problem
 from kdumpd.core.symptoms import Mode, Symptoms
 
@@ -64,7 +63,7 @@ def _command(of: Symptoms, problem: Problem) -> str:
         case "target-not-mounted":
             return f"mount {shlex.quote(_unmounted(of))}" if _unmounted(of) else ""
         case "target-read-only":
-            return f"mount -o remount,rw {shlex.quote(_read_only(of))}" if _read_only(of) else ""
+            return remount(of, of.machine.followed(of.config.path).real) if of.config is not None else ""
         case "ssh-key-missing" | "ssh-key-unusable" | "host-key-unknown":
             return "kdumpctl propagate"
         case code if code.startswith("deprecated-") and problem.hint.startswith("write "):
@@ -89,12 +88,6 @@ def _unmounted(of: Symptoms) -> str:
         if entry.target not in mounted and f"{path}/".startswith(f"{entry.target.rstrip('/')}/")
     ]
     return max(above, key=len, default="")
-
-
-def _read_only(of: Symptoms) -> str:
-    path = of.machine.followed(of.config.path).real if of.config is not None else ""
-    place = holding(of.machine.mounts, path) if path else None
-    return place.mount.target if place is not None and "ro" in place.mount.options else ""
 
 
 def _hooks(of: Symptoms) -> Iterator[Finding]:

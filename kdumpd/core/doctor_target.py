@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
-from kdumpd.core.finding import Finding, Gravity, unless_loaded
+from kdumpd.core.finding import Finding, Gravity, remount, unless_loaded
 from kdumpd.core.storing import UNKNOWN_ROOM
 from kdumpd.core.symptoms import DumpFolder, DumpsPlace, Symptoms
 
@@ -36,7 +36,8 @@ def _room(of: Symptoms) -> Iterator[Finding]:
             code="target-read-only",
             gravity=Gravity.RISK,
             message=f"the file system of {place.folder} is mounted read-only: after an error it may not take a dump either",
-            remedy="see the kernel's log for errors of its disk, check it with fsck, and mount it with rw",
+            remedy="see the kernel's log for errors of its disk, and mount it with rw",
+            command=remount(of, place.folder),
         )
     if place.forecast_bytes and place.room.free_bytes < place.forecast_bytes:
         gone = _to_delete(place)
@@ -113,6 +114,7 @@ def _store(of: Symptoms) -> Iterator[Finding]:
             gravity=unless_loaded(of),
             message=f"{store} is on a file system that is mounted read-only: no image can be built",
             remedy="see the kernel's log for errors of its disk, and mount it with rw",
+            command=remount(of, store),
         )
     elif room.free_bytes < LEAST_STORE_BYTES:
         yield Finding(

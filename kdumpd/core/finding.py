@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from kdumpd.core.config import printable
+from kdumpd.core.mounts import holding
 from kdumpd.core.problems import Problem
 from kdumpd.core.resolve import LONGEST_TOLD
 from kdumpd.core.symptoms import Symptoms
@@ -60,6 +61,14 @@ def of_problem(problem: Problem, gravity: Gravity, *, command: str = "", remedy:
 def unless_loaded(of: Symptoms) -> Gravity:
     """Of what keeps kdumpd from loading: what is loaded already still captures."""
     return Gravity.RISK if of.machine.crash.loaded else Gravity.FAILURE
+
+
+def remount(of: Symptoms, folder: str) -> str:
+    """Lets what holds `folder` be written to, where it is mounted read-only; "" where it is not."""
+    place = holding(of.machine.mounts, folder) if folder else None
+    if place is None or "ro" not in place.mount.options:
+        return ""
+    return f"mount -o remount,rw {shlex.quote(place.mount.target)}"
 
 
 def sysctl(of: Symptoms, value: str, *names: str) -> str:

@@ -18,7 +18,7 @@ from kdumpd.core.doctor import Outcome, findings, outcome
 from kdumpd.core.estimate import Basis, Estimate
 from kdumpd.core.finding import Finding, Gravity
 from kdumpd.core.inventory import Kind
-from kdumpd.core.machine import FstabEntry, Lockdown, Machine
+from kdumpd.core.machine import FstabEntry, Lockdown, Machine, Mount
 from kdumpd.core.packages import missing, package_of
 from kdumpd.core.plan import Resolution
 from kdumpd.core.problems import Problem, Severity
@@ -492,7 +492,21 @@ ROWS = (
     Row(code="target-space", of={"place": replace(PLACE, forecast_bytes=500 * MIB)}),
     Row(
         code="target-read-only",
-        of={"place": replace(PLACE, forecast_bytes=0, room=Room(free_bytes=MIB, is_read_only=True))},
+        command="mount -o remount,rw '/srv/our dumps'",
+        of={
+            "place": replace(
+                PLACE,
+                folder="/srv/our dumps/crash",
+                forecast_bytes=0,
+                room=Room(free_bytes=MIB, is_read_only=True),
+            )
+        },
+        machine={
+            "mounts": (
+                *WELL.machine.mounts,
+                Mount(target="/srv/our dumps", source="/dev/vdb", fstype="ext4", options=("ro", "relatime")),
+            )
+        },
     ),
     Row(
         code="dumps-fill-the-target",

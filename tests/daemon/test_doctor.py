@@ -54,6 +54,10 @@ async def test_the_daemon_is_asked_what_only_it_knows(tmp_path: Path, bus: Priva
     status, found = await doctor(bus, root)
     assert status == 1
     assert found["daemon-not-running"]["command"] == "systemctl start kdumpd.service"
+    assert "foreign" not in found, "there is a record of what is loaded"
+    (root / "run/kdumpd/armed").unlink()
+    status, found = await doctor(bus, root)
+    assert found["foreign"]["command"] == "systemctl start kdumpd.service && kdumpctl restart"
 
 
 async def test_without_a_machine_there_is_nothing_to_look_at(tmp_path: Path) -> None:
