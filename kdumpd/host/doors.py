@@ -101,7 +101,14 @@ class Files(Protocol):
         ...
 
     def write(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
-        """Written beside, synced, renamed over, directory synced: whole or not at all."""
+        """Written beside, synced, renamed over, directory synced: whole or not at all.
+
+        What is there keeps its owner, and its security label where the file system has labels.
+        """
+        ...
+
+    def write_over(self, path: str, data: bytes, *, seen: bytes | None, mode: int = 0o600) -> bool:
+        """`write`, but only over what was `seen`, None for no file; gives whether. Asked when all but the rename is done."""
         ...
 
     def append(self, path: str, data: bytes, *, mode: int = 0o600) -> None:

@@ -29,6 +29,10 @@ logger = logging.getLogger(__name__)
 MAGIC_LINK = re.compile(r"[a-z_]+:\[")  # "pipe:[4026]" under /proc: only the kernel can follow such a link
 LINKS_AT_MOST = 40  # as the kernel's MAXSYMLINKS
 NOT_FOUND = 127
+_LABEL = "security.selinux"
+_WITHOUT_LABEL = frozenset(
+    (errno.ENODATA, errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOENT)
+)
 
 
 class RealFiles:
@@ -104,6 +108,18 @@ class RealFiles:
         return self._under_root(self._resolve(path, follow_last=True))
 
     def write(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
+        self._write(path, data, mode=mode, is_wanted=lambda: True)
+
+    def write_over(self, path: str, data: bytes, *, seen: bytes | None, mode: int = 0o600) -> bool:
+        return self._write(path, data, mode=mode, is_wanted=lambda: self._is_still(path, seen))
+
+    def _is_still(self, path: str, seen: bytes | None) -> bool:
+        try:
+            return self.read_bytes(path) == seen
+        except FileNotFoundError:
+            return seen is None
+
+    def _write(self, path: str, data: bytes, *, mode: int, is_wanted: Callable[[], bool]) -> bool:
         # A configuration that is a link to a file elsewhere stays a link: the file it leads to is replaced.
         target = self.real(path)
         beside = f"{os.path.dirname(target)}/.{os.path.basename(target)}.{secrets.token_hex(6)}.tmp"
@@ -113,14 +129,24 @@ class RealFiles:
             with file:
                 if before.kind is not Kind.MISSING and (before.owner, before.group) != _owner(file):
                     os.fchown(file.fileno(), before.owner, before.group)
+                if before.kind is not Kind.MISSING:
+                    _label_as(self._under_root(target), file)
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            self.rename(beside, target)
+            is_written = is_wanted()
+            if is_written:
+                self.rename(beside, target)
         except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._under_root(beside))
+            self._let_go(beside)
             raise
+        if not is_written:
+            self._let_go(beside)
+        return is_written
+
+    def _let_go(self, beside: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._under_root(beside))
 
     def append(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
@@ -355,3 +381,13 @@ def _told_by_the_kernel(path: str) -> str:
 
 def _parts(path: str) -> deque[str]:
     return deque(part for part in path.split("/") if part not in {"", "."})
+
+
+def _label_as(outside: str, file: BinaryIO) -> None:
+    """SELinux labels a new file by its name and directory, which need not be what somebody gave the old one (chcon)."""
+    try:
+        os.setxattr(file.fileno(), _LABEL, os.getxattr(outside, _LABEL))
+    except OSError as fault:
+        # No label, no labels, a policy that lets nobody give this one, or a file that went meanwhile.
+        if fault.errno not in _WITHOUT_LABEL:
+            raise

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from kdumpd.core import config, document
 from kdumpd.core.edits import edited
@@ -17,13 +18,16 @@ from kdumpd.host.doors import Files
 from kdumpd.host.doors import text as text_of
 from kdumpd.host.unconfirmed import UnconfirmedFile
 from kdumpd.reading import NO_FILE, etag_of
-from kdumpd.service.jobs import Job, Jobs, Kind
+from kdumpd.service.jobs import QUEUED_MOST, Job, Jobs, Kind
 from kdumpd.service.reconciler import Reconciler
 
 logger = logging.getLogger(__name__)
 
+_T = TypeVar("_T")
+
 LARGEST_TEXT = 256 * 1024
-_FAILED_KEPT = 16
+_CHANGES_KEPT = 2 * QUEUED_MOST
+"""Of those that stand on each other before any of them was armed; there are no more than jobs that can wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +68,10 @@ class Editing:
         self._reconciler = reconciler
         self._turn = asyncio.Lock()
         self._ours: set[str] = set()
-        self._pending: set[str] = set()
+        self._pending: dict[str, None] = {}
         """Etags of texts that are taken back when they fail: what stands on one can be taken back as well."""
+        self._sound: dict[str, None] = {}
+        """Etags of texts that had a plan when somebody changed them."""
         self._failed: dict[str, tuple[str, bool]] = {}
         """Etags of texts that were to be taken back when others stood on them already -> what was there before."""
 
@@ -124,7 +130,7 @@ class Editing:
         )
         self._unconfirmed = {record.etag: record}
         self._etag_of[job.number] = record.etag
-        self._pending = {record.etag}
+        self._pending = {record.etag: None}
         self._remember(record.etag)
         self._reconciler.work_for(job)
 
@@ -133,6 +139,9 @@ class Editing:
         etag = self._etag_of.pop(job.number, "")
         if etag and etag not in self._etag_of.values() and self._unconfirmed.pop(etag, None) is not None:
             self._ended.set()
+        if not self._etag_of:  # nothing stands on another change any more
+            self._failed.clear()
+            self._pending.clear()
 
     async def run(self) -> None:
         """For ever: forget on the disk, too, what has ended."""
@@ -170,22 +179,14 @@ class Editing:
     async def _seen(self, etag: str) -> tuple[str, str]:
         text, present = await asyncio.to_thread(self.text)
         if present != etag:
-            raise Trouble(
-                Problem(
-                    code="conflict",
-                    message=f"{self.path} was changed by someone else since it was read",
-                    hint="read it again",
-                    file=self.path,
-                )
-            )
+            raise self._conflict()
         return text, present
 
     async def _write(self, before: str, after: str, *, seen: str, wish: Wish) -> Written:
         etag = etag_of(_encoded(after))
         if wish.is_dry or (after == before and seen != NO_FILE):
             return Written(etag=etag)
-        had_a_plan = self._reconciler.sight.resolution.plan is not None or seen in self._pending
-        takes_back = wish.acts_at_once and wish.rolls_back and had_a_plan
+        takes_back = wish.acts_at_once and wish.rolls_back and self._had_a_plan(seen)
         if takes_back:  # before it is written: killed in between, the present text is not the one meant
             self._unconfirmed.pop(etag, None)
             self._unconfirmed[etag] = written(
@@ -206,11 +207,21 @@ class Editing:
                 self._ended.set()
             raise
 
+    def _had_a_plan(self, etag: str) -> bool:
+        """Whether that text could be armed, or stands on one that could and is taken back itself when it fails."""
+        sight = self._reconciler.sight
+        has_plan = sight.resolution.plan is not None
+        if sight.config.etag != etag:  # not looked at yet, as what was put back a moment ago
+            return has_plan or etag in self._sound or etag in self._pending
+        if has_plan:
+            _keep(self._sound, etag, None)
+        return has_plan or etag in self._pending
+
     async def _carry_out(
         self, before: str, after: str, *, seen: str, wish: Wish, takes_back: bool
     ) -> Written:
         etag = etag_of(_encoded(after))
-        await asyncio.to_thread(self._replace, after)
+        await asyncio.to_thread(self._replace, after, None if seen == NO_FILE else before)
         self._remember(etag)
         self._failed.pop(etag, None)
         if not wish.acts_at_once:
@@ -228,34 +239,56 @@ class Editing:
         )
         if job.undo is put_back:  # else somebody's job that waits will do, and that one is its own
             self._etag_of[job.number] = etag
-            self._pending = {etag} if len(self._pending) >= _FAILED_KEPT else {*self._pending, etag}
+            _keep(self._pending, etag, None)
         self._reconciler.work_for(job)
         return Written(etag=etag, job=job)
 
     async def _put_back(self, before: str, *, was_absent: bool, only_if: str) -> str:
         async with self._turn:
-            _, present = await asyncio.to_thread(self.text)
+            now, present = await asyncio.to_thread(self.text)
             if present != only_if:
-                if len(self._failed) < _FAILED_KEPT:
-                    self._failed[only_if] = (before, was_absent)
+                _keep(self._failed, only_if, (before, was_absent))
                 return f"{self.path} was changed again meanwhile, and is left as it is"
             while not was_absent and (older := self._failed.pop(etag_of(_encoded(before)), None)):
                 before, was_absent = older
-            self._failed.clear()
             if was_absent:
                 await asyncio.to_thread(self._files.remove, self.path)
             else:
-                await asyncio.to_thread(self._replace, before)
+                try:
+                    await asyncio.to_thread(self._replace, before, now)
+                except Trouble as conflict:
+                    return str(conflict)
                 self._remember(etag_of(_encoded(before)))
         self._reconciler.poke(f"{self.path} was put back", urgent=True)
         return f"the previous text of {self.path} was put back"
 
-    def _replace(self, text: str) -> None:
+    def _replace(self, text: str, seen: str | None) -> None:
+        """Raises Trouble (Conflict) where somebody's edit came between the look at `seen` and this."""
         facts = self._files.stat(self.path)
-        self._files.write(self.path, _encoded(text), mode=facts.mode or 0o644)
+        was = None if seen is None else _encoded(seen)
+        if not self._files.write_over(self.path, _encoded(text), seen=was, mode=facts.mode or 0o644):
+            raise self._conflict()
+
+    def _conflict(self) -> Trouble:
+        return Trouble(
+            Problem(
+                code="conflict",
+                message=f"{self.path} was changed by someone else since it was read",
+                hint="read it again",
+                file=self.path,
+            )
+        )
 
     def _remember(self, etag: str) -> None:
         self._ours = {etag} if len(self._ours) >= 64 else {*self._ours, etag}
+
+
+def _keep(known: dict[str, _T], etag: str, what: _T) -> None:
+    """As the newest; the oldest goes where there are too many."""
+    known.pop(etag, None)
+    known[etag] = what
+    if len(known) > _CHANGES_KEPT:
+        del known[next(iter(known))]
 
 
 def settings_of(text: str) -> Mapping[str, str | tuple[str, ...]]:

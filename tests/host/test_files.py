@@ -179,3 +179,33 @@ def test_the_real_root_reads_what_the_kernel_serves() -> None:
     assert files.read_text("/proc/self/comm")
     assert files.real("/proc/self").startswith("/proc/")
     assert files.free_bytes("/") > 0
+
+
+def test_a_write_over_leaves_an_edit_that_came_between(files: Files, tmp_path: Path) -> None:
+    conf = tmp_path / "kdump.conf"
+    conf.write_bytes(b"old")
+    assert files.write_over("/kdump.conf", b"ours", seen=b"old")
+    conf.write_bytes(b"theirs")
+    assert not files.write_over("/kdump.conf", b"ours", seen=b"old")
+    assert conf.read_bytes() == b"theirs"
+    conf.unlink()
+    assert not files.write_over("/kdump.conf", b"ours", seen=b"theirs")
+    assert list(tmp_path.iterdir()) == []
+    assert files.write_over("/kdump.conf", b"ours", seen=None)
+    assert not files.write_over("/kdump.conf", b"again", seen=None)
+    assert list(tmp_path.iterdir()) == [conf]
+
+
+def test_a_write_keeps_owner_and_label(files: Files, tmp_path: Path) -> None:
+    conf = tmp_path / "kdump.conf"
+    conf.write_bytes(b"old")
+    label = b"system_u:object_r:kdump_etc_t:s0\0"
+    try:
+        os.setxattr(conf, "security.selinux", label)
+        os.chown(conf, 1234, 5678)
+    except PermissionError:
+        pytest.skip("only root can give labels and owners")
+    files.write("/kdump.conf", b"new", mode=0o640)
+    found = conf.stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (1234, 5678, 0o640)
+    assert os.getxattr(conf, "security.selinux") == label

@@ -69,7 +69,7 @@ async def served(
     folder: Path, bus: PrivateBus, *, boot_tools: Programs | None = None, crash: CrashDoor | None = None
 ) -> AsyncIterator[Served]:
     async with bus.connected() as connection, world(folder) as w:
-        gate = Polkit(connection)
+        gate = Polkit(connection, w.clock)
         exports = Exports(connection, root=ROOT, gate=gate)
         editing = Editing(
             files=w.files,
@@ -425,6 +425,29 @@ async def test_a_failed_build_takes_the_text_back_only_where_it_is_still_ours(
             assert ended["Result"] == "failed"
             assert ("put back" in str(ended["ErrorMessage"])) is rolls_back
             assert s.world.conf.read_text() == (before if rolls_back else text)
+
+
+@pytest.mark.parametrize("by_hand", ["path /var/by-hand\n", None])
+async def test_an_edit_by_hand_while_a_set_is_under_way_is_a_conflict(
+    tmp_path: Path, bus: PrivateBus, by_hand: str | None
+) -> None:
+    """It comes when the change was checked and written beside, and is all but in the place of the file."""
+    async with served(tmp_path, bus) as s:
+        _settings, etag = await s.client.call(ROOT, CONFIG, "Get", "a{sv}", {})
+
+        def edit() -> None:
+            if by_hand is None:
+                s.world.conf.unlink()
+            else:
+                s.world.conf.write_text(by_hand)
+
+        s.world.files.on_create[KDUMP_CONF] = edit
+        name = await refused(
+            s.client, CONFIG, "Set", "a{sv}sa{sv}", {"path": "/var/one"}, etag, {"rebuild": True}
+        )
+        assert name == OURS + "Conflict"
+        assert (s.world.conf.read_text() if s.world.conf.exists() else None) == by_hand
+        assert not s.world.jobs.queued
 
 
 async def test_export_knows_two_formats_and_no_text_with_errors(tmp_path: Path, bus: PrivateBus) -> None:

@@ -207,6 +207,8 @@ class Files(RealFiles):
         super().__init__(root)
         self.reads: Counter[str] = Counter()
         self._held = ""
+        self.on_create: dict[str, Callable[[], None]] = {}
+        """Done once, when what is to take the place of that file is begun beside it."""
         self.failing: tuple[str, int] | None = None  # a folder, and the error of every write below it
         self.room: tuple[int, bool] | None = None
         """What the file system says: bytes free, and whether it is read-only."""
@@ -221,6 +223,10 @@ class Files(RealFiles):
 
     def create(self, path: str, *, mode: int = 0o600) -> BinaryIO:
         self._write_below(path)
+        folder, name = os.path.split(path)
+        for of in tuple(self.on_create):
+            if os.path.dirname(of) == folder and name.startswith(f".{os.path.basename(of)}."):
+                self.on_create.pop(of)()
         return super().create(path, mode=mode)
 
     def sync(self, path: str) -> None:
