@@ -62,6 +62,7 @@ from kdumpd.service.prebuilding import Prebuilding
 from kdumpd.service.propagating import Propagating
 from kdumpd.service.proving import Proving
 from kdumpd.service.pulse import Pulse, stay_alive
+from kdumpd.service.rations import Rations
 from kdumpd.service.reconciler import Reconciler
 from kdumpd.service.recovering import Recovering
 from kdumpd.service.reserving import Reserving
@@ -171,8 +172,10 @@ async def serve(asked: argparse.Namespace) -> None:
     async with Connection(asked.bus) as connection, asyncio.TaskGroup() as tasks:
         if await Client(connection, BUS_NAME).is_running():
             raise Trouble(Problem(code="busy", message="another kdumpd is running"))
-        gate = Polkit(connection, trusted_uids=frozenset({0, os.geteuid()}))
-        exports = Exports(connection, root=ROOT, gate=Audited(gate, clock))
+        trusted = frozenset({0, os.geteuid()})
+        gate = Polkit(connection, clock, trusted_uids=trusted)
+        rations = Rations(connection, clock, unbounded_uids=trusted)
+        exports = Exports(connection, root=ROOT, gate=Audited(gate, clock), rations=rations)
 
         def inhibitors_changed(reason: str) -> None:
             desk.status_changed()

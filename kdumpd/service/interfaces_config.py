@@ -19,6 +19,8 @@ from kdumpd.service.proving import Proving
 from kdumpd.service.reconciler import Reconciler
 
 DIAGNOSTICS_AT_MOST = 256
+LINES_AT_MOST = 8192
+"""Each takes 300 bytes while it is read, even an empty one."""
 VALIDATIONS_AT_ONCE = 8
 """Texts of strangers that are kept while one of them is read: reading one takes a second of processor at worst."""
 
@@ -187,8 +189,9 @@ def _answer(written: Written) -> tuple[Value, ...]:
 
 
 def _require_short(text: str) -> None:
-    if len(text) > LARGEST_TEXT:
-        raise BusError(ErrorName.LIMITS_EXCEEDED, f"The text is longer than {LARGEST_TEXT} characters.")
+    if len(text) > LARGEST_TEXT or text.count("\n") > LINES_AT_MOST:
+        most = f"{LARGEST_TEXT} characters or {LINES_AT_MOST} lines"
+        raise BusError(ErrorName.LIMITS_EXCEEDED, f"The text is longer than {most}.")
 
 
 def _compression(argv: tuple[str, ...]) -> str:

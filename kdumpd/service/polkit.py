@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+from kdumpd.core.allowance import Allowance, Taken, is_exhausted, take
 from kdumpd.service.bus import BusError, Caller, Connection, ErrorName, Request, Value
+from kdumpd.service.jobs import Clock
 from kdumpd.service.options import forbids_interaction
 from kdumpd.service.permissions import RULES, Action
 
@@ -24,6 +27,12 @@ AUTHORITY = "org.freedesktop.PolicyKit1.Authority"
 CHECKS_AT_ONCE = 64
 """The bus lets a connection wait for 128 replies; the 129th call fails, whosever it is."""
 CHECKS_PER_UID = 16
+PROMPTS_AT_ONCE = 48
+"""Of everyone, beside the checks: who is asked for a password may take minutes, and holds up nobody."""
+PROMPTS_PER_UID = 4
+PROMPTS = Allowance(at_once=10, each_second=1 / 6)
+"""Of one uid."""
+_USERS_KNOWN = 512
 _SECONDS_TO_ANSWER = 25.0
 _SECONDS_TO_TYPE_A_PASSWORD = 300.0
 _ALLOW_USER_INTERACTION = 1
@@ -44,11 +53,16 @@ class Polkit:
     no polkit, they are the only ones admitted.
     """
 
-    def __init__(self, connection: Connection, *, trusted_uids: frozenset[int] = frozenset({0})) -> None:
+    def __init__(
+        self, connection: Connection, clock: Clock, *, trusted_uids: frozenset[int] = frozenset({0})
+    ) -> None:
         self._connection = connection
+        self._clock = clock
         self._trusted_uids = trusted_uids
         self._turn = asyncio.Semaphore(CHECKS_AT_ONCE)
         self._checks_of: Counter[int] = Counter()
+        self._prompts_of: Counter[int] = Counter()
+        self._prompted: OrderedDict[int, Taken] = OrderedDict()
         self._numbers = itertools.count(1)
 
     async def admit(self, request: Request) -> None:
@@ -64,9 +78,10 @@ class Polkit:
             return
         is_interactive = request.caller.is_interactive and not forbids_interaction(request.arguments)
         details = request.interface.authorisation_details(request.member, request.arguments)
-        verdict = await self._ask(
-            request.caller, uid=uid, action=rule.action, details=details, is_interactive=is_interactive
-        )
+        verdict = await self._ask(request.caller, uid=uid, action=rule.action, details=details)
+        if verdict.is_challenge and is_interactive:
+            with self._prompting(uid):
+                verdict = await self._prompt(request.caller, rule.action, details)
         if verdict.is_authorised:
             return
         if verdict.is_dismissed:
@@ -89,28 +104,47 @@ class Polkit:
         if uid in self._trusted_uids:
             return "yes"
         try:
-            verdict = await self._ask(caller, uid=uid, action=action, details={}, is_interactive=False)
+            verdict = await self._ask(caller, uid=uid, action=action, details={})
         except BusError as fault:
             if fault.name != ErrorName.ACCESS_DENIED:
                 raise
             return "no"
         return "yes" if verdict.is_authorised else "auth" if verdict.is_challenge else "no"
 
-    async def _ask(
-        self, caller: Caller, *, uid: int, action: Action, details: Mapping[str, str], is_interactive: bool
-    ) -> _Verdict:
+    async def _ask(self, caller: Caller, *, uid: int, action: Action, details: Mapping[str, str]) -> _Verdict:
+        """Without asking the user."""
         if self._checks_of[uid] >= CHECKS_PER_UID:
             raise BusError(
                 ErrorName.LIMITS_EXCEEDED, f"{CHECKS_PER_UID} of your requests wait for authorisation."
             )
-        self._checks_of[uid] += 1
-        try:
+        with _counted(self._checks_of, uid):
             async with self._turn, self._connection.departure(caller.sender) as gone:
-                return await self._check(caller, gone, action, details, is_interactive=is_interactive)
-        finally:
-            self._checks_of[uid] -= 1
-            if self._checks_of[uid] == 0:
-                del self._checks_of[uid]
+                return await self._check(caller, gone, action, details, is_interactive=False)
+
+    async def _prompt(self, caller: Caller, action: Action, details: Mapping[str, str]) -> _Verdict:
+        async with self._connection.departure(caller.sender) as gone:
+            return await self._check(caller, gone, action, details, is_interactive=True)
+
+    @contextmanager
+    def _prompting(self, uid: int) -> Iterator[None]:
+        """Once it is known that a password would be asked for: what was given a while ago and kept counts for nothing."""
+        now_us = self._clock.now_us()
+        taken = self._prompted.get(uid, Taken())
+        if (
+            self._prompts_of[uid] >= PROMPTS_PER_UID
+            or self._prompts_of.total() >= PROMPTS_AT_ONCE
+            or is_exhausted(PROMPTS, taken, now_us=now_us)
+        ):
+            raise BusError(
+                ErrorName.LIMITS_EXCEEDED,
+                "You were asked for a password too often; wait a minute, or answer.",
+            )
+        self._prompted[uid] = take(PROMPTS, taken, 1, now_us=now_us)
+        self._prompted.move_to_end(uid)
+        if len(self._prompted) > _USERS_KNOWN:
+            self._prompted.popitem(last=False)
+        with _counted(self._prompts_of, uid):
+            yield
 
     async def _check(
         self,
@@ -160,6 +194,17 @@ class Polkit:
                     POLKIT, AUTHORITY_PATH, AUTHORITY, "CancelCheckAuthorization", "s", cancellation
                 )
         return verdict
+
+
+@contextmanager
+def _counted(counter: Counter[int], uid: int) -> Iterator[None]:
+    counter[uid] += 1
+    try:
+        yield
+    finally:
+        counter[uid] -= 1
+        if counter[uid] == 0:
+            del counter[uid]
 
 
 async def _unless(

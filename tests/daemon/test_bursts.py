@@ -81,7 +81,7 @@ async def test_bursts_of_nobody_leave_it_armed_and_lean(tmp_path: Path, bus: Pri
         before = machine.armed_with
         text = machine.conf.read_bytes()
         await _refused(nobody, 200)  # what the first calls of a kind bring in is no growth
-        await _odd_signatures(nobody, 200)
+        await _odd_signatures(machine.client, 200)
         await _odd_texts(machine, ODD_CONFIGURATIONS)
         lean = machine.resident_bytes()
 
@@ -89,7 +89,7 @@ async def test_bursts_of_nobody_leave_it_armed_and_lean(tmp_path: Path, bus: Pri
             flood, bus.address, connections=8, pings=2000, destination=BUS_NAME, path=ROOT
         )
         assert all(flooder.answers == 2001 for flooder in flooders)
-        await _odd_signatures(nobody, 3000)
+        await _odd_signatures(machine.client, 3000)
         await _refused(nobody, CALLS)
         await _odd_texts(machine, ODD_CONFIGURATIONS[-2:])
 
@@ -141,7 +141,7 @@ async def _odd_texts(machine: Machine, texts: Sequence[bytes]) -> None:
 async def test_validating_much_is_bounded(tmp_path: Path, bus: PrivateBus) -> None:
     async with simulated(tmp_path, bus) as machine:
         await machine.until_armed()
-        text = "kdump_pr\n" * 20_000
+        text = "kdump_pr\n" * 8_000
         asked = (machine.client.call(ROOT, CONFIG, "Validate", "sa{sv}", text, {}) for _ in range(12))
         answers = await asyncio.gather(*asked, return_exceptions=True)
         refused = [answer.name for answer in answers if isinstance(answer, BusError)]

@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from kdumpd.service.bus import (
@@ -102,7 +102,7 @@ _CONFIGURATION = """\
   <policy context="default">
     <allow send_destination="org.kdumpd.Echo"/>
   </policy>
-  <include>{policy}</include>
+  {policies}
 </busconfig>
 """
 
@@ -110,13 +110,18 @@ _CONFIGURATION = """\
 class PrivateBus:
     """A dbus-daemon with the rules of a system bus, our policy among them."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, *, policies: Sequence[Path] = ()) -> None:
+        """`policies`: of services that are to be there beside ours."""
         self._daemon: asyncio.subprocess.Process | None = None
         self.address = f"unix:path={directory}/bus"
         self._configuration = Path(directory, "bus.conf")
         self._configuration.write_text(
             _CONFIGURATION.format(
-                directory=directory, uid=os.getuid(), policy=DATA / "org.kdumpd.Kdump1.conf"
+                directory=directory,
+                uid=os.getuid(),
+                policies="".join(
+                    f"<include>{policy}</include>" for policy in (DATA / "org.kdumpd.Kdump1.conf", *policies)
+                ),
             ),
             encoding="utf-8",
         )

@@ -16,6 +16,7 @@ from kdumpd.service.log_control import LogControl
 from kdumpd.service.permissions import BUS_NAME, LOG_CONTROL, LOG_CONTROL_PATH
 from kdumpd.service.polkit import Polkit
 from tests.service.private_bus import DESCRIPTIONS, PrivateBus
+from tests.service.world import VirtualClock
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +33,7 @@ def _as_before() -> Iterator[None]:
 @contextlib.asynccontextmanager
 async def controlled(bus: PrivateBus) -> AsyncIterator[None]:
     objects = {LOG_CONTROL_PATH: (LogControl(DESCRIPTIONS[LOG_CONTROL]),)}
-    async with bus.serving(BUS_NAME, Polkit, objects):
+    async with bus.serving(BUS_NAME, lambda connection: Polkit(connection, VirtualClock()), objects):
         yield
 
 

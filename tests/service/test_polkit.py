@@ -12,7 +12,7 @@ import pytest
 from kdumpd.service.bus import BusError, Caller, Client, Connection, ErrorName, Interface, Value, describe
 from kdumpd.service.bus.standard import PEER, PROPERTIES
 from kdumpd.service.permissions import BUS_NAME, JOB, LOG_CONTROL_PATH, MANAGER, ROOT, RULES, Action
-from kdumpd.service.polkit import AUTHORITY_PATH, CHECKS_PER_UID, POLKIT, Polkit
+from kdumpd.service.polkit import AUTHORITY_PATH, CHECKS_PER_UID, POLKIT, PROMPTS, PROMPTS_PER_UID, Polkit
 from tests.service.private_bus import (
     DATA,
     DESCRIPTIONS,
@@ -25,6 +25,7 @@ from tests.service.private_bus import (
     arguments_for,
     stand_ins,
 )
+from tests.service.world import VirtualClock
 
 _XML = """
 <node><interface name="org.freedesktop.PolicyKit1.Authority">
@@ -48,9 +49,10 @@ pytestmark = pytest.mark.usefixtures("can_be_nobody")
 class Authority(Interface):
     """Answers as it is told to, once it is let go."""
 
-    def __init__(self, answer: Value) -> None:
+    def __init__(self, answer: Value, after_asking: Value) -> None:
         super().__init__(describe(_XML))
         self.answer = answer
+        self.after_asking = after_asking
         self.asked: list[tuple[Value, ...]] = []
         self.withdrawn: list[str] = []
         self.may_answer = asyncio.Event()
@@ -62,7 +64,12 @@ class Authority(Interface):
         self.asked.append(question)
         self.was_asked.set()
         await self.may_answer.wait()
-        return self.answer
+        return self.after_asking if question[3] else self.answer
+
+    @property
+    def prompts(self) -> list[tuple[Value, ...]]:
+        """The questions that let the user be asked for a password."""
+        return [question for question in self.asked if question[3]]
 
     def cancel_check_authorization(self, _caller: Caller, cancellation: str) -> None:
         self.withdrawn.append(cancellation)
@@ -70,16 +77,20 @@ class Authority(Interface):
 
 
 @contextlib.asynccontextmanager
-async def authority(bus: PrivateBus, answer: Value) -> AsyncIterator[Authority]:
-    served = Authority(answer)
+async def authority(
+    bus: PrivateBus, answer: Value, *, after_asking: Value | None = None
+) -> AsyncIterator[Authority]:
+    served = Authority(answer, answer if after_asking is None else after_asking)
     async with bus.serving(POLKIT, Open, {AUTHORITY_PATH: (served,)}):
         yield served
 
 
 @contextlib.asynccontextmanager
-async def service(bus: PrivateBus) -> AsyncIterator[dict[str, tuple[StandIn, ...]]]:
+async def service(
+    bus: PrivateBus, clock: VirtualClock | None = None
+) -> AsyncIterator[dict[str, tuple[StandIn, ...]]]:
     objects = stand_ins()
-    async with bus.serving(BUS_NAME, Polkit, objects):
+    async with bus.serving(BUS_NAME, lambda connection: Polkit(connection, clock or VirtualClock()), objects):
         yield objects
 
 
@@ -156,22 +167,70 @@ async def test_root_may_do_everything_and_polkit_is_not_asked(bus: PrivateBus) -
 
 async def test_polkit_hears_who_wants_what(bus: PrivateBus) -> None:
     async with (
-        authority(bus, YES) as polkit,
+        authority(bus, CHALLENGE, after_asking=YES) as polkit,
         service(bus) as objects,
         bus.connected(as_nobody=True) as connection,
     ):
         client = Client(connection, BUS_NAME)
         assert await client.call(ROOT, MANAGER, "Rebuild", "sa{sv}", "6.1", {}, interactive=True) == ("/",)
-        subject, action, details, flags, _ = polkit.asked[0]
+        (prompt,) = polkit.prompts
+        subject, action, details, flags, _ = prompt
         assert subject == ("system-bus-name", {"name": connection.unique_name})
         assert (action, details, flags) == (Action.REBUILD, {"kernel": "6.1"}, 1)
-        await client.call(ROOT, MANAGER, "Reload", "a{sv}", {}, interactive=False)
-        assert polkit.asked[1][3] == 0
-        await client.call(
-            ROOT, MANAGER, "Reload", "a{sv}", {"auth.no_user_interaction": True}, interactive=True
-        )
-        assert polkit.asked[2][3] == 0
-        assert objects[ROOT][0].ran == ["Rebuild", "Reload", "Reload"]
+        for options, is_interactive in (({}, False), ({"auth.no_user_interaction": True}, True)):
+            with pytest.raises(BusError) as caught:
+                await client.call(ROOT, MANAGER, "Reload", "a{sv}", options, interactive=is_interactive)
+            assert caught.value.name == ErrorName.INTERACTIVE_AUTHORIZATION_REQUIRED
+        assert polkit.prompts == [prompt]
+        assert objects[ROOT][0].ran == ["Rebuild"]
+
+
+async def test_who_needs_no_password_is_not_asked_for_one(bus: PrivateBus) -> None:
+    async with authority(bus, YES) as polkit, service(bus), bus.client(as_nobody=True) as client:
+        for _ in range(int(PROMPTS.at_once) * 2):
+            await client.call(ROOT, MANAGER, "Refresh", "a{sv}", {}, interactive=True)
+        assert not polkit.prompts
+
+
+async def test_passwords_are_asked_for_so_often_and_no_more(bus: PrivateBus) -> None:
+    clock = VirtualClock()
+    async with authority(bus, CHALLENGE, after_asking=DISMISSED) as polkit, service(bus, clock):
+
+        async def refusal() -> str:
+            async with bus.client(
+                as_nobody=True
+            ) as client:  # another connection each time: it is the user who counts
+                with pytest.raises(BusError) as caught:
+                    await client.call(ROOT, MANAGER, "Unload", "a{sv}", {}, interactive=True)
+                return caught.value.name
+
+        most = int(PROMPTS.at_once)
+        assert {await refusal() for _ in range(most)} == {ErrorName.AUTH_DISMISSED}
+        assert await refusal() == ErrorName.LIMITS_EXCEEDED
+        clock.advance(1 / PROMPTS.each_second)
+        assert [await refusal(), await refusal()] == [ErrorName.AUTH_DISMISSED, ErrorName.LIMITS_EXCEEDED]
+        assert len(polkit.prompts) == most + 1
+        async with bus.client() as root:
+            await root.call(ROOT, MANAGER, "Unload", "a{sv}", {})
+
+
+async def test_one_user_has_so_many_prompts_on_the_screen(bus: PrivateBus) -> None:
+    async with authority(bus, CHALLENGE, after_asking=YES) as polkit, service(bus):
+        async with bus.client(as_nobody=True) as client:
+            polkit.may_answer.clear()
+            calls = [
+                asyncio.create_task(client.call(ROOT, MANAGER, "Refresh", "a{sv}", {}))
+                for _ in range(PROMPTS_PER_UID + 1)
+            ]
+            while len(polkit.asked) < PROMPTS_PER_UID + 1:
+                polkit.was_asked.clear()
+                await polkit.was_asked.wait()
+            polkit.may_answer.set()
+            outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert [fault.name for fault in outcomes if isinstance(fault, BusError)] == [
+            ErrorName.LIMITS_EXCEEDED
+        ]
+        assert len(polkit.prompts) == PROMPTS_PER_UID
 
 
 @pytest.mark.parametrize(
@@ -268,10 +327,11 @@ async def test_permissions_are_told_without_asking_the_user(
         connection: Connection = await stack.enter_async_context(bus.connected())
         nobody = await stack.enter_async_context(bus.connected(as_nobody=True))
         caller = Caller(connection, sender=nobody.unique_name, is_interactive=True)
-        assert await Polkit(connection).permissions(caller) == dict.fromkeys(Action, word)
+        gate = Polkit(connection, VirtualClock())
+        assert await gate.permissions(caller) == dict.fromkeys(Action, word)
         assert polkit is None or all(question[3] == 0 for question in polkit.asked)
         root = Caller(connection, sender=connection.unique_name, is_interactive=True)
-        assert set((await Polkit(connection).permissions(root)).values()) == {"yes"}
+        assert set((await gate.permissions(root)).values()) == {"yes"}
 
 
 def test_the_table_has_a_row_for_each_method_and_no_other() -> None:

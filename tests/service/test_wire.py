@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from kdumpd.core.problems import Problem, Trouble
 from kdumpd.service.bus import BusError, ErrorName, Typed, Value, as_bus_error, clean, wire
 from kdumpd.service.bus.messages import Kind, Message
 from kdumpd.service.options import require_known
+from tests.fuzz import octets as by_hand
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 LEAVES: st.SearchStrategy[Value] = st.one_of(
@@ -107,3 +109,38 @@ def test_options_are_known_or_refused() -> None:
         with pytest.raises(BusError) as caught:
             require_known(options, dry_run=bool, reason=str, most=int)
         assert caught.value.name == ErrorName.INVALID_ARGS
+
+
+@given(
+    st.sampled_from(("/", "/a", "/" + "a_" * 300)),
+    st.sampled_from(("", "aa.b7s")),
+    st.sampled_from(("M", "s" * 255)),
+    st.sampled_from((":1.7", ":1." + "9" * 200, "")),
+)
+def test_the_sender_is_found_without_reading_all_else(
+    path: str, interface: str, member: str, sender: str
+) -> None:
+    octets = by_hand.message(
+        serial=0x00730107,
+        path=path,
+        interface=interface,
+        member=member,
+        destination="org.kdumpd.Kdump1",
+        signature="sg",
+        body=b"\x07\x01s\0" * 4,
+        sender=sender,
+    )
+    assert wire.sender_of(octets[: wire.measure(octets[: wire.FIXED_HEADER]).header]) == sender
+
+
+@given(st.binary(min_size=16, max_size=200))
+def test_of_noise_no_sender_is_told(noise: bytes) -> None:
+    assert wire.sender_of(b"l\1\0\1" + noise[4:]) == "" or b"\x07\x01s\0" in noise
+
+
+def test_a_call_has_so_many_values_and_a_reply_any_number() -> None:
+    many: tuple[Value, ...] = ((1,) * 5000,)
+    call = Message(kind=Kind.CALL, serial=1, path="/a", member="M", signature="an", body=many)
+    with pytest.raises(wire.Garbled, match="more than 4096 values"):
+        sent(call).read()
+    assert sent(replace(call, kind=Kind.RETURN, reply_serial=1)).read().body == many

@@ -36,6 +36,7 @@ from kdumpd.service.bus.errors import BusError, ErrorName, as_bus_error
 from kdumpd.service.bus.exports import Exports
 from kdumpd.service.bus.interface import Caller, Gate, Interface, Request
 from kdumpd.service.bus.messages import NO_OBJECT, Typed, Value, clean, escaped, first_lines, is_object_path
+from kdumpd.service.bus.rationing import Rationing
 from kdumpd.service.bus.subscription import Match, Signals
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "Gate",
     "Interface",
     "Match",
+    "Rationing",
     "Request",
     "Signals",
     "Typed",

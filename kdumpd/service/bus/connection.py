@@ -21,6 +21,7 @@ from kdumpd.core.problems import Problem, Trouble
 from kdumpd.service.bus import stream, wire
 from kdumpd.service.bus.errors import BusError, ErrorName
 from kdumpd.service.bus.messages import BUS, BUS_PATH, Flag, Kind, Message, Value
+from kdumpd.service.bus.rationing import Boundless, Rationing
 from kdumpd.service.bus.subscription import Match, Signals, Subscription
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class Connection:
         self.address = address or os.environ.get("DBUS_SYSTEM_BUS_ADDRESS") or SYSTEM_BUS
         self.unique_name = ""
         self.on_call: Callable[[wire.Frame], None] = self._know_no_object
+        self.rations: Rationing = Boundless()
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -309,7 +311,7 @@ class Connection:
                         0
                     )  # buffered messages are read without waiting; others have their turn too
                 await writer.drain()
-                frame = await stream.next_frame(reader, expected=self._pending)
+                frame = await stream.next_frame(reader, expected=self._pending, is_dropped=self._is_dropped)
                 if frame is not None:
                     self._receive(frame)
         except (OSError, EOFError, wire.Garbled) as fault:
@@ -336,6 +338,13 @@ class Connection:
             case Kind.SIGNAL:
                 self._receive_signal(frame)
 
+    def _is_dropped(self, header: bytes) -> bool:
+        """The bus bounds the calls that wait for an answer, and nothing else that anybody sends us."""
+        kind, flags = header[1], header[2]
+        if kind == Kind.SIGNAL or (kind == Kind.CALL and flags & Flag.NO_REPLY_EXPECTED):
+            return self.rations.has_had_enough(wire.sender_of(header))
+        return False
+
     def _receive_signal(self, frame: wire.Frame) -> None:
         head = frame.head
         if head.sender == BUS and head.interface == BUS and head.member == "NameLost":
@@ -349,6 +358,8 @@ class Connection:
             if subscription.match.fits(head) and self._is_from(subscription.match.sender, head.sender)
         ]
         if not wanted:
+            with suppress(BusError):
+                self.rations.charge(head.sender, "", "", octets=len(frame.body or b""))
             return
         try:
             signal = frame.read()

@@ -22,6 +22,8 @@ from kdumpd.service.bus.messages import (
     is_object_path,
     signature_of,
 )
+from kdumpd.service.bus.rationing import Rationing
+from kdumpd.service.bus.stream import LONGEST_BODY
 
 CALLS_PER_SENDER = 32
 """Methods of one caller that may run at a time."""
@@ -30,8 +32,12 @@ CALLS_PER_SENDER = 32
 class Exports:
     """Serves interfaces on a connection, with ObjectManager at `root`."""
 
-    def __init__(self, connection: Connection, *, root: str, gate: Gate) -> None:
+    def __init__(
+        self, connection: Connection, *, root: str, gate: Gate, rations: Rationing | None = None
+    ) -> None:
         self._connection = connection
+        if rations is not None:
+            connection.rations = rations
         self._root = root
         self._gate = gate
         self._objects: dict[str, dict[str, Interface]] = {}
@@ -63,6 +69,7 @@ class Exports:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        await self._connection.rations.close()
 
     def _is_managed(self, path: str) -> bool:
         return path.startswith(f"{self._root}/")
@@ -95,9 +102,13 @@ class Exports:
     def _begin(self, frame: wire.Frame) -> None:
         """Answer at once, or begin the method as a task of its own. Nothing of the body is read before it is expected."""
         head = frame.head
+        interface = head.interface or self._interface_with(head.path, head.member)
+        octets = LONGEST_BODY if frame.body is None else len(frame.body)
+        self._connection.rations.charge(head.sender, interface, head.member, octets=octets)
         if frame.body is None:
             raise BusError(ErrorName.LIMITS_EXCEEDED, "The message is too long.")
-        interface = head.interface or self._interface_with(head.path, head.member)
+        if not interface:
+            raise self._no_interface_with(head.path, head.member)
         if (known := standard.SIGNATURES.get((interface, head.member))) is not None:
             self._require_signature(head, known[0])
             self._answer_standard(interface, _read(frame))
@@ -241,16 +252,19 @@ class Exports:
         return BusError(ErrorName.UNKNOWN_INTERFACE, f"{path} has no interface {interface}.")
 
     def _interface_with(self, path: str, member: str) -> str:
-        """The interface that a call which names none means. Raises BusError."""
+        """The interface that a call which names none means; empty where there is none."""
         for name, served in self._objects.get(path, {}).items():
             if member in served.description.methods:
                 return name
         for name, known in standard.SIGNATURES:
             if known == member:
                 return name
+        return ""
+
+    def _no_interface_with(self, path: str, member: str) -> BusError:
         if path not in self._objects:
-            raise BusError(ErrorName.UNKNOWN_OBJECT, f"There is no object {path}.")
-        raise BusError(ErrorName.UNKNOWN_METHOD, f"{path} has no method {member}.")
+            return BusError(ErrorName.UNKNOWN_OBJECT, f"There is no object {path}.")
+        return BusError(ErrorName.UNKNOWN_METHOD, f"{path} has no method {member}.")
 
     @staticmethod
     def _require_signature(head: Message, expected: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Container
+from collections.abc import Callable, Container
 from urllib.parse import unquote
 
 from kdumpd.service.bus import wire
@@ -40,10 +40,12 @@ async def authenticate(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
     writer.write(b"BEGIN\r\n")
 
 
-async def next_frame(reader: asyncio.StreamReader, *, expected: Container[int]) -> wire.Frame | None:
+async def next_frame(
+    reader: asyncio.StreamReader, *, expected: Container[int], is_dropped: Callable[[bytes], bool]
+) -> wire.Frame | None:
     """The next message; its body is left out when too long. Raises OSError, EOFError or wire.Garbled: it is over then.
 
-    None for a message whose header is too long or unreadable. The bus passes on an object path of any length, so
+    None for one that `is_dropped`, which is shown the header, and for a message whose header is too long or unreadable. The bus passes on an object path of any length, so
     anybody could end the connection with one; where the message ends is known, and what follows is in step.
     `expected` holds the serials of our calls that wait for a reply: those may be longer than a stranger's message.
     """
@@ -53,6 +55,9 @@ async def next_frame(reader: asyncio.StreamReader, *, expected: Container[int]) 
         await _skip(reader, lengths.header - wire.FIXED_HEADER + lengths.body)
         return None
     header = fixed + await reader.readexactly(lengths.header - wire.FIXED_HEADER)
+    if is_dropped(header):
+        await _skip(reader, lengths.body)
+        return None
     try:
         head = wire.read_head(header)
     except wire.Garbled:

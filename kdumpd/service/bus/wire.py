@@ -22,9 +22,14 @@ from dbus_next.signature import SignatureTree, SignatureType, Variant
 from kdumpd.service.bus.messages import Kind, Message, Typed, Value, clean, is_object_path, signature_of
 
 FIXED_HEADER = 16
+VALUES_IN_A_CALL = 4096
+"""A value is each text, number, array, member of one, and so on. What a reply has in it is ours to ask for."""
 _SIGNATURES_KEPT = 64
 _LONGEST_MESSAGE = 128 * 1024 * 1024
 _LONGEST_NAME = 255
+_SENDER = HeaderField.SENDER.value
+_TEXTUAL = (b"\x01s\0", b"\x01o\0")
+"""How the kind of a header field is written: a signature of one letter."""
 _MEMBER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _INTERFACE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)+")
 
@@ -82,9 +87,12 @@ class Frame:
             raise Garbled("the body is too long")
         if not self.head.signature:
             return self.head
+        most = VALUES_IN_A_CALL if self.head.kind is Kind.CALL else None
         try:
-            reader = _reader(self.body, endian=self.endian)
+            reader = _reader(self.body, endian=self.endian, values_at_most=most)
             body = tuple(_incoming(reader.read_argument(kind)) for kind in _tree(self.head.signature).types)
+        except Garbled:
+            raise
         except Exception as fault:
             raise Garbled(f"unreadable body of signature {self.head.signature!r}") from fault
         return replace(self.head, body=body)
@@ -124,6 +132,34 @@ def read_head(header: bytes) -> Message:
         )
     except Exception as fault:
         raise Garbled("unreadable header") from fault
+
+
+def sender_of(header: bytes) -> str:
+    """Who sent a message, from its whole header, in a tenth of the time of `read_head`; empty where it cannot be told.
+
+    The fields are walked, for what a sender puts into one may look like another.
+    """
+    u32 = struct.Struct("<I" if header[0] == LITTLE_ENDIAN else ">I").unpack_from
+    try:
+        at, end = FIXED_HEADER, FIXED_HEADER + u32(header, 12)[0]
+        while at < end:
+            at += -at % 8
+            code, kind = header[at], header[at + 1 : at + 4]
+            at += 4
+            if kind in _TEXTUAL:
+                length = u32(header, at)[0]
+                if code == _SENDER:
+                    return header[at + 4 : at + 4 + length].decode("ascii")
+                at += length + 5
+            elif kind == b"\x01g\0":
+                at += header[at] + 2
+            elif kind == b"\x01u\0":
+                at += 4
+            else:
+                return ""
+    except (struct.error, IndexError, UnicodeDecodeError):
+        return ""
+    return ""
 
 
 def encode(message: Message) -> bytes:
@@ -166,8 +202,24 @@ def _require_names(message: Message) -> None:
             raise Garbled(f"{name!r} is no interface or error name")
 
 
-def _reader(octets: bytes, *, endian: int) -> Unmarshaller:
-    reader = Unmarshaller(None)
+class _Reader(Unmarshaller):
+    """Takes milliseconds for a thousand values, which may be of two bytes each: who reads a stranger's says how many."""
+
+    def __init__(self, *, values_at_most: int | None) -> None:
+        super().__init__(None)  # type: ignore[no-untyped-call]  # dbus-next has no types
+        self._values_at_most = values_at_most
+        self._values = 0
+
+    def read_argument(self, kind: SignatureType) -> object:
+        self._values += 1
+        if self._values_at_most is not None and self._values > self._values_at_most:
+            raise Garbled(f"there are more than {self._values_at_most} values in it")
+        value: object = super().read_argument(kind)  # type: ignore[no-untyped-call]  # dbus-next has no types
+        return value
+
+
+def _reader(octets: bytes, *, endian: int, values_at_most: int | None = None) -> Unmarshaller:
+    reader = _Reader(values_at_most=values_at_most)
     reader.buf = bytearray(octets)
     reader.endian = endian
     return reader
