@@ -4,6 +4,7 @@
 # make lint    the linters alone
 # make vm      the machines alone
 # make chaos   30 machines crashed at random moments while everything changes (CHAOS='--seed N --only K': one again)
+# make fuzz    200,000 calls of a hostile crowd to the daemon on a private bus (FUZZ='--seed N --calls N': the same again)
 # make directives  docs/DIRECTIVES.md, with what the last runs found
 # make api     docs/api and the man page of the D-Bus API, from dbus/*.xml
 # make bench   docs/BENCHMARKS.md: kdumpd beside kdump-tools and a hand-made image, in about 40 minutes
@@ -12,7 +13,7 @@
 # make deb     build/kdumpd_VERSION_all.deb
 # make install DESTDIR= PREFIX=/usr
 #
-# As root on Debian 12 or 13, demo, test, check, vm, chaos, bench and deb install what they need; otherwise they say what is
+# As root on Debian 12 or 13, demo, test, check, vm, chaos, fuzz, bench and deb install what they need; otherwise they say what is
 # missing.
 
 SHELL := /bin/bash
@@ -42,7 +43,7 @@ ACTIONSDIR ?=
 
 PAGES := $(patsubst docs/%.md,build/man/%,$(wildcard docs/*.[1-9].md))
 
-.PHONY: api demo test check lint vm chaos bench directives completions screens deb man install venv clean
+.PHONY: api demo test check lint vm chaos fuzz bench directives completions screens deb man install venv clean
 
 demo:
 	@.ci/prepare check deb vm
@@ -72,6 +73,10 @@ chaos:
 	@.ci/prepare check deb vm
 	@$(MAKE) --no-print-directory $(DEB)
 	@KDUMPD_DEB=$(DEB) .venv/bin/python -m tests.bench.chaos $(CHAOS)
+
+fuzz:
+	@.ci/prepare check
+	@.venv/bin/python -m tests.fuzz $(FUZZ)
 
 bench:
 	@.ci/prepare check deb vm
