@@ -92,7 +92,7 @@ def test_makedumpfiles_stream_over_ipv4_to_a_user_of_the_server(
     secret = machine.get(DEFAULT_SSH_KEY).decode().splitlines()[1]
     path = f"/home/{USER}/dumps"
     kdumpd.configure_and_arm(f"ssh {USER}@{far.ADDRESS}", f"path {path}", saying=path)
-    assert f"could be written to {path}" in machine.sh("kdumpctl propagate </dev/null")
+    assert f"could be written to {path}" in machine.sh("service kdump propagate </dev/null")
     machine.sh("kdumpctl test-target", timeout=400)
     assert kdumpd.value("TargetTestResult") == "passed", kdumpd.value("TargetTestMessage")
     assert server.sh(f"ls -A {path}") == "", "what was tried is taken away again"
