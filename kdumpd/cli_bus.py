@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from kdumpd import cli_kernel
-from kdumpd.cli_screen import MIB, Screen, Tone, complain, cut, legible, moment, say, screen
+from kdumpd.cli_screen import MIB, Screen, Tone, complain, cut, legible, moment, screen
 from kdumpd.core.problems import Trouble
 from kdumpd.service.bus import BusError, Client, Connection, ErrorName, Value
 from kdumpd.service.permissions import BUS_NAME, CONFIG, JOB, MANAGER, ROOT
@@ -22,8 +22,6 @@ NOT_OPERATIONAL = 3
 QUICKLY = 5.0  # seconds that a verb which has an answer of its own waits for the daemon's
 Properties = Mapping[str, Value]
 T = TypeVar("T")
-
-__all__ = ["MIB", "complain", "say"]  # and what stands below
 
 NOT_RUNNING = "kdumpd is not running; start it with `systemctl start kdumpd`"
 

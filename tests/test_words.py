@@ -156,3 +156,9 @@ def test_fish_completes_what_is_typed(typed: str, whole: str) -> None:
     said = subprocess.run((*FISH, asked), check=True, capture_output=True, text=True).stdout
     before = typed.rpartition(" ")[0]
     assert [f"{before} {line.split()[0]}" for line in said.splitlines()] == [whole]
+
+
+@pytest.mark.parametrize("module", sorted((ROOT / "kdumpd").glob("cli*.py")), ids=lambda path: path.name)
+def test_kdumpctl_never_touches_the_host_itself(module: Path) -> None:
+    """import-linter knows kdumpd.cli, and no pattern for the modules beside it."""
+    assert not re.search(r"^\s*(?:from|import) kdumpd\.host", module.read_text(), flags=re.MULTILINE)
