@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from kdumpd import agent
 from kdumpd.core.environment import AfterDump, AfterFailure, Module
 from kdumpd.core.summary import CaptureResult, Summary, read_summary
 from tests.agent.capture_kernel import CaptureKernel
@@ -124,8 +125,8 @@ def _without_an_answer_about_the_dump(kernel: CaptureKernel) -> None:
         "stat",
         f'case "$*" in *vmcore-incomplete*) exec sleep 15 ;; esac; exec {kernel.applet("stat")} "$@"',
     )
-    kernel.link("sleep", "sleep.real")
-    kernel.program("sleep", f'[ "$1" != 60 ] || set -- 1; exec {kernel.applet("sleep")} "$1"')
+    asks = agent.files()["kdump/collector.sh"]
+    kernel.write("kdump/collector.sh", asks.replace(b"bounded 60 stat", b"bounded 1 stat"))
 
 
 def test_a_target_that_does_not_answer_keeps_no_stalled_collector_alive(kernel: CaptureKernel) -> None:

@@ -35,3 +35,34 @@ def test_a_wait_inside_another_is_left_behind_by_itself(kernel: CaptureKernel) -
     )
     assert "inside: 124" in kernel.console
     assert "outside: 0" in kernel.console
+
+
+def test_a_guard_that_was_lost_is_followed_by_another(kernel: CaptureKernel) -> None:
+    kernel.run_parts(
+        "bounded 20 true",
+        'kill -KILL "$guard"',
+        "bounded 20 true",
+        "bounded 1 sleep 25",
+        'say "the last wait ended with $?"',
+    )
+    assert "the last wait ended with 143" in kernel.console
+
+
+def test_a_wait_that_cannot_be_written_down_has_a_guard_of_its_own(kernel: CaptureKernel) -> None:
+    """Memory that is full: here a file is where the folder of the waits should be."""
+    kernel.write("kdumpd/waits", b"")
+    kernel.run_parts("bounded 1 sleep 25", 'say "the wait ended with $?"')
+    assert "the wait ended with 143" in kernel.console
+
+
+def test_several_waits_are_guarded_at_once_by_one(kernel: CaptureKernel) -> None:
+    kernel.run_parts(
+        'inside() { bounded 1 sleep 25; say "inside: $?"; bounded 20 sleep 25; }',
+        "bounded 3 inside",
+        'say "outside: $?"',
+        'set -- "$waits"/*',
+        'say "of $# shells"',
+    )
+    assert "inside: 143" in kernel.console
+    assert "outside: 143" in kernel.console
+    assert "of 2 shells" in kernel.console
