@@ -91,12 +91,15 @@ class Defaults:
 
 
 _REMOVED = tuple(key for each in TRIMMED for key in each.keys)
-_SAVING = (
+_SAVING = (  # memory, and time
     "cgroup_disable=memory",  # 0.4 percent of the memory on older kernels, and a counter for each slab page
     # The image is unpacked into a tmpfs of half the memory at most where no root= is given; a ramfs has no such limit
     # (init/do_mounts.c: init_rootfs()).
     "rootfstype=ramfs",
     "kfence.sample_interval=0",  # 2 MiB of guarded objects (dev-tools/kfence)
+    # A tenth of the way to the dump went to tests of ciphers that the crashed kernel had passed. With fips=1 the kernel
+    # tests them all the same (crypto/testmgr.c: alg_test()).
+    "cryptomgr.notests",
     "novmcoredd",  # drivers would copy their devices' state into memory
 )
 _DEFAULTS = {

@@ -121,9 +121,10 @@ def test_what_costs_memory_is_trimmed_and_an_administrator_is_not(word: str, arc
 
 
 @pytest.mark.parametrize("architecture", ["x86_64", "aarch64", "ppc64le", "riscv64"])
-def test_what_saves_memory_is_added(architecture: str) -> None:
+def test_what_saves_memory_and_time_is_added(architecture: str) -> None:
     line = capture(base="rootfstype=ext4 console=ttyS0", architecture=architecture)
     assert {"cgroup_disable=memory", "kfence.sample_interval=0", "novmcoredd"} <= set(line.split())
+    assert "cryptomgr.notests" in line.split()
     assert has_roomy_rootfs(line)
     assert len(line.encode()) < LONGEST
 
