@@ -15,6 +15,7 @@ PROGRAMS = (
     "date",
     "dd",
     "dmesg",
+    "grep",
     "head",
     "insmod",
     "mkdir",

@@ -31,7 +31,10 @@ find_panic_line() {
     bug=''
     oops=''
     trigger=''
-    tail -c 32768 "$1" >"$run/last-words"
+    # sh reads byte by byte: it gets the lines that matter, and no others.
+    tail -c 32768 "$1" | grep -F -e 'Kernel panic - not syncing' -e 'kernel BUG at' -e 'BUG: ' \
+        -e 'Unable to handle kernel' -e 'general protection fault' -e 'Oops: ' -e 'sysrq: Trigger a crash' \
+        -e 'kdumpd: test crash ' -e 'kdumpd: no test crash' >"$run/last-words"
     while read -r line; do
         # Without the time stamp and the caller before the text.
         case $line in
@@ -50,10 +53,17 @@ find_panic_line() {
     case $test_id in *[!0-9a-f]*) test_id= ;; esac
 }
 
+# Whether this kernel runs on one processor, as most capture kernels do: no program is needed then.
+is_only_processor() {
+    online=
+    [ -r "$root/sys/devices/system/cpu/online" ] && read -r online <"$root/sys/devices/system/cpu/online"
+    [ "$online" = 0 ]
+}
+
 # With fewer than 4 processors threads lose: they spin, and the writer needs one for itself.
 choose_threads() {
     threads=0
-    [ "$plan_collector_max_threads" -gt 0 ] && command -v nproc >/dev/null || return 0
+    [ "$plan_collector_max_threads" -gt 0 ] && ! is_only_processor && command -v nproc >/dev/null || return 0
     processors=$(nproc)
     [ "$processors" -ge 4 ] || return 0
     threads=$((processors - 1))

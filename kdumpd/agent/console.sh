@@ -22,6 +22,22 @@ look_at_clock() {
     now=$((${shown%.*} * 100 + 1${shown#*.} - 100))
 }
 
+# Sets `seconds_now` to the seconds since 1970: those at which this kernel started, and those since.
+look_at_date() {
+    seconds_now=
+    if [ -r "$root/proc/stat" ]; then
+        while read -r stat_name stat_value _; do
+            [ "$stat_name" != btime ] || seconds_now=$stat_value
+        done <"$root/proc/stat"
+    fi
+    if [ -n "$seconds_now" ]; then
+        look_at_clock
+        seconds_now=$((seconds_now + now / 100))
+    else
+        seconds_now=$(date +%s)
+    fi
+}
+
 say() {
     look_at_clock
     printf 'kdumpd[%s]: %s\n' "$shown" "$*"

@@ -5,7 +5,8 @@ result=failed
 failing_step=
 reason=
 fallback=
-started_at=0
+# By the clock that nobody sets; by the other one only when something is written.
+began_at=0
 test_id=
 
 # Sets `quoted` to a JSON string of $1. Bytes that are not UTF-8 are the reader's to replace.
@@ -66,14 +67,16 @@ summary() {
 # write_summary FILE: whole or not at all.
 write_summary() {
     look_at_memory
-    finished_at=$(date +%s)
+    look_at_date
+    finished_at=$seconds_now
     look_at_clock
     finished_shown=$shown
+    started_at=$((finished_at - (now - began_at) / 100))
     # The capture kernel started when the other one crashed: as near as anyone here can tell.
     crashed_us=$((finished_at - now / 100))000000
-    # By way of memory: printf after printf would not tell of a full disk, cat does.
+    # By way of memory: printf after printf would not tell of a full disk, dd does.
     summary >"$run/summary.json"
-    cat "$run/summary.json" >"$1.new" && bounded 60 sync "$1.new" && mv "$1.new" "$1"
+    bounded 60 dd if="$run/summary.json" of="$1.new" bs=65536 conv=fsync 2>/dev/null && mv "$1.new" "$1"
 }
 
 # The capture kernel's log, and after it what the agent said.

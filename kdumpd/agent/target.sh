@@ -41,7 +41,7 @@ await_target_device() {
 
 # mount_rw FSTYPE OPTIONS DIRECTORY: mounts `node`; sets `mounted`.
 mount_rw() {
-    mkdir -p "$run/$3"
+    [ -d "$run/$3" ] || mkdir -p "$run/$3"
     # The device is there; two minutes more are for the journal.
     if bounded "$((plan_disk_timeout + 120))" mount -t "$1" -o "rw${2:+,$2}" "$root$node" "$run/$3"; then
         mounted=$run/$3
@@ -77,17 +77,21 @@ require_space() {
 
 # make_dump_directory BELOW: sets `dump_directory` to a new directory named after this moment.
 make_dump_directory() {
-    if ! bounded 60 mkdir -p "$1" 2>"$run/refusal"; then
+    moment=$(date +%Y-%m-%d-%H:%M:%S)
+    dump_directory=${1%/}/$plan_directory_prefix-$moment
+    # What it lies in is there but for the first time.
+    attempt=1
+    if bounded 60 mkdir "$dump_directory" 2>"$run/refusal"; then
+        attempt=0
+    elif ! bounded 60 mkdir -p "$1" 2>"$run/refusal"; then
+        dump_directory=
         look_at_refusal
         explain_refusal
         fail "$1 could not be made: $refusal"
         return
     fi
-    moment=$(date +%Y-%m-%d-%H:%M:%S)
-    dump_directory=${1%/}/$plan_directory_prefix-$moment
     # A clock that stands still must not let a second dump overwrite the first.
-    attempt=1
-    until bounded 60 mkdir "$dump_directory" 2>"$run/refusal"; do
+    until [ "$attempt" -eq 0 ] || bounded 60 mkdir "$dump_directory" 2>"$run/refusal"; do
         attempt=$((attempt + 1))
         # Ended from outside: this file system does not answer any more.
         [ "$status" -lt 124 ] || attempt=100
@@ -117,11 +121,8 @@ explain_refusal() {
 # A collector that fills the disk must leave room for the record that says so.
 reserve_room_for_record() {
     reserve=$dump_directory/.room-for-the-record
-    bounded 60 fill_reserve
-}
-
-fill_reserve() {
-    head -c 262144 /dev/zero >"$reserve" && sync "$reserve"
+    # Synced: the blocks are taken only then.
+    bounded 60 dd if=/dev/zero of="$reserve" bs=262144 count=1 conv=fsync 2>/dev/null
 }
 
 release_room_for_record() {

@@ -20,6 +20,8 @@ SKELETON: tuple[ImageItem, ...] = (
     *(Folder(path=f"/usr/{name}") for name in ("bin", "sbin", "lib", "lib64")),
     *(Link(path=f"/{name}", target=f"usr/{name}") for name in ("bin", "sbin", "lib", "lib64")),
     Folder(path="/root", mode=0o700),
+    # The agent would make them: a program less for each, while the machine is down.
+    *(Folder(path=f"/kdumpd/{name}", mode=0o700) for name in ("rootfs", "target", "waits")),
     Link(path="/var/run", target="/run"),
 )
 

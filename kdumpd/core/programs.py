@@ -31,7 +31,7 @@ def wanted(config: Config, needs: Needs) -> frozenset[str]:
     collector = config.core_collector[0]
     return frozenset(
         {
-            *("busybox", *agent.PROGRAMS, *agent.WELCOME_PROGRAMS, "grep", "env", *OUTSIDE),
+            *("busybox", *agent.PROGRAMS, *agent.WELCOME_PROGRAMS, "env", *OUTSIDE),
             *needs.programs,
             *needs.applets,
             *(MAKEDUMPFILE, *([] if "/" in collector else [collector])),
@@ -69,7 +69,7 @@ def of_base(config: Config, inventory: Inventory, needs: Needs, engine: Engine) 
             if not {f"/usr/bin/{name}", f"/usr/sbin/{name}"} & base.paths
         )
         return base
-    for name in (*agent.PROGRAMS, "grep", *needs.applets):
+    for name in (*agent.PROGRAMS, *needs.applets):
         _put(base, name, why="the agent needs it; busybox would do as well", config=config)
     for name in (*agent.WELCOME_PROGRAMS, "env"):
         if name in inventory.programs:

@@ -201,6 +201,28 @@ def test_threads_are_for_machines_with_processors_to_spare(
     assert any(call.startswith(f"makedumpfile {added}-l -d 31") for call in kernel.calls)
 
 
+def test_nobody_is_asked_for_processors_where_there_is_one(kernel: CaptureKernel) -> None:
+    kernel.write("sys/devices/system/cpu/online", b"0\n")
+    kernel.program("nproc", "called; echo 1")
+    kernel.capture(collector_max_threads=32)
+    assert kernel.summary().result is CaptureResult.SAVED
+    assert "nproc" not in kernel.calls
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_the_date_is_what_the_kernel_says_else_what_date_does(kernel: CaptureKernel, *, knows: bool) -> None:
+    kernel.program("date", "case $1 in +%s) echo 1700000100 ;; *) echo 2023-11-14-22:15:00 ;; esac")
+    (kernel.root / "proc/uptime").unlink()
+    kernel.write("proc/uptime", b"100.08 12.00\n")
+    if knows:
+        kernel.write("proc/stat", b"cpu  1 2 3\nintr 4 0 0\nbtime 1800000000\nprocesses 9\n")
+    kernel.capture()
+    summary = kernel.summary()
+    expected = 1_800_000_100 if knows else 1_700_000_100
+    assert (summary.started_at, summary.finished_at) == (expected, expected)
+    assert summary.crashed_us == (expected - 100) * 1_000_000
+
+
 @pytest.mark.parametrize(
     ("level", "shows", "hides"),
     [
