@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 TRIGGER = "/proc/sysrq-trigger"
 """Root's write is obeyed whatever kernel.sysrq allows to the keyboard (Documentation/admin-guide/sysrq.rst)."""
 KERNEL_LOG = "/dev/kmsg"
+CRITICAL = "<2>"
+"""Who watches the console sees it as well, whatever `quiet` leaves out."""
 LARGEST_BYTES = 1 << 20  # nothing of ours is ever so large
 
 
@@ -48,7 +50,7 @@ class Crash:
 
     def _say(self, line: str) -> None:
         try:
-            self._files.poke(KERNEL_LOG, f"{line}\n")
+            self._files.poke(KERNEL_LOG, f"{CRITICAL}{line}\n")
         except OSError as fault:
             logger.warning("%s cannot be written: %s", KERNEL_LOG, fault.strerror or fault)
 

@@ -127,7 +127,7 @@ async def test_a_kernel_that_goes_on_leaves_nothing_pending(tmp_path: Path, bus:
         with pytest.raises(BusError, match="the kernel took the order and did nothing") as fault:
             await s.client.call(ROOT, MANAGER, "TestCrash", "sa{sv}", token, {})
         assert fault.value.name == OURS + "Failed"
-        assert (trigger.read_text(), log.read_text()) == ("c", "kdumpd: no test crash\n")
+        assert (trigger.read_text(), log.read_text()) == ("c", "<2>kdumpd: no test crash\n")
         assert pending(s) is None
         assert await s.client.get(ROOT, MANAGER, "TestCrashState") == "none"
         assert [entry.result for entry in (await s.history.latest())[:2]] == ["not-crashed", "pending"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdumpd.core.summary import read_summary
 from kdumpd.core.values import DEFAULT_SSH_KEY
 from kdumpd.service.messages import Message
 from tests.vm import server as far
@@ -48,6 +49,9 @@ def test_a_program_written_from_the_documents_crashes_the_machine_and_learns_the
     assert machine.get("/root/written-before") == b"here it is\n"
     (directory,) = server.sh(f"ls -d {path}/*").split()
     assert directory in str(kdumpd.value("TestCrashMessage"))
+    identity = read_summary(server.get(f"{directory}/summary.json")).test_id
+    assert len(identity) == 32
+    assert f"kdumpd: test crash {identity}" in server.sh(f"cat {directory}/vmcore-dmesg.txt")
     dump = str(kdumpd.value("LastDump"))
     assert kdumpd.value("Test", interface=f"{NAME}.Dump", path=dump) is True
     outcome = machine.sh("kdumpctl test-crash --outcome")
