@@ -51,7 +51,6 @@ def alone(words: str) -> Row:
 
 ROWS = (
     anyone("history"),
-    anyone("showmem"),
     anyone("estimate"),
     anyone("reserve estimate"),
     anyone("dumps"),
@@ -59,6 +58,7 @@ ROWS = (
     alone("config get path --file {file}"),
     alone("config diff {file} --root {root}"),
     alone("check {file}"),
+    alone("showmem"),
     alone("import {tools}"),
     alone("plan --root {root}"),
     alone("why --root {root}"),
