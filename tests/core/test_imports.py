@@ -23,9 +23,9 @@ from tests.machines.roots import unpack
 
 EXAMPLES = Path(__file__).parent / "imports"
 OURS = (
-    "irqpoll reset_devices cgroup_disable=memory rootfstype=ramfs kfence.sample_interval=0 novmcoredd mce=off "
-    "numa=off udev.children-max=2 panic=10 acpi_no_memhotplug transparent_hugepage=never nokaslr hest_disable "
-    "cma=0 hugetlb_cma=0 pcie_ports=compat"
+    "irqpoll reset_devices cgroup_disable=memory rootfstype=ramfs kfence.sample_interval=0 cryptomgr.notests "
+    "novmcoredd mce=off numa=off udev.children-max=2 panic=10 acpi_no_memhotplug transparent_hugepage=never "
+    "nokaslr hest_disable cma=0 hugetlb_cma=0 pcie_ports=compat"
 )
 
 
