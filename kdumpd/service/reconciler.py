@@ -76,6 +76,8 @@ class Reconciler:
         self._cancel = asyncio.Event()
         self._faults = NO_FAULTS
         self._anew: Anew | None = None
+        self._asked_of: dict[int, Anew | None] = {}
+        """What is to be made anew for each job, by number."""
         self._is_start = True
         self._loads_afterwards = True
         self._activity = Activity.IDLE
@@ -129,6 +131,8 @@ class Reconciler:
         """
         self._is_start |= is_start and self._anew is None
         self._anew = max(self._anew, anew, key=_ANEW_ORDER.index)
+        self._asked_of = {each.number: self._asked_of.get(each.number) for each in self._live()}
+        self._asked_of[job.number] = max(self._asked_of.get(job.number), anew, key=_ANEW_ORDER.index)
         self._loads_afterwards = loads_afterwards
         self._faults = NO_FAULTS
         self.poke(job.reason or f"{job.kind} was asked for", urgent=True)
@@ -139,12 +143,18 @@ class Reconciler:
             raise Trouble(Problem(code="not-cancelable", message=f"job {job.number} cannot be cancelled now"))
         if job.state is JobState.QUEUED:
             self._jobs.end(job, Result.CANCELLED, message="it was cancelled before it began")
-            self._anew = self._anew if self._jobs.queued or self._errand.first is not None else None
+            others = (self._asked_of.get(each.number) for each in self._live())
+            self._anew = min(
+                self._anew, max(others, key=_ANEW_ORDER.index, default=None), key=_ANEW_ORDER.index
+            )
             await undo(job)
         elif job.stop is not None:
             job.stop()
         else:
             self._cancel.set()
+
+    def _live(self) -> tuple[Job, ...]:
+        return (*self._jobs.queued, *self._jobs.running)
 
     async def run(self) -> None:
         """For ever. A fault that has no name ends it, and with it the daemon, which then begins again by looking."""
@@ -189,7 +199,9 @@ class Reconciler:
             sight = await self._lookout.settled(self.sight)
         if self._is_start and sight.config.config is not None:
             self._is_start = False
-            self._anew = Anew.BASE if sight.forces_rebuild else self._anew
+            if sight.forces_rebuild:
+                self._anew = Anew.BASE
+                self._asked_of = dict.fromkeys(self._asked_of, Anew.BASE)
         possible = possible_steps(sight.resolution, self._observed(sight))
         self._faults = self._faults.only(fault_key(step) for step in possible)
         return sight
