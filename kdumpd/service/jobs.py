@@ -114,7 +114,6 @@ class Job:
     result: str = ""
     problems: tuple[Problem, ...] = ()
     message: str = ""
-    cancel_asked: bool = False
     undo: Callable[[], Awaitable[str]] | None = None
     """Takes back what the job was begun for when it fails; says what it did in one sentence, or nothing."""
     stop: Callable[[], None] | None = None

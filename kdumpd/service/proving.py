@@ -48,12 +48,19 @@ class Proving:
         self._tested = ""
         self._wanted = ""
         self._asked: list[tuple[Job, Mapping[str, str]]] = []
+        self._working: tuple[Job, asyncio.Task[None]] | None = None
         self._again = asyncio.Event()
         self._pages: tuple[int, Pages | None] = 0, None
 
     def ask(self, target: Mapping[str, str], *, uid: int = 0) -> Job:
-        """A job that tests `target`, or the configured one where it is empty. Raises Trouble for one that is none."""
+        """A job that tests `target`, or the configured one where it is empty; the same that waits is that job.
+
+        Raises Trouble for a target that is none.
+        """
         checked = required(target) if target else {}
+        for waiting, its_target in self._asked:
+            if its_target == checked:
+                return waiting
         if len(self._asked) >= 4:
             raise Trouble(Problem(code="busy", message="other targets are being tested; ask again"))
         job = self._jobs.ask(Kind.TARGET_TEST, reason="a test of the target was asked for", uid=uid)
@@ -76,7 +83,7 @@ class Proving:
         while True:
             self._again.clear()
             while self._asked:
-                await self._work(*self._asked.pop(0), sight())
+                await self._carry_out(*self._asked.pop(0), sight())
             is_put_off = False
             if self._wanted and self._is_due(sight()):
                 is_put_off = not await self._work_by_itself(sight())
@@ -92,7 +99,7 @@ class Proving:
             logger.warning("the target is tested later: %s", trouble)
             return False
         self._begin(job)
-        await self._work(job, {}, sight)
+        await self._carry_out(job, {}, sight)
         return True
 
     def _is_due(self, sight: Sight) -> bool:
@@ -108,8 +115,28 @@ class Proving:
 
     def _begin(self, job: Job) -> None:
         """Running from the start: what is queued is the reconciler's."""
-        self._jobs.start(job)
-        self._jobs.enter(job, "test target", cancelable=False, remaining=())
+        self._jobs.start(job, stop=lambda: self._stop(job))
+        self._jobs.enter(job, "test target", cancelable=True, remaining=())
+
+    def _stop(self, job: Job) -> None:
+        """Somebody cancels it. What it mounted is unmounted, and what it wrote is removed, before the next begins."""
+        if self._working is not None and self._working[0] is job:
+            self._working[1].cancel()
+        else:
+            self._asked = [(other, target) for other, target in self._asked if other is not job]
+        self._jobs.end(job, Result.CANCELLED, message="it was cancelled")
+
+    async def _carry_out(self, job: Job, asked: Mapping[str, str], sight: Sight) -> None:
+        work = asyncio.create_task(self._work(job, asked, sight), name=f"target test {job.number}")
+        self._working = job, work
+        try:
+            await work
+        except asyncio.CancelledError:
+            here = asyncio.current_task()
+            if here is not None and here.cancelling():  # it is we who end, and not the job alone
+                raise
+        finally:
+            self._working = None
 
     async def _work(self, job: Job, asked: Mapping[str, str], sight: Sight) -> None:
         plan, read = sight.resolution.plan, sight.config.config

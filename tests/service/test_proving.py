@@ -40,6 +40,30 @@ class Counted(TargetTests):
         return Reached(free_bytes=1 << 40, words="it took a file")
 
 
+class Held(Counted):
+    """The first is a server that does not answer."""
+
+    def __init__(self, w: World) -> None:
+        super().__init__(w)
+        self.hangs = asyncio.Event()
+        self.undone = 0
+
+    async def reach(
+        self,
+        target: Mapping[str, str],
+        *,
+        say: Callable[[str], None],
+        trial: SshTrial | None = None,
+    ) -> Reached:
+        if not self.hangs.is_set():
+            self.hangs.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.undone += 1
+        return await super().reach(target, say=say, trial=trial)
+
+
 async def test_it_is_tested_after_arming_after_a_change_and_once_a_day(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         tests = Counted(w)
@@ -150,3 +174,41 @@ async def test_where_the_target_is_gone_it_is_told_what_is_wrong_with_the_config
         finally:
             running.cancel()
             await asyncio.wait({running})
+
+
+async def test_a_test_can_be_cancelled_and_the_next_one_begins(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        tests = Held(w)
+        proving = Proving(tests=tests, jobs=w.jobs, clock=w.clock, saved=lambda: ())
+        await w.armed()
+        running = asyncio.create_task(proving.run(lambda: w.reconciler.sight))
+        try:
+            hanging = proving.ask({})
+            await tests.hangs.wait()
+            waiting = proving.ask({})
+            assert proving.ask({}) is waiting
+            assert hanging.cancelable
+            for job in (waiting, hanging):  # one that has not begun, and the one that is under way
+                await w.reconciler.cancel(job)
+                assert await w.ended(job) == "cancelled"
+            assert await w.ended(proving.ask({})) == "done"
+            assert tests.undone == 1
+            assert not running.done()
+            assert w.reconciler.status.state is State.ARMED
+        finally:
+            running.cancel()
+            await asyncio.wait({running})
+
+
+async def test_where_kdumpd_ends_the_test_ends_as_well(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        tests = Held(w)
+        proving = Proving(tests=tests, jobs=w.jobs, clock=w.clock, saved=lambda: ())
+        await w.armed()
+        running = asyncio.create_task(proving.run(lambda: w.reconciler.sight))
+        job = proving.ask({})
+        await tests.hangs.wait()
+        running.cancel()
+        await asyncio.wait({running})
+        assert running.cancelled()
+        assert (job.result, job.message, tests.undone) == ("cancelled", "kdumpd ends", 1)
