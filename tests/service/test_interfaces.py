@@ -34,7 +34,7 @@ from kdumpd.service.expiring import Expiring
 from kdumpd.service.finds import Finds
 from kdumpd.service.history import History
 from kdumpd.service.inhibiting import Inhibiting
-from kdumpd.service.jobs import Job
+from kdumpd.service.jobs import KEPT_SECONDS, Job
 from kdumpd.service.permissions import BUS_NAME, CONFIG, DUMP, JOB, KERNEL, MANAGER, ROOT
 from kdumpd.service.polkit import Polkit
 from kdumpd.service.propagating import Propagating
@@ -220,6 +220,23 @@ async def test_a_job_is_told_of_before_its_path_is_returned(tmp_path: Path, bus:
         assert (removed.member, removed.body[1:]) == ("JobRemoved", (path, "reload", "done"))
         job = await s.client.get_all(str(path), JOB)
         assert (job["State"], job["Result"], job["ErrorName"], job["Progress"]) == ("done", "done", "", 1.0)
+
+
+async def test_the_result_of_a_job_is_kept_for_a_minute(tmp_path: Path, bus: PrivateBus) -> None:
+    async with served(tmp_path, bus) as s:
+        (path,) = await s.client.call(ROOT, MANAGER, "Reload", "a{sv}", {})
+        await s.client.wait_until(str(path), JOB, lambda now: now["State"] == "done")
+        await s.world.armed()
+        async with s.client.signals(OBJECT_MANAGER, "InterfacesRemoved", path=ROOT) as removed:
+            s.world.clock.advance(KEPT_SECONDS - 1)
+            assert await s.client.get(str(path), JOB, "Result") == "done"
+            s.world.clock.advance(1)
+            while (gone := (await anext(removed)).body)[0] != path:
+                pass
+            assert gone == (path, (JOB,))
+        with pytest.raises(BusError) as fault:
+            await s.client.get(str(path), JOB, "Result")
+        assert fault.value.name == STANDARD + "UnknownObject"
 
 
 async def test_one_announcement_per_transition(tmp_path: Path, bus: PrivateBus) -> None:
