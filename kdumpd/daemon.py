@@ -310,16 +310,6 @@ async def _until_stopped(asked: argparse.Namespace) -> None:
         systemd.notify("STOPPING=1")
 
 
-async def _stay_alive() -> None:
-    """A sign of life as long as the loop turns, twice in the time that systemd allows."""
-    allowed = os.environ.get("WATCHDOG_USEC", "")
-    if not allowed.isdigit() or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
-        return
-    while True:
-        systemd.notify("WATCHDOG=1")
-        await asyncio.sleep(int(allowed) / 2e6)
-
-
 def _ears(
     files: RealFiles, programs: RealPrograms, kexec: Kexec, reconciler: Reconciler
 ) -> Mapping[str, Callable[[], Ear]]:
