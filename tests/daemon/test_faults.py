@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable
@@ -115,7 +116,7 @@ async def test_a_store_that_takes_nothing(
 BUILDER = """\
 #!/bin/sh
 case $(cat {folder}/mode) in
-hang) sh -c 'trap "" TERM; echo $$ >>{folder}/pids; sleep 600; sleep 600' & echo $$ >>{folder}/pids; wait ;;
+hang) sh -c 'trap "" TERM; echo $$ >>{folder}/pids; exec sleep 600' & echo $$ >>{folder}/pids; wait ;;
 killed) kill -KILL $$ ;;
 flood) yes 0123456789012345678901234567890123456789 | head -c 40000000 | tee /dev/stderr; exit 1 ;;
 garbage) head -c 200000 /dev/urandom | tee /dev/stderr; exit 1 ;;
@@ -153,6 +154,12 @@ class Builder:
     @property
     def pids(self) -> tuple[int, ...]:
         return tuple(int(pid) for pid in (self.folder / "pids").read_text().split())
+
+    def end(self) -> None:
+        """As systemd ends what a daemon that was killed leaves behind in its unit."""
+        for pid in self.pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def build_anew(machine: Machine, *, level: int, seconds: int = 600) -> None:

@@ -34,6 +34,7 @@ async def killed_during_the_build_of(machine: Machine, builder: Builder) -> None
     assert stat.S_IMODE(memory.stat().st_mode) == 0o600
     assert len(json.loads(memory.read_text())) == 1
     await machine.kill()
+    builder.end()
 
 
 async def history(machine: Machine) -> list[dict[str, Value]]:
