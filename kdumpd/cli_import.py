@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import json
 import os
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from kdumpd.cli_screen import complain
 from kdumpd.core import sysconfig, tuning
 from kdumpd.core.config import printable
 from kdumpd.core.import_draft import Import, Lack, Tool, assignment, toml_line
-from kdumpd.core.imports import FILES, beside, changes, imported
+from kdumpd.core.imports import BACKUP, FILES, beside, changes, imported, named_sysconfig
 from kdumpd.core.problems import Problem, Trouble
 
 DONE = 0
@@ -53,13 +54,16 @@ def run(asked: argparse.Namespace) -> int:
 
 def _write(found: Import) -> int:
     present: dict[str, str] = {}
-    for path in FILES:
+    paths = [*FILES]
+    for path in paths:
         contents = read_contents(path, may_be_new=True)
         if isinstance(contents, Problem):
             return _failed(contents)
         if contents.existed:
             present[path] = contents.text
-    for change in changes(found, present):
+        if path == tuning.FILE and (named := named_sysconfig(contents.text)):
+            paths.append(named)
+    for change in changes(found, present, backups=glob.glob(f"{BACKUP}*")):
         problem = write_text(change.path, change.text)
         if problem is not None:
             return _failed(problem)

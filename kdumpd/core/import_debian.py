@@ -79,6 +79,17 @@ def _target(draft: Draft, given: Given) -> None:
             put(draft, "path", path, folder)
 
 
+def say_where(given: Given) -> frozenset[str]:
+    """The variables on which it depends where dumps go; of other targets than the chosen one, nothing does."""
+    match next((name for name in _TARGETS if value(given, name)), ""):
+        case "":
+            return frozenset({*_TARGETS, "KDUMP_COREDIR"})
+        case "SSH":
+            return frozenset({"SSH", "KDUMP_COREDIR"})
+        case chosen:
+            return frozenset({chosen})
+
+
 def _collector(draft: Draft, given: Given) -> None:
     """The shell splits the words at blanks alone; the stream that kdump-tools writes to a disk as well is not needed."""
     words = value(given, "MAKEDUMP_ARGS", DEFAULT_ARGUMENTS).split()

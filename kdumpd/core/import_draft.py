@@ -157,7 +157,8 @@ def assembled(tool: Tool, draft: Draft, *, file: str, problems: tuple[Problem, .
         tool=tool,
         conf=conf,
         variables=tuple(variables),
-        keys=tuple(draft.keys.items()),
+        # What is to be deleted was counted for a target that this is not.
+        keys=tuple(draft.keys.items()) if saves_there else (),
         lacks=tuple(sorted(lacks, key=lambda lack: lack.line)),
         saves_there=saves_there,
         warnings=read(conf, file="kdump.conf").problems,

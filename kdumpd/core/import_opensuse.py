@@ -93,6 +93,11 @@ def _target(draft: Draft, given: Given) -> None:
         draft.lack(said, "a password cannot be given: `kdumpctl propagate` gives the server a key")
 
 
+def say_where(_given: Given) -> frozenset[str]:
+    """The variables on which it depends where dumps go."""
+    return frozenset({"KDUMP_SAVEDIR"})
+
+
 def _place(text: str) -> Place:
     who, _, where = text.rpartition("@")
     user, colon, _password = who.partition(":")
@@ -103,7 +108,7 @@ def _place(text: str) -> Place:
 
 def _key(draft: Draft, given: Given) -> None:
     said = given.get("KDUMP_SSH_IDENTITY")
-    keys = value(given, "KDUMP_SSH_IDENTITY", FIRST_KEY).split()
+    keys = value(given, "KDUMP_SSH_IDENTITY").split() or [FIRST_KEY]
     put(draft, "sshkey", keys[0] if keys[0].startswith("/") else f"/root/.ssh/{keys[0]}", said)
     if said is not None and len(keys) > 1:
         draft.lack(said, "sshkey names one key, the first; the others are left out")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from kdumpd.core.located import KDUMP_CONF
 from kdumpd.core.problems import Problem, Trouble
 
 FILES = (KDUMP_CONF, tuning.FILE, *sysconfig.FILES)
-BACKUP = ".before-import"
+BACKUP = f"{KDUMP_CONF}.before-import"
 _ONLY_OF_OPENSUSE = frozenset(import_opensuse.READERS) - frozenset(
     (*import_debian.READERS, *sysconfig.VARIABLES)
 )
@@ -24,12 +25,12 @@ _ONLY_OF_DEBIAN = frozenset(import_debian.READERS) - frozenset(import_opensuse.R
 def imported(text: str, *, file: str, architecture: str, tool: Tool | None = None) -> Import:
     """Of the tool that is named, or else that the variables are of. Nothing is ever executed.
 
-    A line that only a shell could make something of is among the lacks. Raises Trouble, `unknown-tool`, where nothing
-    tells whose file it is.
+    A line that only a shell could make something of is among the lacks; where it says where dumps go, that has no
+    equivalent. Raises Trouble, `unknown-tool`, where nothing tells whose file it is.
     """
     found, problems = sysconfig.assignments(text)
     given: Given = MappingProxyType({each.name: each for each in found})
-    whose = tool or _told(given)
+    whose = tool or _told(given.keys() | {problem.key for problem in problems})
     if whose is None:
         raise Trouble(
             Problem(
@@ -39,8 +40,10 @@ def imported(text: str, *, file: str, architecture: str, tool: Tool | None = Non
                 file=file,
             )
         )
-    read = import_debian.read if whose is Tool.KDUMP_TOOLS else import_opensuse.read
-    draft = read(given, architecture=architecture)
+    of_tool = import_debian if whose is Tool.KDUMP_TOOLS else import_opensuse
+    draft = of_tool.read(given, architecture=architecture)
+    if _unread(given, problems) & of_tool.say_where(given):
+        draft.saves_there = False
     return assembled(whose, draft, file=file, problems=tuple(problems))
 
 
@@ -61,28 +64,57 @@ def beside(found: Import, *, file: str) -> Import:
     return replace(found, keys=(*found.keys, ("sysconfig_file", sysconfig.FILES[1])))
 
 
-def changes(found: Import, present: Mapping[str, str]) -> tuple[Change, ...]:
+def named_sysconfig(text: str) -> str:
+    """The sysconfig file that the text of kdumpd.toml names; "" where it names none, or is wrong."""
+    own = tuning.read(text, file=tuning.FILE).tuning
+    return own.sysconfig_file if own is not None else ""
+
+
+def changes(
+    found: Import, present: Mapping[str, str], *, backups: Collection[str] = ()
+) -> tuple[Change, ...]:
     """The files to write, kdump.conf last, when all else is as it should be; what stood in it is kept beside it.
 
-    `present` are the texts of those of FILES that are there.
+    `present` are the texts of those of FILES that are there, and of the sysconfig file that kdumpd.toml names;
+    `backups` are the paths that begin with BACKUP and are taken.
     """
     first, other = sysconfig.FILES
-    variables = first if first in present and found.tool is not Tool.OPENSUSE else other
+    own = present.get(tuning.FILE, "")
+    keys, variables = found.keys, str(dict(found.keys).get("sysconfig_file", "")) or named_sysconfig(own)
+    if not variables and _is_of_opensuse(present.get(first, "")):
+        keys, variables = (*keys, ("sysconfig_file", other)), other
+    elif not variables:
+        variables = first if first in present else other
     after = {
         variables: with_variables(present.get(variables, ""), found.variables),
-        tuning.FILE: with_keys(present.get(tuning.FILE, ""), found.keys),
+        tuning.FILE: with_keys(own, keys),
     }
     conf, before = found.conf.render(), present.get(KDUMP_CONF, "")
     if before not in {"", conf}:
-        after[KDUMP_CONF + BACKUP] = before
+        after[_free(backups)] = before
     after[KDUMP_CONF] = conf
     return tuple(Change(path, text) for path, text in after.items() if text != present.get(path, ""))
 
 
-def _told(given: Given) -> Tool | None:
+def _free(taken: Collection[str]) -> str:
+    """The first import's is the administrator's own kdump.conf, and no later one may take its place."""
+    numbered = (f"{BACKUP}-{number}" for number in range(2, len(taken) + 3))
+    return next(path for path in (BACKUP, *numbered) if path not in taken)
+
+
+def _is_of_opensuse(text: str) -> bool:
+    return _told({each.name for each in sysconfig.assignments(text)[0]}) is Tool.OPENSUSE
+
+
+def _unread(given: Given, problems: Iterable[Problem]) -> set[str]:
+    """The variables whose last assignment could not be read as data."""
+    return {each.key for each in problems if each.key not in given or each.line >= given[each.key].line}
+
+
+def _told(names: AbstractSet[str]) -> Tool | None:
     """By the variables that only one of them has."""
-    of_opensuse = len(_ONLY_OF_OPENSUSE & given.keys())
-    of_debian = len(_ONLY_OF_DEBIAN & given.keys())
+    of_opensuse = len(_ONLY_OF_OPENSUSE & names)
+    of_debian = len(_ONLY_OF_DEBIAN & names)
     if of_opensuse == of_debian:
         return None
     return Tool.OPENSUSE if of_opensuse > of_debian else Tool.KDUMP_TOOLS

@@ -174,6 +174,7 @@ def assignments(text: str) -> tuple[list[Assignment], list[Problem]]:
             is_ours = name in VARIABLES or name in LOG_LEVELS
             severity = Severity.ERROR if is_ours or end < 0 else Severity.WARNING
             problems.append(replace(wrong, key=name, line=line, severity=severity))
+            known.pop(name, None)  # what it was before is not what it is now
         else:
             found.append(Assignment(name=name, value=value, line=line))
             known[name] = value

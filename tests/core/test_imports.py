@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kdumpd.cli import main
 from kdumpd.cli_files import check
-from kdumpd.core import document, tuning
+from kdumpd.core import document, import_debian, import_opensuse, tuning
 from kdumpd.core.import_draft import Import, Tool, with_keys, with_variables
 from kdumpd.core.imports import beside, changes, imported
 from kdumpd.core.problems import Trouble
@@ -182,6 +182,45 @@ def test_a_target_that_kdumpd_does_not_know_is_said(name: str) -> None:
     assert "s3cret" not in repr(found)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'KDUMP_SAVEDIR="nfs://srv/$(hostname)"\nKDUMP_KEEP_OLD_DUMPS=5\n',
+        "KDUMP_SAVEDIR=/srv\nKDUMP_SAVEDIR=`pwd`\nKDUMP_KEEP_OLD_DUMPS=5\n",
+        "KDUMP_SAVEDIR=/srv/caf\udce9\nKDUMP_KEEP_OLD_DUMPS=5\n",
+        'SSH="root@$SERVER"\nKDUMP_NUM_DUMPS=2\n',
+        'SERVER=vault\nSERVER=$(hostname)\nSSH="root@$SERVER"\nKDUMP_NUM_DUMPS=2\n',
+        'KDUMP_COREDIR="/var/crash/$(hostname)"\nKDUMP_NUM_DUMPS=2\n',
+        'SSH=vault\nKDUMP_COREDIR="/var/crash/$(hostname)"\n',
+    ],
+)
+def test_a_target_that_only_a_shell_could_read_is_not_taken_for_the_local_disk(text: str) -> None:
+    found = imported(text, file="f", architecture="x86_64")
+    assert not found.saves_there
+    assert found.keys == (), "nothing is to be deleted because of it"
+    assert {lack.name for lack in found.lacks} & {"KDUMP_SAVEDIR", "SSH", "KDUMP_COREDIR"}
+
+
+def test_what_is_set_again_in_a_way_that_can_be_read_is_what_counts() -> None:
+    found = imported("KDUMP_SAVEDIR=$(x)\nKDUMP_SAVEDIR=/srv\n", file="f", architecture="x86_64")
+    assert found.saves_there
+    assert body(found).startswith("path /srv\n")
+
+
+@pytest.mark.parametrize("blank", [" ", "\t \n"])
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        *(("SSH=vault", name) for name in import_debian.READERS),
+        *(("KDUMP_SAVEDIR=ssh://vault/srv", name) for name in import_opensuse.READERS),
+    ],
+)
+def test_a_value_of_blanks_alone_is_borne(target: str, name: str, blank: str) -> None:
+    tool = Tool.KDUMP_TOOLS if target.startswith("SSH") else Tool.OPENSUSE
+    found = imported(f"{target}\n{name}='{blank}'\n", file="f", architecture="x86_64", tool=tool)
+    assert check(found.conf.render(), file="k.conf").status == 0
+
+
 def test_what_is_the_default_is_written_all_the_same() -> None:
     """The tools differ in what they do unasked: kdump-tools compresses with zlib."""
     for tool in Tool:
@@ -267,7 +306,51 @@ def test_what_is_written_where() -> None:
     assert written == {}
     again = {path: text for path, text in changes(found, ours) if "before" not in path}
     assert changes(found, again) == ()
-    assert "/etc/sysconfig/kdump" in dict(changes(found, {"/etc/sysconfig/kdump": ""}))
+
+
+def test_an_import_never_takes_the_place_of_what_an_earlier_one_kept() -> None:
+    found, backups = read("kdump-tools-local"), set[str]()
+    for number, ours in enumerate(
+        ("# mine\n", "# of an import, and then edited\n", "# once more\n"), start=1
+    ):
+        kept = {
+            path: text
+            for path, text in changes(found, {"/etc/kdump.conf": ours}, backups=backups)
+            if "before" in path
+        }
+        name = "/etc/kdump.conf.before-import" + (f"-{number}" if number > 1 else "")
+        assert kept == {name: ours}
+        backups.add(name)
+
+
+FIRST, OTHER = "/etc/sysconfig/kdump", "/etc/default/kdump"
+
+
+@pytest.mark.parametrize(
+    ("present", "where"),
+    [
+        ({}, OTHER),
+        ({FIRST: "KEXEC_ARGS=-s\n"}, FIRST),
+        ({FIRST: "KEXEC_ARGS=-s\n", OTHER: ""}, FIRST),
+        ({FIRST: "KDUMP_SAVEDIR=/srv\n"}, OTHER),
+        ({FIRST: "", "/etc/kdumpd.toml": f'sysconfig_file = "{OTHER}"\n'}, OTHER),
+        (
+            {FIRST: "", "/etc/kdumpd.toml": 'sysconfig_file = "/etc/mine"\n', "/etc/mine": "# mine\n"},
+            "/etc/mine",
+        ),
+    ],
+)
+@pytest.mark.parametrize("name", ["kdump-tools-local", "opensuse-local"])
+def test_variables_are_written_where_kdumpd_looks_for_them(
+    name: str, present: dict[str, str], where: str
+) -> None:
+    found = beside(read(name), file="/tmp/a-copy")
+    after = {**present, **dict(changes(found, present))}
+    told = tuning.read(after.get("/etc/kdumpd.toml", ""), file="t").tuning
+    assert told is not None
+    assert (told.sysconfig_file or next(path for path in (FIRST, OTHER) if path in after)) == where
+    assert after[where].startswith(present.get(where, ""))
+    assert "KEXEC_ARGS=--reset-vga\n" in after[where]
 
 
 def test_the_file_of_opensuse_is_not_read_as_ours() -> None:
