@@ -7,10 +7,12 @@ import difflib
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from typing import NamedTuple, Protocol
 
@@ -96,6 +98,9 @@ class _Edit:
         finally:
             if self._is_kept and self._text() != self._seen.text:
                 complain(f"your text is kept in {self._copy}")
+            elif self._is_kept and set(os.listdir(self._folder)) - {os.path.basename(self._copy)}:
+                # vi's swap file may hold the text.
+                complain(f"what your editor left is kept in {self._folder}")
             else:
                 shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -171,17 +176,38 @@ def _answer(question: str, choices: Sequence[str]) -> str:
 
 
 def _ran(path: str) -> str:
-    """Why the editor did not end well, "" where it did. It has the terminal; a signal to us is one to it."""
-    command = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "") or next(
-        ([found] for found in map(shutil.which, EDITORS) if found), []
-    )
+    """Why the editor did not end well, "" where it did. It has the terminal, and what Ctrl-C does is its own affair."""
+    wish = os.environ.get("VISUAL") or os.environ.get("EDITOR") or ""
+    try:
+        command = shlex.split(wish) or next(([found] for found in map(shutil.which, EDITORS) if found), [])
+    except ValueError as fault:
+        return f"`{config.printable(wish)}` is no editor's command line: {fault}"
     if not command:
         return "there is no editor; name one with EDITOR="
     try:
-        ended = subprocess.run([*command, path], check=False).returncode
+        with _keys_left_to_the_editor():
+            ended = subprocess.run([*command, path], check=False).returncode
     except OSError as fault:
         return f"{command[0]} cannot be run: {fault.strerror}"
     return f"{command[0]} ended with {ended}; nothing is written" if ended else ""
+
+
+@contextmanager
+def _keys_left_to_the_editor() -> Iterator[None]:
+    """Neither Ctrl-C nor its kin that quits does anything to us.
+
+    They are caught and not ignored, which the editor would inherit.
+    """
+    before = {
+        number: signal.signal(number, lambda _number, _frame: None)
+        for number in (signal.SIGINT, signal.SIGQUIT)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _write(path: str, text: str) -> None:

@@ -18,6 +18,7 @@ from tests.terminal import PATIENCE, on_terminal
 from tests.terminal import kdumpctl as argv
 
 CTRL_C = "\x03"
+CTRL_BACKSLASH = "\x1c"
 
 
 async def test_status_tells_all_that_matters_on_one_screen(tmp_path: Path, bus: PrivateBus) -> None:
@@ -247,6 +248,33 @@ async def test_a_file_is_edited_without_a_daemon(tmp_path: Path) -> None:
     assert (said.status, file.read_text()) == (1, "path /srv\n")
     assert failing.kept == ["path /other\n"]
     assert "ended with 3" in said.complaint
+
+
+async def test_what_ctrl_c_does_is_for_the_editor_to_say(tmp_path: Path) -> None:
+    file = tmp_path / "new.conf"
+    editor = Editor(
+        tmp_path, "path /srv\n", then='trap "" INT QUIT\necho editing\nread word\necho "path /$word" >"$1"'
+    )
+    words = argv("config", "edit", "--file", str(file))
+    async with on_terminal(words, editor.environment) as terminal:
+        await terminal.until("editing")
+        terminal.type(f"{CTRL_C}{CTRL_BACKSLASH}wanted\n")
+        assert await terminal.ended() == 0, terminal.shown
+    assert file.read_text() == "path /wanted\n"
+    dying = Editor(tmp_path, "path /wanted\n", then='echo mine >"$1.swp"\necho editing\nread word')
+    async with on_terminal(words, dying.environment) as terminal:
+        await terminal.until("editing")
+        terminal.type(CTRL_C)
+        assert await terminal.ended() == 1
+        assert "what your editor left is kept in" in terminal.shown
+    assert "mine\n" in dying.kept
+
+
+async def test_an_editor_that_is_no_command_line_is_told(tmp_path: Path) -> None:
+    editor = {"EDITOR": "vi '", "VISUAL": ""}
+    said = await kdumpctl(None, "config", "edit", "--file", str(tmp_path / "new.conf"), environment=editor)
+    assert (said.status, said.output) == (1, "")
+    assert "`vi '` is no editor's command line" in said.complaint
 
 
 async def test_a_diff_tells_what_changes_and_what_has_to_be_done(tmp_path: Path) -> None:
