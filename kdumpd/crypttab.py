@@ -59,7 +59,9 @@ def _outcome(files: RealFiles, programs: RealPrograms, *, is_dry: bool) -> _Outc
     if reading.config.config is None:
         return _Outcome(problems=errors(reading.config.problems))
     target = locate.target(reading.config.config, reading.machine).located
-    wanted = volume_keys.volumes(target)
+    wanted = () if target is None else volume_keys.volumes(target)
+    if isinstance(wanted, Problem):
+        return _Outcome(problems=(wanted,))
     if target is None or not wanted:
         return _Outcome(said=(NOTHING,))
     unable = volume_keys.inability(reading.machine, hands_keys_over=files.exists(KEYS))

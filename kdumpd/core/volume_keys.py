@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from kdumpd.core.dracut import encrypted, key_file
 from kdumpd.core.located import Located
-from kdumpd.core.machine import BlockDevice, Machine
+from kdumpd.core.machine import Machine
 from kdumpd.core.problems import Problem, Severity
 
 CRYPTTAB = "/etc/crypttab"
@@ -18,10 +18,14 @@ KEYS = "/sys/kernel/config/crash_dm_crypt_keys"
 ARCHITECTURE = "x86_64"
 """The only one whose kernels do it."""
 OPTION = "link-volume-key="
+OWN_OPTION = f"{OPTION}@u::%logon:kdump-cryptsetup:vk-"
+"""And the UUID behind it: where tools for kdump look for the key, among root's others."""
 _FIELD = re.compile(r"\S+")
 _NO_KEY = "none"
 _KEY_FILE = f"give the device a key file in {CRYPTTAB}: with that kdumpd opens it after a crash"
-_UUID_OF = re.compile(r"CRYPT-\w+-(\w{8})(\w{4})(\w{4})(\w{4})(\w{12})-")
+_UUID_OF = re.compile(r"CRYPT-LUKS[0-9]-(\w{8})(\w{4})(\w{4})(\w{4})(\w{12})-")
+_OPENED_WITHOUT_KEY = ("CRYPT-SUBDEV-", "CRYPT-INTEGRITY-", "CRYPT-VERITY-")
+"""The beginnings of cryptsetup's names for what lies below a LUKS device, or is not encrypted at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +37,7 @@ class Volume:
 
     @property
     def option(self) -> str:
-        """With it systemd leaves the key among root's other keys, under a name that tools for kdump look for."""
-        return f"{OPTION}@u::%logon:kdump-cryptsetup:vk-{self.uuid}"
+        return f"{OWN_OPTION}{self.uuid}"
 
 
 def inability(machine: Machine, *, hands_keys_over: bool) -> Problem | None:
@@ -49,9 +52,20 @@ def inability(machine: Machine, *, hands_keys_over: bool) -> Problem | None:
     return None
 
 
-def volumes(target: Located | None) -> tuple[Volume, ...]:
-    """The encrypted devices below a target."""
-    return () if target is None else tuple(_volume(device) for device in encrypted(target))
+def volumes(target: Located) -> tuple[Volume, ...] | Problem:
+    """The LUKS devices below a target, or which other device keeps a capture from it: only LUKS has volume keys."""
+    found: list[Volume] = []
+    for device in encrypted(target):
+        uuid = _UUID_OF.match(device.dm_uuid)
+        if uuid is not None:
+            found.append(Volume(name=device.dm_name, uuid="-".join(uuid.groups())))
+        elif not device.dm_uuid.startswith(_OPENED_WITHOUT_KEY):
+            return Problem(
+                code="not-luks",
+                message=f"{device.dm_name or device.name} is encrypted, but not by LUKS, and has no volume key to keep",
+                hint=_KEY_FILE,
+            )
+    return tuple(found)
 
 
 def doubts(target: Located, machine: Machine) -> tuple[Problem, ...]:
@@ -70,7 +84,10 @@ def doubts(target: Located, machine: Machine) -> tuple[Problem, ...]:
 
 
 def with_volume_keys(text: str, wanted: Iterable[Volume]) -> str | Problem:
-    """The text of crypttab with the option for each volume; of every line no more is changed than its options."""
+    """The text of crypttab with the option for each volume; of every line no more is changed than its options.
+
+    Where the administrator has the key kept elsewhere already, for systemd knows one place alone, that is a Problem.
+    """
     lines = text.splitlines(keepends=True)
     for volume in wanted:
         at = next((at for at, line in enumerate(lines) if _opens(line, volume)), None)
@@ -81,6 +98,14 @@ def with_volume_keys(text: str, wanted: Iterable[Volume]) -> str | Problem:
                 hint="what is opened by other means than crypttab leaves no key behind",
                 file=CRYPTTAB,
             )
+        if any(each.startswith(OPTION) and not each.startswith(OWN_OPTION) for each in _options(lines[at])):
+            return Problem(
+                code="kept-elsewhere",
+                message=f"{volume.name} has a {OPTION} of its own already",
+                hint="take it out if nothing else needs the key there: systemd keeps it in one place alone",
+                file=CRYPTTAB,
+                line=at + 1,
+            )
         lines[at] = _with_option(lines[at], volume)
     return "".join(lines)
 
@@ -88,6 +113,11 @@ def with_volume_keys(text: str, wanted: Iterable[Volume]) -> str | Problem:
 def _opens(line: str, volume: Volume) -> bool:
     fields = line.split()
     return len(fields) > 1 and not fields[0].startswith("#") and fields[0] == volume.name
+
+
+def _options(line: str) -> list[str]:
+    fields = line.split()
+    return fields[3].split(",") if len(fields) > 3 else []
 
 
 def _with_option(line: str, volume: Volume) -> str:
@@ -99,11 +129,6 @@ def _with_option(line: str, volume: Volume) -> str:
     options = fields[3]
     others = [each for each in options.group().split(",") if not each.startswith(OPTION)]
     return line[: options.start()] + ",".join((*others, volume.option)) + line[options.end() :]
-
-
-def _volume(device: BlockDevice) -> Volume:
-    found = _UUID_OF.match(device.dm_uuid)
-    return Volume(name=device.dm_name, uuid="-".join(found.groups()) if found is not None else "")
 
 
 def _unable(why: str) -> Problem:

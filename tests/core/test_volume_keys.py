@@ -20,7 +20,7 @@ OTHER = "# one\nother UUID=1 none luks\n"
         ("one UUID=2 -\n", f"one UUID=2 - {KEEP}\n"),
         ("  one UUID=2  \r\n", f"  one UUID=2 none {KEEP}  \r\n"),
         ("one UUID=2", f"one UUID=2 none {KEEP}"),
-        ("one UUID=2 none link-volume-key=@u::%logon:mine,luks\n", f"one UUID=2 none luks,{KEEP}\n"),
+        (f"one UUID=2 none {KEEP[:-36]}of-another,luks\n", f"one UUID=2 none luks,{KEEP}\n"),
         (f"one UUID=2 none luks,{KEEP}\n", f"one UUID=2 none luks,{KEEP}\n"),
     ],
 )
@@ -38,3 +38,9 @@ def test_a_device_that_crypttab_does_not_open_is_told(text: str) -> None:
     problem = with_volume_keys(text, (ONE,))
     assert isinstance(problem, Problem)
     assert problem.code == "not-in-crypttab"
+
+
+def test_a_key_that_the_administrator_keeps_elsewhere_stays_there() -> None:
+    problem = with_volume_keys(f"{OTHER}one UUID=2 none luks,link-volume-key=@u::%user:mine\n", (ONE,))
+    assert isinstance(problem, Problem)
+    assert (problem.code, problem.line) == ("kept-elsewhere", 3)

@@ -86,3 +86,13 @@ async def test_a_target_that_is_not_encrypted_needs_nothing(tmp_path: Path) -> N
     assert await setup_crypttab(tmp_path) == Said(
         0, "No LUKS-encrypted device found to process. Exiting.\n", ""
     )
+
+
+@pytest.mark.parametrize("kind", ["PLAIN-nvme0n1p3_crypt", "LUKS2-nonsense-nvme0n1p3_crypt"])
+async def test_only_luks_has_a_key_to_keep(laptop: Path, kind: str) -> None:
+    (laptop / "sys/devices/virtual/block/dm-0/dm/uuid").write_text(f"CRYPT-{kind}\n")
+    before = (laptop / "etc/crypttab").read_text()
+    said = await setup_crypttab(laptop)
+    assert (said.status, said.output) == (1, "")
+    assert "nvme0n1p3_crypt is encrypted, but not by LUKS" in said.complaint
+    assert (laptop / "etc/crypttab").read_text() == before
