@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 
 from kdumpd.checkup import Told, look
-from kdumpd.cli_bus import QUICKLY, text_of
+from kdumpd.cli_bus import FAILED, QUICKLY, text_of
 from kdumpd.cli_screen import Screen, Tone, complain, screen, wrapped
 from kdumpd.core.doctor import Outcome, findings, outcome
 from kdumpd.core.finding import Finding, Gravity
@@ -31,16 +31,19 @@ WELL = {
 
 
 def run(asked: argparse.Namespace) -> int:
-    """0 where nothing is wrong, 1 where a capture could fail, 2 where nothing was found but not all could be seen."""
+    """0 where nothing is wrong, 2 where nothing was found but not all could be seen.
+
+    1 where a capture could fail, and without a finding on the standard output where nothing could be looked at.
+    """
     if not os.path.isdir(asked.root):
         complain(f"{asked.root} is no directory")
-        return Outcome.NOT_ALL_SEEN
+        return FAILED
     is_here = os.path.realpath(asked.root) == "/"
     try:
         seen = asyncio.run(_look(asked, is_here=is_here))
     except OSError as fault:
         complain(f"the machine cannot be looked at: {fault}")
-        return Outcome.NOT_ALL_SEEN
+        return FAILED
     found = findings(seen)
     status = outcome(found)
     if asked.json:

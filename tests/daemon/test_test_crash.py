@@ -14,6 +14,8 @@ from kdumpd.service.permissions import DUMP, MANAGER, ROOT
 from tests.daemon.test_kdumpctl import kdumpctl
 from tests.service.private_bus import PrivateBus
 from tests.simulate import Machine, State, simulated
+from tests.terminal import kdumpctl as argv
+from tests.terminal import on_terminal
 
 BOOT_ID = "proc/sys/kernel/random/boot_id"
 NAME = "127.0.0.1-2026-01-01-10:00:00"
@@ -145,6 +147,14 @@ async def test_kdumpctl_shows_asks_and_crashes(tmp_path: Path, bus: PrivateBus) 
         assert "there is no terminal to ask at" in refused.complaint
         assert not (machine.root / CRASHED[1:]).exists()
 
+        for verb, status in (("test", 0), ("test-crash", 1)):
+            async with on_terminal(argv(verb), {"KDUMPD_BUS": bus.address}) as terminal:
+                await terminal.until("to crash this machine now")
+                terminal.type("y\n")
+                assert await terminal.ended() == status
+            assert "nothing was crashed" in terminal.shown
+        assert not (machine.root / CRASHED[1:]).exists()
+
         asking = asyncio.create_task(kdumpctl(bus, "test", "--force"))
         await until_it_crashes(machine)
         assert (machine.root / CRASHED[1:]).exists()
@@ -152,6 +162,17 @@ async def test_kdumpctl_shows_asks_and_crashes(tmp_path: Path, bus: PrivateBus) 
         said = await asking
         assert (said.status, said.complaint) == (0, "")
         assert "after the reboot `kdumpctl test-crash --outcome`" in said.output
+
+
+async def test_for_programs_a_crash_is_one_document(tmp_path: Path, bus: PrivateBus) -> None:
+    async with simulated(tmp_path, bus) as machine:
+        await machine.until_armed()
+        asking = asyncio.create_task(kdumpctl(bus, "test-crash", "--yes", "--json"))
+        await until_it_crashes(machine)
+        await machine.kill()
+        said = await asking
+        assert (said.status, said.complaint) == (0, "")
+        assert json.loads(said.output)["where"] == "/dev/vda1 (ext4) in /var/crash"
 
 
 async def test_kdumpctl_says_why_it_does_not_crash(tmp_path: Path, bus: PrivateBus) -> None:
