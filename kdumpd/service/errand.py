@@ -20,7 +20,9 @@ from kdumpd.core.decide import (
 )
 from kdumpd.core.obstacles import obstacles
 from kdumpd.core.problems import Problem
-from kdumpd.service.jobs import Job, Jobs, Kind, Result
+from kdumpd.service.jobs import QUEUED_MOST, Job, Jobs, Kind, Result
+
+_SUPERSEDED = "something newer took its place"
 
 
 class Errand:
@@ -33,6 +35,8 @@ class Errand:
         self._jobs = jobs
         self._mine: list[Job] = []
         self._in_our_name: Job | None = None
+        self._superseded: set[Job] = set()
+        """Those of them whose first try made way for something newer; what they may have to take back is not decided."""
 
     @property
     def first(self) -> Job | None:
@@ -79,27 +83,38 @@ class Errand:
             job.say(line)
 
     async def stop(self, result: Result, *, only: Collection[Job]) -> None:
-        """Those of `only` are over before the machine is at rest; who came later waits for what comes next."""
-        ended = [job for job in reversed(self._mine) if job in only]
-        self._mine = [job for job in self._mine if job not in only]
+        """Those of `only` are over before the machine is at rest; who came later waits for what comes next.
+
+        What is superseded and can be taken back stays until the rest all the same: what took its place may fail, and
+        then it is taken back after that.
+        """
+        stays: list[Job] = []
+        if result is Result.SUPERSEDED:
+            stays = [job for job in self._mine if job in only and job.undo is not None][-QUEUED_MOST:]
+            self._superseded.update(stays)
+        ended = [job for job in reversed(self._mine) if job in only and job not in stays]
+        self._mine = [job for job in self._mine if job not in ended]
+        self._superseded.difference_update(ended)
         for job in ended:
-            said = "something newer took its place"
+            said = _SUPERSEDED
             if result is Result.CANCELLED:
                 said = "; ".join(filter(None, ("it was cancelled", await undo(job))))
             self._jobs.end(job, result, message=said)
 
     async def fail(self, problems: tuple[Problem, ...]) -> None:
         """What was asked for expressly failed: no later rest of the machine can make that good."""
-        jobs, self._mine = self._mine[::-1], []
+        jobs, _superseded = self._all()
         for job in jobs:
             said = "; ".join(filter(None, (*map(str, problems), await undo(job))))
             self._jobs.end(job, Result.FAILED, problems=problems, message=said)
 
     async def end(self, rest: Rest, observed: Observed) -> bool:
         """The machine is at rest. Gives whether there was any job."""
-        jobs, self._mine = self._mine[::-1], []
+        jobs, superseded = self._all()
         for job in jobs:
             match rest:
+                case Nothing() if job in superseded:
+                    self._jobs.end(job, Result.SUPERSEDED, message=_SUPERSEDED)
                 case Nothing():
                     self._jobs.end(job, Result.DONE)
                 case Wait(problems=problems) | Blocked(problems=problems):
@@ -109,6 +124,12 @@ class Errand:
                     said = "; ".join(filter(None, (*map(str, problems), undone))) or rest.why
                     self._jobs.end(job, Result.FAILED, problems=problems, message=said)
         return bool(jobs)
+
+    def _all(self) -> tuple[list[Job], set[Job]]:
+        """The newest first, and which of them were superseded; none of them is ours any more."""
+        jobs, superseded = self._mine[::-1], self._superseded
+        self._mine, self._superseded = [], set()
+        return jobs, superseded
 
 
 async def undo(job: Job) -> str:

@@ -118,6 +118,8 @@ class Job:
     """Takes back what the job was begun for when it fails; says what it did in one sentence, or nothing."""
     stop: Callable[[], None] | None = None
     """Ends work that is not the reconciler's."""
+    is_withdrawn: bool = False
+    """It waits no more, and what it was begun for is being taken back."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     _lines: deque[str] = field(default_factory=lambda: deque(maxlen=LINES_KEPT))
     _lines_seen: int = 0
@@ -183,7 +185,9 @@ class Jobs:
 
     @property
     def queued(self) -> tuple[Job, ...]:
-        return tuple(job for job in self._live.values() if job.state is JobState.QUEUED)
+        return tuple(
+            job for job in self._live.values() if job.state is JobState.QUEUED and not job.is_withdrawn
+        )
 
     @property
     def running(self) -> tuple[Job, ...]:
@@ -224,6 +228,12 @@ class Jobs:
         job.state = JobState.RUNNING
         job.stop = stop
         job.started_us = self._clock.now_us()
+        self.audience.job_changed(job)
+
+    def withdraw(self, job: Job) -> None:
+        """Nobody is to take up a queued job any more; it is ended when it is taken back."""
+        job.is_withdrawn = True
+        job.cancelable = False
         self.audience.job_changed(job)
 
     def enter(self, job: Job, stage: str, *, cancelable: bool, remaining: Iterable[str]) -> None:

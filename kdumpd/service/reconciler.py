@@ -142,12 +142,16 @@ class Reconciler:
         if not job.cancelable:
             raise Trouble(Problem(code="not-cancelable", message=f"job {job.number} cannot be cancelled now"))
         if job.state is JobState.QUEUED:
-            self._jobs.end(job, Result.CANCELLED, message="it was cancelled before it began")
+            self._jobs.withdraw(job)
             others = (self._asked_of.get(each.number) for each in self._live())
             self._anew = min(
                 self._anew, max(others, key=_ANEW_ORDER.index, default=None), key=_ANEW_ORDER.index
             )
-            await undo(job)
+            said = "it was cancelled before it began"
+            try:
+                said = "; ".join(filter(None, (said, await undo(job))))
+            finally:
+                self._jobs.end(job, Result.CANCELLED, message=said)
         elif job.stop is not None:
             job.stop()
         else:
