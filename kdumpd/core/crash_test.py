@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
@@ -19,6 +19,8 @@ TOKEN_SECONDS = 60.0
 TOKENS_OF_ONE = 4
 """Of one uid that are good at a time; the oldest goes when there is one more."""
 TOKENS_AT_MOST = 64
+ADMISSION_SECONDS = 360.0
+"""More than polkit is given to answer and somebody to type a password."""
 SYNC_SECONDS = 30.0
 """For file systems to be written to their disks before the crash: one whose server is dead would never be."""
 PATIENCE_SECONDS = 300.0
@@ -71,6 +73,22 @@ def fault_of(token: Token | None, *, sender: str, boot_id: str, load: str, now: 
         message=f"the token is not good: {why}",
         hint="call PrepareTestCrash again, which tells what would happen now",
     )
+
+
+def with_room_for(uid: int, tokens: Mapping[str, Token], *, now: float) -> dict[str, Token]:
+    """Those of `tokens`, the oldest first, that are left where one more of `uid` is to come.
+
+    What is too old goes, the oldest of `uid` where it has too many, and where all have too many the oldest that is not
+    root's: whoever has many uids keeps nobody out.
+    """
+    good = {name: token for name, token in tokens.items() if now < token.until}
+    of_one = [name for name, token in good.items() if token.uid == uid]
+    for name in of_one[: max(0, len(of_one) - TOKENS_OF_ONE + 1)]:
+        del good[name]
+    of_others = [name for name, token in good.items() if token.uid != 0]
+    for name in of_others[: max(0, len(good) - TOKENS_AT_MOST + 1)]:
+        del good[name]
+    return good
 
 
 def obstacle(status: Status) -> Problem | None:
@@ -163,13 +181,19 @@ def after_start(record: Record, *, boot_id: str) -> Record:
 
 
 def to_be_judged(record: Record, *, boot_id: str) -> Marker | None:
-    """The test crash that a dump may tell something new of: one of an earlier boot of which nothing was found so far.
+    """The test crash that a dump may tell something new of: one of an earlier boot that has not passed so far.
 
-    Also after it was called failed for that: a target that is mounted hours later may have the dump.
+    Also after it was called failed: a target that is mounted hours later may have the dump.
     """
     if record.pending is not None:
         return record.pending if record.pending.boot_id != boot_id else None
-    return record.last.marker if record.last is not None and not record.last.dump else None
+    return record.last.marker if record.last is not None and record.last.result != "passed" else None
+
+
+def overrules(outcome: Outcome, record: Record) -> bool:
+    """Whether `outcome` says more than what is known of the same test crash: nothing, no dump of it, or a lost one."""
+    known = record.last
+    return record.pending is not None or known is None or not known.dump or outcome.result == "passed"
 
 
 def marked(dumps: Iterable[Dump], record: Record) -> tuple[Dump, ...]:
@@ -189,12 +213,12 @@ def marked(dumps: Iterable[Dump], record: Record) -> tuple[Dump, ...]:
 def judged(marker: Marker, dumps: Sequence[Dump], *, is_over: bool, now_us: int = 0) -> Outcome | None:
     """What became of a test crash of an earlier boot, by the dumps that were found; None: it is not known yet.
 
-    It passed where a complete dump of that very crash is there that nobody but root could have written. `is_over`:
-    nothing more will be found.
+    It passed where a complete dump of that very crash is there that nobody but root could have written, and failed
+    where an incomplete one or a record is. `is_over`: nothing more will be found.
     """
     of_it = [dump for dump in marked(dumps, Record(pending=marker)) if dump.test_id == marker.id]
     saved = [dump for dump in of_it if dump.is_complete and _is_roots(dump)]
-    lost = [dump for dump in of_it if not dump.is_complete]
+    lost = [dump for dump in of_it if not dump.is_complete and _is_roots(dump)]
     if saved:
         failure = next((dump.failure for dump in (*saved, *lost) if dump.failure), "")
         tail = f", though something went wrong before: {failure}" if failure else ""
@@ -216,14 +240,15 @@ def judged(marker: Marker, dumps: Sequence[Dump], *, is_over: bool, now_us: int 
         )
     if not is_over:
         return None
-    forged = next((dump for dump in of_it if not _is_roots(dump)), None)
-    why = f"{forged.path} may have been written by others than root" if forged else _NOTHING_FOUND
+    forged = next((dump for dump in sorted(of_it, key=lambda dump: not dump.is_complete)), None)
+    what = "" if forged is None or forged.is_complete else "no whole dump was found, and "
+    why = f"{what}{forged.path} may have been written by others than root" if forged else _NOTHING_FOUND
     return Outcome(marker=marker, result="failed", message=why, decided_us=now_us)
 
 
 def _is_roots(dump: Dump) -> bool:
-    """A record without a core lies where only root writes."""
-    return dump.is_ours or not dump.core
+    """A record lies where only root writes."""
+    return dump.is_ours or dump.is_record
 
 
 def _may_be_of(dump: Dump, marker: Marker) -> bool:

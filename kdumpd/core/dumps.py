@@ -46,6 +46,7 @@ class Dump:
     capture: Capture | None = None  # what it took of memory, where that was measured
     folder: str = ""  # its directory, where that is one of the running system now and may be removed
     is_ours: bool = False  # there is a summary of the agent's, and nobody but root could write any of it
+    is_record: bool = False  # told by a record of the agent's, which lies where only root writes
     files_bytes: int = 0  # of all its files
     call_trace: str = ""  # its head, a frame a line
     pstore_files: tuple[str, ...] = ()  # records of the firmware's store of the same crash
@@ -201,6 +202,7 @@ def failure_of(*, name: str, path: str, modified_us: int, summary: Summary) -> D
         kernel_release=_release(summary),
         reason=one_line(summary.reason or summary.panic),
         panic=one_line(summary.panic),
+        is_record=True,
     )
     return _as_told(dump, summary)
 
@@ -220,6 +222,7 @@ def remote_of(*, name: str, modified_us: int, summary: Summary, mounts: tuple[Mo
         reason=one_line(summary.panic or summary.reason),
         panic=one_line(summary.panic),
         capture=capture_of(summary),
+        is_record=True,
     )
     return _as_told(dump, summary)
 

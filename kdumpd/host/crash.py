@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 from pydantic import ValidationError
@@ -10,6 +9,7 @@ from pydantic import ValidationError
 from kdumpd.core.crash_test import IN_THE_LOG, SYNC_SECONDS, TAKEN_BACK, Record
 from kdumpd.core.problems import Problem, Trouble
 from kdumpd.host.doors import Files, ProgramFailed, Programs
+from kdumpd.host.finishing import finish_writing
 
 logger = logging.getLogger(__name__)
 
@@ -37,16 +37,22 @@ class Crash:
 
     async def happen(self, identity: str) -> None:
         """Does not return where the machine crashes. Raises Trouble where it did not."""
-        await asyncio.to_thread(self._say, f"{IN_THE_LOG}{identity}")
         try:
-            await asyncio.to_thread(self._files.poke, TRIGGER, "c")
-            why = "the kernel took the order and did nothing"
-        except FileNotFoundError:
-            why = f"there is no {TRIGGER}: the kernel has no CONFIG_MAGIC_SYSRQ"
-        except OSError as fault:
-            why = f"{TRIGGER} cannot be written: {fault.strerror or fault}"
-        await asyncio.to_thread(self._say, TAKEN_BACK)
+            await finish_writing(lambda: self._say(f"{IN_THE_LOG}{identity}"))
+            why = await self._order()
+        finally:  # whoever comes here has not crashed, and who ends us does not wait for a thread
+            self._say(TAKEN_BACK)
         raise Trouble(Problem(code="not-crashed", message=f"the machine did not crash: {why}"))
+
+    async def _order(self) -> str:
+        """Why it did not come to a crash."""
+        try:
+            await finish_writing(lambda: self._files.poke(TRIGGER, "c"))
+        except FileNotFoundError:
+            return f"there is no {TRIGGER}: the kernel has no CONFIG_MAGIC_SYSRQ"
+        except OSError as fault:
+            return f"{TRIGGER} cannot be written: {fault.strerror or fault}"
+        return "the kernel took the order and did nothing"
 
     def _say(self, line: str) -> None:
         try:

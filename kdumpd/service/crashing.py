@@ -8,15 +8,14 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from kdumpd.core.crash_test import (
+    ADMISSION_SECONDS,
     PATIENCE_SECONDS,
     SYNC_SECONDS,
     TOKEN_SECONDS,
-    TOKENS_AT_MOST,
-    TOKENS_OF_ONE,
     Marker,
     Record,
     Token,
@@ -26,8 +25,10 @@ from kdumpd.core.crash_test import (
     judged,
     marked,
     obstacle,
+    overrules,
     taken_back,
     to_be_judged,
+    with_room_for,
 )
 from kdumpd.core.dumps import Dump
 from kdumpd.core.history import Entry
@@ -37,6 +38,7 @@ from kdumpd.core.target_test import TargetTest
 from kdumpd.core.targets import where_to
 from kdumpd.host.crash import CrashTestFile
 from kdumpd.host.doors import Files, text
+from kdumpd.host.finishing import finish_writing
 from kdumpd.service.bus import BusError, Caller, ErrorName, Value, clean
 from kdumpd.service.finds import Finds
 from kdumpd.service.hands import Sight
@@ -109,7 +111,7 @@ class Crashing:
         self._boot_id = text(files, "/proc/sys/kernel/random/boot_id")
         self._given: dict[str, Token] = {}
         self._taken: dict[str, Token] = {}
-        """Used by a call that is not served yet: polkit may ask for a password meanwhile."""
+        """Used by a call that is not served yet: polkit may ask for a password meanwhile, and may refuse it."""
         self._is_underway = False
         self._searched = asyncio.Event()
         self._unwritten = asyncio.Event()
@@ -120,7 +122,6 @@ class Crashing:
         """A token, when it expires (microseconds since epoch), and what would happen. Raises Trouble where none may."""
         uid = await caller.uid()
         self._require_ready()
-        self._forget_old(uid)
         token = Token(
             text=secrets.token_hex(16),
             sender=caller.sender,
@@ -129,16 +130,19 @@ class Crashing:
             load=self._load(),
             until=self._now() + TOKEN_SECONDS,
         )
-        self._given[token.text] = token
+        self._given = {**with_room_for(uid, self._given, now=self._now()), token.text: token}
         return token.text, self._clock.now_us() + round(TOKEN_SECONDS * 1e6), self._plan()
 
     def take(self, sender: str, text: str) -> None:
         """Before anybody is asked for a password, whatever comes of that. Raises BusError (TokenInvalid)."""
         token = self._given.get(text)
-        fault = fault_of(token, sender=sender, boot_id=self._boot_id, load=self._load(), now=self._now())
-        if fault is not None:
+        now = self._now()
+        fault = fault_of(token, sender=sender, boot_id=self._boot_id, load=self._load(), now=now)
+        if token is None or fault is not None:
             raise BusError(ErrorName.TOKEN_INVALID, f"{fault}.")
-        self._taken[text] = self._given.pop(text)
+        del self._given[text]
+        others = with_room_for(token.uid, self._taken, now=now)
+        self._taken = {**others, text: replace(token, until=now + ADMISSION_SECONDS)}
 
     async def crash(self, caller: Caller, text: str) -> None:
         """Does not return where the machine crashes. Raises Trouble or BusError where it did not."""
@@ -206,7 +210,7 @@ class Crashing:
         if marker is None:
             return
         outcome = judged(marker, dumps, is_over=is_over, now_us=self._clock.now_us())
-        if outcome is None:
+        if outcome is None or not overrules(outcome, self.record):
             return
         self.record = Record(last=outcome)
         self._unwritten.set()
@@ -218,12 +222,11 @@ class Crashing:
 
     async def _begin(self, marker: Marker) -> None:
         """On the disk, in the history and in the journal. Raises Trouble where the next boot would not know of it."""
-        record = begun(self.record, marker)
+        self.record = record = begun(self.record, marker)  # whoever is ended meanwhile has it to take back
         try:
-            await asyncio.to_thread(self._memory.write, record)
+            await finish_writing(lambda: self._memory.write(record))
         except OSError as fault:
             raise Trouble(named(fault, code="failed")) from fault
-        self.record = record
         self.on_change()
         tell_crash(marker)
         self._history.note(_entry(marker, "pending", f"the dump is to go to {marker.target}"))
@@ -271,18 +274,6 @@ class Crashing:
         armed = self._around.sight().armed
         return armed.load if armed is not None else ""
 
-    def _forget_old(self, uid: int) -> None:
-        """Of tokens that are no longer good, and of the oldest where one uid, or all of them, have too many."""
-        now = self._now()
-        self._given = {name: token for name, token in self._given.items() if now < token.until}
-        of_one = [name for name, token in self._given.items() if token.uid == uid]
-        for name in of_one[: max(0, len(of_one) - TOKENS_OF_ONE + 1)]:
-            del self._given[name]
-        if len(self._given) >= TOKENS_AT_MOST:
-            raise BusError(
-                ErrorName.LIMITS_EXCEEDED, f"{TOKENS_AT_MOST} test crashes were prepared in a minute."
-            )
-
     def _marker(self, token: Token) -> Marker:
         sight = self._around.sight()
         return Marker(
@@ -320,7 +311,7 @@ class Crashing:
         took = [
             dump.seconds
             for dump in self._finds.known
-            if dump.is_complete and (dump.is_ours or not dump.core) and 0 < dump.seconds < _LONGEST_CAPTURE
+            if dump.is_complete and (dump.is_ours or dump.is_record) and 0 < dump.seconds < _LONGEST_CAPTURE
         ]
         return took[-1] if took else 0.0
 

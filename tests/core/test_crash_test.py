@@ -19,6 +19,7 @@ from kdumpd.core.crash_test import (
     judged,
     marked,
     obstacle,
+    overrules,
     taken_back,
     to_be_judged,
 )
@@ -44,7 +45,7 @@ SAVED = Dump(
     is_ours=True,
     core="vmcore",
 )
-OF_A_SERVER = replace(SAVED, path="crash@far:/dumps/d", is_ours=False, core="")
+OF_A_SERVER = replace(SAVED, path="crash@far:/dumps/d", is_ours=False, core="", is_record=True)
 LOST = replace(
     SAVED,
     id="l",
@@ -53,6 +54,7 @@ LOST = replace(
     failure="the server does not answer",
     is_ours=False,
     core="",
+    is_record=True,
 )
 SILENT = replace(SAVED, test_id="", panic="")
 TOKEN = Token(text="t", sender=":1.7", uid=0, boot_id="b", load="l", until=TOKEN_SECONDS)
@@ -144,6 +146,8 @@ def test_a_dump_or_a_record_of_that_crash_decides(dumps: tuple[Dump, ...], resul
         ((replace(SILENT, time_us=CRASHED_US - NEAR_US - 1),), "neither"),
         ((replace(SILENT, time_us=CRASHED_US + 3 * NEAR_US),), "neither"),
         ((replace(SAVED, is_ours=False),), "/var/crash/d may have been written by others than root"),
+        ((replace(SAVED, is_ours=False, core="", is_complete=False),), "no whole dump was found, and /var/"),
+        ((replace(SAVED, is_ours=False, is_complete=False),), "may have been written by others than root"),
     ],
 )
 def test_nothing_else_decides_before_it_is_over_and_then_it_has_failed(
@@ -177,12 +181,21 @@ def test_a_record_says_what_is_known_and_forgets_a_crash_that_did_not_come() -> 
     assert after_start(pending, boot_id="after") == pending
 
 
-def test_it_is_judged_in_a_later_boot_and_until_something_was_found() -> None:
+def test_it_is_judged_in_a_later_boot_and_until_it_has_passed() -> None:
     pending = Record(pending=MARKER)
     assert to_be_judged(pending, boot_id="after") == MARKER
     assert to_be_judged(pending, boot_id="before") is None, "the machine is about to crash"
     nothing_found = Record(last=judged(MARKER, (), is_over=True))
     assert to_be_judged(nothing_found, boot_id="after") == MARKER
-    assert to_be_judged(Record(last=judged(MARKER, (LOST,), is_over=False)), boot_id="after") is None
+    lost = judged(MARKER, (LOST,), is_over=False)
+    assert lost is not None
+    assert to_be_judged(Record(last=lost), boot_id="after") == MARKER
+    assert not overrules(lost, Record(last=lost))
+    for dumps in ((SAVED,), (LOST, SAVED)):
+        saved = judged(MARKER, dumps, is_over=False)
+        assert saved is not None
+        assert overrules(saved, Record(last=lost)), "a whole dump of root's counts for more"
+    assert overrules(lost, nothing_found)
+    assert overrules(lost, Record(pending=MARKER, last=lost))
     assert to_be_judged(Record(last=judged(MARKER, (SAVED,), is_over=False)), boot_id="after") is None
     assert to_be_judged(Record(), boot_id="after") is None

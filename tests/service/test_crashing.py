@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,13 +13,15 @@ import pytest
 from kdumpd.core.crash_test import (
     PATIENCE_SECONDS,
     TOKEN_SECONDS,
+    TOKENS_AT_MOST,
     TOKENS_OF_ONE,
     Marker,
     Record,
     begun,
 )
+from kdumpd.core.problems import Trouble
 from kdumpd.host.crash import KERNEL_LOG, TRIGGER
-from kdumpd.service.bus import BusError, Client, Value
+from kdumpd.service.bus import BusError, Caller, Client, Connection, Value
 from kdumpd.service.bus.standard import PROPERTIES
 from kdumpd.service.permissions import BUS_NAME, MANAGER, ROOT
 from tests.service.private_bus import PrivateBus
@@ -163,6 +166,66 @@ async def test_no_more_than_some_tokens_of_one_user_are_good(tmp_path: Path, bus
         assert await crash_refused(s.client, tokens[1]) == OURS + "Failed"
 
 
+class User(Caller):
+    """One of whom the bus says that it is `uid`."""
+
+    def __init__(self, connection: Connection, uid: int) -> None:
+        super().__init__(connection, sender=f":1.{uid}", is_interactive=False)
+        self._uid = uid
+
+
+async def test_what_polkit_refused_is_not_kept_for_ever(tmp_path: Path, bus: PrivateBus) -> None:
+    async with served(tmp_path, bus) as s, bus.connected() as connection:
+        with_a_trigger(s)
+        user = User(connection, 1000)
+        tokens = []
+        for _ in range(TOKENS_OF_ONE + 1):
+            token, _expires, _plan = await s.crashing.prepare(user)
+            s.crashing.take(user.sender, token)
+            tokens.append(token)
+        with pytest.raises(BusError) as fault:
+            await s.crashing.crash(user, tokens[0])
+        assert fault.value.name == TOKEN_INVALID
+        s.world.clock.advance(TOKEN_SECONDS)
+        with pytest.raises(Trouble, match="the kernel took the order"):
+            await s.crashing.crash(user, tokens[-1])
+
+
+async def test_many_users_keep_nobody_from_a_test_crash(tmp_path: Path, bus: PrivateBus) -> None:
+    async with served(tmp_path, bus) as s, bus.connected() as connection:
+        with_a_trigger(s)
+        await s.crashing.prepare(User(connection, 1000))
+        token, _plan = await prepared(s.client)
+        for number in range(TOKENS_AT_MOST):
+            for _ in range(TOKENS_OF_ONE):
+                await s.crashing.prepare(User(connection, 100_000 + number))
+        assert await crash_refused(s.client, token) == OURS + "Failed", "root's is good still"
+        token, _plan = await prepared(s.client)
+        assert await crash_refused(s.client, token) == OURS + "Failed"
+
+
+async def test_ended_while_the_marker_is_written_it_leaves_none(tmp_path: Path, bus: PrivateBus) -> None:
+    loop, reached, gate = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    def wait() -> None:
+        loop.call_soon_threadsafe(reached.set)
+        assert gate.wait(PATIENCE)
+
+    async with served(tmp_path, bus) as s, bus.connected() as connection:
+        root = User(connection, 0)
+        token, _expires, _plan = await s.crashing.prepare(root)
+        s.crashing.take(root.sender, token)
+        s.world.files.on_create[f"/{FILE}"] = wait
+        crashing = asyncio.create_task(s.crashing.crash(root, token))
+        async with asyncio.timeout(PATIENCE):
+            await reached.wait()
+        crashing.cancel()
+        gate.set()
+        with pytest.raises(asyncio.CancelledError):
+            await crashing
+        assert pending(s) is None
+
+
 async def test_what_is_loaded_anew_was_not_shown(tmp_path: Path, bus: PrivateBus) -> None:
     async with served(tmp_path, bus) as s:
         trigger, _log = with_a_trigger(s)
@@ -236,6 +299,14 @@ async def test_where_nothing_is_found_it_has_failed_after_five_minutes_unless_it
             state = await s.client.wait_until(ROOT, MANAGER, lambda now: now["TestCrashState"] == "failed")
             assert "neither a dump of it nor a record" in str(state["TestCrashMessage"])
 
+            folder = "/var/crash/127.0.0.1-2026-01-01-09:00:00"
+            s.world.make_folder(folder)
+            s.world.files.write(f"{folder}/vmcore-incomplete", b"co")
+            s.world.files.write(f"{folder}/summary.json", b'{"result": "failed", "test_id": "00ff"}')
+            for _ in range(2):
+                await s.finds.look(s.world.reconciler.sight)
+            assert "the crash was not captured whole" in s.crashing.record.message
+
             folder = "/var/crash/127.0.0.1-2026-01-01-10:00:00"
             s.world.make_folder(folder)
             s.world.files.write(f"{folder}/vmcore", b"core")
@@ -246,4 +317,8 @@ async def test_where_nothing_is_found_it_has_failed_after_five_minutes_unless_it
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
-        assert [entry.result for entry in (await s.history.latest())[:2]] == ["passed", "failed"]
+        assert [entry.result for entry in await s.history.latest() if entry.kind == "test-crash"] == [
+            "passed",
+            "failed",
+            "failed",
+        ]
