@@ -185,6 +185,11 @@ def failure_action(value: str) -> Parsed:
     return _not_one_of(value, tuple(FailureAction))
 
 
+def also_final(action: FailureAction) -> FinalAction | None:
+    """What RHEL 6's `default` says of final_action where that is not given: its halt and poweroff hold after a dump too."""
+    return FinalAction(action.value) if action in {FailureAction.HALT, FailureAction.POWEROFF} else None
+
+
 def final_action(value: str) -> Parsed:
     if value in set(FinalAction):
         return Parsed(value=FinalAction(value))
