@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from kdumpd.core.config import Config
@@ -28,6 +28,8 @@ class Sysctl:
     value: str = ""
     file: str = ""
     line: int = 0
+    earlier: tuple[Sysctl, ...] = ()
+    """Lines before it that set it too, the first one first and without others of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,14 +154,16 @@ class Symptoms:
 
 def sysctl_lines(files: Iterable[tuple[str, str]]) -> Mapping[str, Sysctl]:
     """Path and text of each file in the order in which they are applied; names with dots, as sysctl(8) shows them."""
-    found: dict[str, Sysctl] = {}
+    found: dict[str, list[Sysctl]] = {}
     for path, text in files:
         for number, line in enumerate(text.splitlines(), start=1):
             name, equals, value = line.strip().removeprefix("-").partition("=")
             if equals and not name.startswith(("#", ";")):
                 dotted = name.strip().replace("/", ".")
-                found[dotted] = Sysctl(value=value.strip(), file=path, line=number)
-    return MappingProxyType(found)
+                found.setdefault(dotted, []).append(Sysctl(value=value.strip(), file=path, line=number))
+    return MappingProxyType(
+        {name: replace(last, earlier=tuple(earlier)) for name, (*earlier, last) in found.items()}
+    )
 
 
 def manager_setting(texts: Iterable[str], name: str) -> str:

@@ -79,9 +79,9 @@ class Look:
             for name in self._names(folder):
                 if name.endswith(".conf"):
                     chosen.setdefault(name, f"{folder}/{name}")
-        paths = [path for _, path in sorted(chosen.items())]
-        # sysctl.conf itself is read by sysctl --system, last of all, and by systemd through a link in the folder.
-        return symptoms.sysctl_lines((path, text(self._files, path)) for path in (*paths, "/etc/sysctl.conf"))
+        # systemd-sysctl does not read /etc/sysctl.conf, but where a link in one of the folders leads to it.
+        paths = [self._to_edit(path) for _, path in sorted(chosen.items())]
+        return symptoms.sysctl_lines((path, text(self._files, path)) for path in paths)
 
     def has_post_notifiers(self) -> bool:
         return text(self._files, POST_NOTIFIERS) in {"Y", "1"}
@@ -193,6 +193,11 @@ class Look:
             seen = self._facts(path)
             if seen.kind is not Kind.MISSING:
                 yield Mode(path=path, kind=seen.kind, bits=seen.mode & 0o7777, owner=seen.owner)
+
+    def _to_edit(self, path: str) -> str:
+        """The file of /etc that a link leads to: an edit of the link would put another file in its place."""
+        real = self.attempt(path, lambda: self._files.real(path), path)
+        return real if real.startswith("/etc/") else path
 
     def _existing(self, folder: str) -> str:
         while folder != "/" and not self._is_there(folder):

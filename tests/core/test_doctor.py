@@ -648,7 +648,8 @@ def test_what_a_file_of_sysctl_says_last_counts() -> None:
             ("/etc/sysctl.d/b.conf", ";x\n\nkernel.panic=7"),
         )
     )
-    assert lines["kernel.panic"] == Sysctl(value="7", file="/etc/sysctl.d/b.conf", line=3)
+    earlier = Sysctl(value="5", file="/usr/lib/sysctl.d/a.conf", line=2)
+    assert lines["kernel.panic"] == Sysctl(value="7", file="/etc/sysctl.d/b.conf", line=3, earlier=(earlier,))
     assert lines["kernel.sysrq"] == Sysctl(value="1", file="/usr/lib/sysctl.d/a.conf", line=3)
     assert len(lines) == 2
 

@@ -31,6 +31,21 @@ def test_of_files_of_sysctl_the_administrators_hides_the_vendors(tmp_path: Path)
     assert (found["kernel.sysrq"].file, found["kernel.sysrq"].value) == ("/usr/lib/sysctl.d/99-z.conf", "4")
 
 
+def test_sysctl_conf_counts_only_where_a_link_leads_to_it(tmp_path: Path) -> None:
+    write(tmp_path, "/etc/sysctl.conf", "kernel.panic = 1\n")
+    write(tmp_path, "/etc/sysctl.d/50-a.conf", "kernel.sysrq = 3\n")
+    assert look(tmp_path).sysctl_files().keys() == {"kernel.sysrq"}
+    (tmp_path / "etc/sysctl.d/10-sysctl.conf").symlink_to("../sysctl.conf")
+    (tmp_path / "etc/sysctl.d/60-gone.conf").symlink_to("/nowhere")
+    (tmp_path / "etc/sysctl.d/70-off.conf").symlink_to("/dev/null")
+    write(tmp_path, "/etc/sysctl.d/20-b.conf", "kernel.panic = 2\n")
+    seen = look(tmp_path)
+    last = seen.sysctl_files()["kernel.panic"]
+    assert (last.file, last.value) == ("/etc/sysctl.d/20-b.conf", "2")
+    assert [(each.file, each.value) for each in last.earlier] == [("/etc/sysctl.conf", "1")]
+    assert seen.unread == ()
+
+
 def test_sysctls_that_the_kernel_does_not_have_are_left_out(tmp_path: Path) -> None:
     write(tmp_path, "/proc/sys/kernel/panic_on_oops", "0\n")
     assert look(tmp_path).sysctls() == {"kernel.panic_on_oops": "0"}
