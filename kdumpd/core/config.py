@@ -27,7 +27,7 @@ from kdumpd.core.targets import (
     directive_of,
     parse_mount,
 )
-from kdumpd.core.values import DEFAULT_SSH_KEY, FailureAction, FinalAction, Value
+from kdumpd.core.values import DEFAULT_SSH_KEY, FailureAction, FinalAction, Value, also_final
 
 __all__ = ["Config", "DracutMount", "FailureAction", "FinalAction", "Reading", "printable", "read"]
 
@@ -36,6 +36,9 @@ LONGEST_SHOWN = 300
 
 MOST_GUESSES = 50
 """Of what an unknown directive was meant to be, which takes time; a file with more of them is no kdump.conf."""
+
+NEXT_LINE = ", and on the next line "
+"""Between the two lines of a hint."""
 
 LEAST_MOUNT_WORDS = 3
 """Device, mount point and type; the options may be missing."""
@@ -111,7 +114,7 @@ class Reading:
 
 def read(document: Document, *, file: str) -> Reading:
     """Every Problem of the file at once, in order of lines; each names `file` and a line of at least 1."""
-    draft = _Draft()
+    draft = _Draft(keys=frozenset(document.keys))
     for line in document.lines:
         _read_line(draft, line)
     _settle_target(draft)
@@ -166,6 +169,8 @@ _STRAY_BYTES = re.compile("[\ud800-\udfff]")
 class _Draft:
     """A Config on its way: values by field, the line each directive stands on, and the problems so far."""
 
+    keys: frozenset[str]
+    """All that the file sets, also below the line that is read."""
     values: dict[str, Value | DracutMount] = field(default_factory=dict)
     module_options: dict[str, list[tuple[str, Line]]] = field(default_factory=dict)
     blacklist: dict[str, None] = field(default_factory=dict)
@@ -240,7 +245,9 @@ def _read_setting(draft: _Draft, line: Line, setting: Setting) -> None:
     if parsed.value is None:
         return
     if setting.deprecated:
-        draft.warn(line, f"deprecated-{line.key}", setting.deprecated, f"write {_modern(line, parsed.value)}")
+        draft.warn(
+            line, f"deprecated-{line.key}", setting.deprecated, f"write {_modern(draft, line, parsed.value)}"
+        )
     match setting.name, parsed.value:
         case "options", (str(module), str(options)):
             draft.module_options.setdefault(normalised(module), []).append((options, line))
@@ -263,11 +270,13 @@ def _meant_by(line: Line) -> str:
     return f"did you mean {close[0]}?" if close else ""
 
 
-def _modern(line: Line, value: Value) -> str:
-    """The line to write instead of a deprecated one."""
+def _modern(draft: _Draft, line: Line, value: Value) -> str:
+    """The line to write instead of a deprecated one, or two of them with NEXT_LINE between."""
     match value:
         case FailureAction():
-            return f"failure_action {value.value}"
+            also = also_final(value) if "final_action" not in draft.keys else None
+            then = f"{NEXT_LINE}final_action {also.value}" if also is not None else ""
+            return f"failure_action {value.value}{then}"
         case Filesystem() | Raw() | Nfs() | Ssh() | Virtiofs():
             return " ".join(directive_of(value))
         case _:
@@ -313,7 +322,7 @@ def _dracut_mounts(arguments: object) -> list[str]:
 
 
 def _settle_actions(draft: _Draft) -> None:
-    """RHEL 6's `default` is failure_action, and its halt and poweroff hold after a saved dump too."""
+    """RHEL 6's `default` is failure_action, and may be final_action too."""
     old, new = draft.lines.get("default"), draft.lines.get("failure_action")
     if old and new:
         later, earlier = (old, new) if old.number > new.number else (new, old)
@@ -325,8 +334,9 @@ def _settle_actions(draft: _Draft) -> None:
         )
         return
     action = draft.values.get("failure_action")
-    if old and "final_action" not in draft.lines and action in {FailureAction.HALT, FailureAction.POWEROFF}:
-        draft.values["final_action"] = FinalAction(str(action))
+    also = also_final(action) if isinstance(action, FailureAction) else None
+    if old and also is not None:
+        draft.values.setdefault("final_action", also)
 
 
 def _settle_rebuilds(draft: _Draft) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from kdumpd.core import packages
+from kdumpd.core.config import NEXT_LINE
 from kdumpd.core.finding import Finding, Gravity, of_problem, remount, unless_loaded
 from kdumpd.core.inventory import Kind
 from kdumpd.core.located import KDUMP_CONF
@@ -67,13 +68,11 @@ def _command(of: Symptoms, problem: Problem) -> str:
         case "ssh-key-missing" | "ssh-key-unusable" | "host-key-unknown":
             return "kdumpctl propagate"
         case code if code.startswith("deprecated-") and problem.hint.startswith("write "):
-            text = (
-                problem.hint.removeprefix("write ")
-                .replace("\\", "\\\\")
-                .replace("/", "\\/")
-                .replace("&", "\\&")
-            )
-            return f"sed -i {shlex.quote(f'{problem.line}s/.*/{text}/')} {KDUMP_CONF}"
+            lines = problem.hint.removeprefix("write ").split(NEXT_LINE)
+            text = "\\n".join(re.sub(r"[\\/&]", r"\\\g<0>", line) for line in lines)
+            # Up to what stands before a comment, and only where the line is still the one that was read.
+            old = rf"[^#]*\b{problem.key}\b[^#]*[^#[:space:]]"
+            return f"sed -i {shlex.quote(f'{problem.line}s/{old}/{text}/')} {KDUMP_CONF}"
         case _:
             return ""
 

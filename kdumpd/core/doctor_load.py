@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
@@ -9,7 +10,7 @@ from kdumpd.core.finding import Finding, Gravity, of_problem, unless_loaded
 from kdumpd.core.machine import Lockdown
 from kdumpd.core.obstacles import obstacles
 from kdumpd.core.problems import errors
-from kdumpd.core.symptoms import Symptoms
+from kdumpd.core.symptoms import SYSCTL_FOLDERS, Symptoms, Sysctl
 
 WISH, DAEMON = "kdump.service", "kdumpd.service"
 OTHERS: Mapping[str, str] = MappingProxyType(
@@ -23,10 +24,15 @@ OTHERS: Mapping[str, str] = MappingProxyType(
 FIRST_KEXEC_WITH_AUTO = (2, 0, 17)
 """The release that has -a (kexec-tools commit 20fea93, April 2018)."""
 FEW_LOADS = 3
-_SETTINGS: Mapping[str, str] = MappingProxyType(
-    {"load-disabled": "kernel.kexec_load_disabled", "load-limit": "kernel.kexec_load_limit_panic"}
+_SETTINGS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "load-disabled": ("kernel.kexec_load_disabled", "0"),
+        "load-limit": ("kernel.kexec_load_limit_panic", "-1"),
+    }
 )
+"""With the value that forbids nothing. Neither lets itself be loosened before a reboot (admin-guide/sysctl/kernel)."""
 _AS_ROOT_ONLY = "run it as root"
+_REBOOT = "systemctl reboot"
 RESTART = f"systemctl start {DAEMON} && kdumpctl restart"
 
 
@@ -69,12 +75,7 @@ def _locks(of: Symptoms) -> Iterator[Finding]:
     for problem in obstacles(crash, plan):
         if problem.code == "no-reserved-memory":
             continue  # what is known of the reservation says more
-        setting = of.sysctl_files.get(_SETTINGS.get(problem.code, ""))
-        command = "systemctl reboot" if problem.code in _SETTINGS else ""
-        remedy = problem.hint
-        if setting is not None:
-            remedy = f"take the line out of {setting.file} and reboot"
-            command = f"sed -i '{setting.line}d' {setting.file} && {command}"
+        remedy, command = _unlocking(of, *_SETTINGS[problem.code]) if problem.code in _SETTINGS else ("", "")
         yield of_problem(problem, unless_loaded(of), remedy=remedy, command=command)
     if 0 < crash.loads_left <= FEW_LOADS:
         yield _finding(
@@ -99,6 +100,29 @@ def _locks(of: Symptoms) -> Iterator[Finding]:
             Gravity.NOTE,
             "kernel lockdown (confidentiality) shows /proc/kcore to nobody: how large a dump will be is not known",
         )
+
+
+def _unlocking(of: Symptoms, name: str, harmless: str) -> tuple[str, str]:
+    """Remedy and command. A file of a package is left alone: one of the same name in /etc stands before it."""
+    last = of.sysctl_files.get(name, Sysctl(value=harmless))
+    setters = [each for each in (*last.earlier, last) if each.value != harmless]
+    if not setters:
+        return "", _REBOOT
+    if len(setters) > 1:
+        places = ", ".join(f"{each.file}:{each.line}" for each in setters)
+        return f"take each line that sets it out, and reboot: {places}", ""
+    (setter,) = setters
+    file = shlex.quote(setter.file)
+    if setter.file.startswith("/etc/"):
+        return (
+            f"take the line out of {setter.file} and reboot",
+            f"sed -i '{setter.line}d' {file} && {_REBOOT}",
+        )
+    ours = f"{SYSCTL_FOLDERS[0]}/{setter.file.rpartition('/')[2]}"
+    return (
+        f"put a copy of {setter.file} without that line before it, as {ours}, and reboot",
+        f"sed '{setter.line}d' {file} >{shlex.quote(ours)} && {_REBOOT}",
+    )
 
 
 def _wishes(of: Symptoms) -> Iterator[Finding]:

@@ -123,9 +123,15 @@ def _after_a_panic(of: Symptoms) -> Iterator[Finding]:
 
 def _watchdogs(of: Symptoms) -> Iterator[Finding]:
     known = of.config.extra_modules if of.config is not None else ()
-    for dog in of.watchdogs:
-        if not dog.is_running or dog.identity == SOFTWARE or not dog.module or dog.module in known:
-            continue
+    biting = [
+        dog
+        for dog in of.watchdogs
+        if dog.is_running and dog.identity != SOFTWARE and dog.module and dog.module not in known
+    ]
+    modules = dict.fromkeys(
+        (*known, *(dog.module for dog in biting))
+    )  # whichever line is run, none takes one out
+    for dog in biting:
         by = f", patted by systemd (RuntimeWatchdogSec={of.runtime_watchdog})" if of.runtime_watchdog else ""
         yield Finding(
             code="watchdog-bites",
@@ -133,7 +139,7 @@ def _watchdogs(of: Symptoms) -> Iterator[Finding]:
             message=f"{dog.name} ({dog.identity or dog.module}) is running{by}, and nobody pats it after a crash: it resets "
             f"the machine after {dog.timeout_seconds} seconds, whether the dump is saved by then or not",
             remedy="let its driver, which stops or pats it, be loaded in the capture kernel, or turn it off",
-            command=f"kdumpctl config set extra_modules {shlex.join([*known, dog.module])}",
+            command=f"kdumpctl config set extra_modules {shlex.join(modules)}",
         )
 
 
@@ -178,7 +184,7 @@ def _hardware(of: Symptoms) -> Iterator[Finding]:
                 if is_guest
                 else f"the memory is encrypted ({of.encryption}): the capture kernel has to have the same mem_encrypt="
             ),
-            remedy="try a crash before one comes: echo c >/proc/sysrq-trigger",
+            remedy="see with `kdumpctl test-crash`, while it may be down, whether a crash is captured",
         )
     line = command_line(of.sysconfig, of.machine, capture_id="")
     if of.has_iommu and not _PASSTHROUGH.search(line):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
-from kdumpd.core import reserve
+from kdumpd.core import reserve, usual
 from kdumpd.core.boot_entries import crashkernel_of, is_reboot_due
 from kdumpd.core.finding import Finding, Gravity, of_problem
 from kdumpd.core.problems import Problem
@@ -15,6 +15,9 @@ from kdumpd.core.symptoms import Symptoms
 MIB = 1 << 20
 SET_AND_REBOOT = "kdumpctl reserve set && systemctl reboot"
 _SET = "reserve memory in the boot entries and reboot"
+_SET_BY_HAND = (
+    "choose a size that this machine can spare, set it with `kdumpctl reserve set SIZE`, and reboot"
+)
 _SLACK_BYTES = MIB
 """The kernel rounds what it reserves."""
 
@@ -42,32 +45,44 @@ def _none(of: Symptoms) -> Finding:
             remedy="reboot",
             command="systemctl reboot",
         )
+    command = _setting(of)
     if not values:
         return _failure(
             "no-reserved-memory",
             "no memory is reserved for a crash kernel: the kernel was booted without crashkernel=",
-            remedy=_SET,
-            command=SET_AND_REBOOT,
+            remedy=_SET if command else _SET_BY_HAND,
+            command=command,
         )
     said = " ".join(f"crashkernel={value}" for value in values)
     asked = _wanted(of.machine.command_line, of)
     if isinstance(asked, Problem):
-        return of_problem(asked, Gravity.FAILURE, remedy=_SET, command=SET_AND_REBOOT)
+        return of_problem(asked, Gravity.FAILURE, remedy=_SET if command else _SET_BY_HAND, command=command)
     if asked.base == 0:
         return _failure(
             "crashkernel-asks-for-none",
             f"{said} reserves nothing on a machine with {of.machine.memory_bytes // MIB} MiB",
-            remedy=_SET,
-            command=SET_AND_REBOOT,
+            remedy=_SET if command else _SET_BY_HAND,
+            command=command,
         )
     return _failure(
         "crashkernel-not-made",
         f"{said} asks for {asked.base // MIB} MiB, and the kernel reserved nothing: it found no such piece of memory in "
         "one, or somebody gave it back since",
         remedy="`journalctl -k -b --grep crashkernel` says why; without an @OFFSET, with less, or with ,high it "
-        "finds one more easily",
-        command=SET_AND_REBOOT,
+        f"finds one more easily{'' if command else ': `kdumpctl reserve set SIZE,high`, and reboot'}",
+        command=command,
     )
+
+
+def _setting(of: Symptoms) -> str:
+    """Has what is recommended reserved; "" where that would be nothing, or is what this boot asked for in vain."""
+    by_plan = of.estimate.crashkernel if of.estimate is not None else ""
+    recommended = by_plan or reserve.render(usual.of_machine(of.machine))
+    coming = _wanted(f"crashkernel={recommended}", of)
+    has_place = any("@" in value for value in crashkernel_of(of.machine.command_line))
+    is_the_same = coming == _wanted(of.machine.command_line, of) and not has_place
+    is_none = isinstance(coming, Reserved) and coming.base == 0
+    return "" if is_none or is_the_same else SET_AND_REBOOT
 
 
 def _size(of: Symptoms) -> Iterator[Finding]:

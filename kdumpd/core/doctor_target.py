@@ -99,8 +99,10 @@ def _kept(of: Symptoms) -> Iterator[Finding]:
         gravity=Gravity.NOTE,
         message=f"{len(place.dumps)} dumps take {_shown(taken)} of {_shown(place.capacity_bytes)} in {place.folder}, and no "
         "rule lets any go",
-        remedy=f"say how many, or for how long, or how much room is to be left; the newest {KEPT} with",
-        command=f"echo 'keep_count = {KEPT}' >>{TUNING}",
+        remedy=f"say how many, or for how long, or how much room is to be left; with this line the newest {KEPT} stay, and "
+        "kdumpd deletes those that are older as soon as it finds a new dump that is good",
+        # The first line: an append would run into a last one that has no end, or into a table. sed wants a line to be there.
+        command=f"test -s {TUNING} || echo >{TUNING} && sed -i '1i keep_count = {KEPT}' {TUNING}",
     )
 
 

@@ -41,7 +41,10 @@ def test_warnings_are_told_and_let_the_file_pass() -> None:
     assert status == 0
     assert output.splitlines() == [
         "k.conf:1: warning: `net` is an old spelling (write ssh u@h)",
-        "k.conf:2: warning: `default` is the old name of `failure_action` (write failure_action halt)",
+        (
+            "k.conf:2: warning: `default` is the old name of `failure_action` "
+            "(write failure_action halt, and on the next line final_action halt)"
+        ),
         "k.conf: valid, 2 warnings",
     ]
 

@@ -285,7 +285,9 @@ def test_warnings_let_the_file_pass(text: str, expected: list[tuple[int, str]]) 
         ("squashfs /dev/sda", "squashfs cannot be written to"),
         ("net u@h", "write ssh u@h"),
         ("net h:/e", "write nfs h:/e"),
-        ("default halt", "write failure_action halt"),
+        ("default halt", "write failure_action halt, and on the next line final_action halt"),
+        ("default halt\nfinal_action reboot", "write failure_action halt"),
+        ("default shell", "write failure_action shell"),
         ("path crash", "write path /crash"),
     ],
 )

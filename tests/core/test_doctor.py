@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import tempfile
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from kdumpd.core import symptoms
+from kdumpd.core import config, document, symptoms
 from kdumpd.core.doctor import Outcome, findings, outcome
 from kdumpd.core.estimate import Basis, Estimate
 from kdumpd.core.finding import Finding, Gravity
@@ -113,6 +114,12 @@ def sysctl_file(name: str, file: str, value: str = "0") -> dict[str, Any]:
     return {"sysctl_files": MappingProxyType({name: Sysctl(value=value, file=file, line=3)})}
 
 
+LOCKED_TWICE = symptoms.sysctl_lines(
+    (
+        ("/etc/sysctl.d/a.conf", "kernel.kexec_load_disabled = 1\n"),
+        ("/etc/sysctl.d/b.conf", "kernel.kexec_load_disabled = 0\nkernel.kexec_load_disabled = 1\n"),
+    )
+)
 NOTHING = {"loaded": False, "reserved_bytes": 0}
 DOG = Watchdog(name="watchdog0", identity="iTCO_wdt", module="iTCO_wdt", is_running=True, timeout_seconds=30)
 PLACE = DumpsPlace(
@@ -168,6 +175,18 @@ ROWS = (
         crash=NOTHING,
         machine={"command_line": f"{KERNEL} crashkernel=256M@16M"},
     ),
+    Row(
+        code="crashkernel-not-made",
+        gravity=Gravity.FAILURE,
+        crash=NOTHING,
+        machine={"command_line": f"{KERNEL} crashkernel=2G-64G:256M,64G-:512M", "memory_bytes": 4096 * MIB},
+    ),
+    Row(
+        code="crashkernel-asks-for-none",
+        gravity=Gravity.FAILURE,
+        crash=NOTHING,
+        machine={"command_line": f"{KERNEL} crashkernel=2G-:256M", "memory_bytes": 1024 * MIB},
+    ),
     Row(code="reservation-shrunk", gravity=Gravity.NOTE, crash={"reserved_bytes": 128 * MIB}),
     Row(
         code="next-boot-reserves-nothing",
@@ -211,6 +230,23 @@ ROWS = (
         command="sed -i '3d' /etc/sysctl.d/hard.conf && systemctl reboot",
         crash={"load_disabled": True, "loaded": False},
         of=sysctl_file("kernel.kexec_load_disabled", "/etc/sysctl.d/hard.conf", "1"),
+    ),
+    Row(
+        code="load-disabled",
+        command="sed -i '3d' '/etc/sysctl.d/9 x;reboot.conf' && systemctl reboot",
+        crash={"load_disabled": True},
+        of=sysctl_file("kernel.kexec_load_disabled", "/etc/sysctl.d/9 x;reboot.conf", "1"),
+    ),
+    Row(
+        code="load-disabled",
+        command="sed '3d' '/usr/lib/sysctl.d/9 x.conf' >'/etc/sysctl.d/9 x.conf' && systemctl reboot",
+        crash={"load_disabled": True},
+        of=sysctl_file("kernel.kexec_load_disabled", "/usr/lib/sysctl.d/9 x.conf", "1"),
+    ),
+    Row(
+        code="load-disabled",
+        crash={"load_disabled": True},
+        of={"sysctl_files": LOCKED_TWICE},
     ),
     Row(code="load-limit", command="systemctl reboot", crash={"loads_left": 0}),
     Row(code="few-loads-left", crash={"loads_left": 2}),
@@ -432,11 +468,12 @@ ROWS = (
     Row(
         code="deprecated-default",
         gravity=Gravity.NOTE,
-        command="sed -i '4s/.*/failure_action halt/' /etc/kdump.conf",
+        command=r"sed -i '4s/[^#]*\bdefault\b[^#]*[^#[:space:]]/failure_action shell/' /etc/kdump.conf",
         problem=Problem(
             code="deprecated-default",
             message="old",
-            hint="write failure_action halt",
+            hint="write failure_action shell",
+            key="default",
             line=4,
             severity=Severity.WARNING,
         ),
@@ -511,7 +548,7 @@ ROWS = (
     Row(
         code="dumps-fill-the-target",
         gravity=Gravity.NOTE,
-        command="echo 'keep_count = 5' >>/etc/kdumpd.toml",
+        command="test -s /etc/kdumpd.toml || echo >/etc/kdumpd.toml && sed -i '1i keep_count = 5' /etc/kdumpd.toml",
         of={"place": replace(PLACE, forecast_bytes=0, capacity_bytes=300 * MIB)},
     ),
     Row(
@@ -588,14 +625,73 @@ def test_a_watchdog_that_cannot_bite_is_not_told_of(harmless: Watchdog) -> None:
 
 
 def test_a_watchdog_whose_driver_comes_along_is_not_told_of() -> None:
-    config = WELL.config
-    assert config is not None
+    said = WELL.config
+    assert said is not None
     of = replace(
-        WELL, watchdogs=(DOG,), config=config.model_copy(update={"extra_modules": ("loop", "iTCO_wdt")})
+        WELL, watchdogs=(DOG,), config=said.model_copy(update={"extra_modules": ("loop", "iTCO_wdt")})
     )
     assert findings(of) == ()
-    (finding,) = findings(replace(of, config=config.model_copy(update={"extra_modules": ("loop",)})))
+    (finding,) = findings(replace(of, config=said.model_copy(update={"extra_modules": ("loop",)})))
     assert finding.command == "kdumpctl config set extra_modules loop iTCO_wdt"
+
+
+def test_watchdogs_are_told_with_one_line_for_all_of_them() -> None:
+    other = replace(DOG, name="watchdog1", module="hpwdt")
+    found = findings(replace(WELL, watchdogs=(DOG, other)))
+    assert [each.command for each in found] == ["kdumpctl config set extra_modules iTCO_wdt hpwdt"] * 2
+
+
+def test_encrypted_memory_is_no_reason_to_crash_a_machine_as_it_stands() -> None:
+    (finding,) = findings(replace(WELL, encryption="SME"))
+    assert "sysrq" not in finding.remedy
+    assert "`kdumpctl test-crash`" in finding.remedy
+
+
+def test_all_lines_that_keep_a_kernel_from_loading_are_named() -> None:
+    crash = replace(WELL.machine.crash, load_disabled=True)
+    of = replace(WELL, machine=replace(WELL.machine, crash=crash), sysctl_files=LOCKED_TWICE)
+    (finding,) = findings(of)
+    assert finding.remedy.endswith(": /etc/sysctl.d/a.conf:1, /etc/sysctl.d/b.conf:2")
+
+
+@pytest.mark.parametrize("before", [None, "", "store_budget_mib = 300", "[collector]\n", "# ours\n"])
+def test_the_line_for_retention_leaves_the_file_whole(tmp_path: Path, before: str | None) -> None:
+    file = tmp_path / "kdumpd.toml"
+    if before is not None:
+        file.write_text(before)
+    place = replace(PLACE, forecast_bytes=0, capacity_bytes=300 * MIB)
+    (finding,) = findings(replace(WELL, place=place))
+    subprocess.run(["sh", "-c", finding.command.replace("/etc/kdumpd.toml", str(file))], check=True)
+    assert tomllib.loads(file.read_text()) == {"keep_count": 5, **tomllib.loads(before or "")}
+    assert "deletes" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("default poweroff\n", "failure_action poweroff\nfinal_action poweroff\n"),
+        ("path /a\n  default halt # of old", "path /a\nfailure_action halt\nfinal_action halt # of old"),
+        ("default halt\nfinal_action reboot\n", "failure_action halt\nfinal_action reboot\n"),
+        ("default\tmount_root_run_init #x\n", "failure_action dump_to_rootfs #x\n"),
+        ("net h:/e&f/\\1 # of old\r\n", "nfs h:/e&f/\\1 # of old\r\n"),
+    ],
+)
+def test_the_line_for_an_old_word_says_the_same_in_todays_words(
+    tmp_path: Path, before: str, after: str
+) -> None:
+    file = tmp_path / "kdump.conf"
+    file.write_bytes(before.encode())
+    reading = config.read(document.parse(before), file="/etc/kdump.conf")
+    assert reading.config is not None
+    of = replace(WELL, resolution=replace(WELL.resolution, problems=reading.problems))
+    for finding in findings(of):
+        subprocess.run(["sh", "-c", finding.command.replace("/etc/kdump.conf", str(file))], check=True)
+    text = file.read_bytes().decode()
+    assert text == after
+    now = config.read(document.parse(text), file="")
+    assert now.problems == ()
+    assert now.config is not None
+    assert now.config.model_dump() == reading.config.model_dump()
 
 
 def test_a_rule_of_retention_is_enough_where_dumps_take_much() -> None:
