@@ -173,8 +173,8 @@ async def serve(asked: argparse.Namespace) -> None:
         if await Client(connection, BUS_NAME).is_running():
             raise Trouble(Problem(code="busy", message="another kdumpd is running"))
         trusted = frozenset({0, os.geteuid()})
-        gate = Polkit(connection, clock, trusted_uids=trusted)
-        rations = Rations(connection, clock, unbounded_uids=trusted)
+        gate = Polkit(connection, trusted_uids=trusted)
+        rations = Rations(connection, unbounded_uids=trusted)
         exports = Exports(connection, root=ROOT, gate=Audited(gate, clock), rations=rations)
 
         def inhibitors_changed(reason: str) -> None:
@@ -232,7 +232,7 @@ async def serve(asked: argparse.Namespace) -> None:
         finds.on_change = found
         finds.marked = crashing.marked
         crashing.on_change = desk.status_changed
-        prebuilding.on_prepared = desk.status_changed
+        prebuilding.on_prepared = desk.kernels_changed
         await hands.sweep()
         await history.remember()
         await crashing.remember()

@@ -16,6 +16,8 @@ from kdumpd.core.plan import Plan, Written
 from kdumpd.core.problems import Problem, Severity, Trouble, errors
 
 MIB = 1 << 20
+_SERVER = re.compile(r"[\w.:%\[\]-]{1,255}")
+"""A name or an address: who is asked for a password may be shown it."""
 
 
 class Verdict(StrEnum):
@@ -121,6 +123,8 @@ def required(target: Mapping[str, str], *, trial: SshTrial | None = None) -> Map
     if kind == "ssh" and trial is None:
         raise _bad("an ssh target is tested only as it is configured")
     source = target.get("node") or device
+    if (server := target.get("server", "")) and not _SERVER.fullmatch(server):
+        raise _bad("server has to be a name or an address")
     if kind in {"filesystem", "raw"} and not source.startswith(
         ("/dev/", "UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=")
     ):

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import secrets
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -43,7 +42,7 @@ from kdumpd.service.bus import BusError, Caller, ErrorName, Value, clean
 from kdumpd.service.finds import Finds
 from kdumpd.service.hands import Sight
 from kdumpd.service.history import History
-from kdumpd.service.jobs import Clock, nap_until
+from kdumpd.service.jobs import Clock, boottime, nap_until
 from kdumpd.service.journal import named, tell_crash, tell_crash_outcome
 
 logger = logging.getLogger(__name__)
@@ -75,11 +74,6 @@ class Surroundings:
     target_test: Callable[[], TargetTest]
     is_recovering: Callable[[], bool]
     """Whether a dump is being taken off a raw device."""
-
-
-def boottime() -> float:
-    """Seconds by a clock that nobody sets, and that goes on while the machine sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Crashing:

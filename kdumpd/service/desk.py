@@ -139,9 +139,13 @@ class Desk:
             self.config.tell_change()
             self.config.announce()
             self._follow_kernels()
-            for kernel in self._kernels.values():
-                kernel.announce()
+            self.kernels_changed()
         self.manager.announce()
+
+    def kernels_changed(self) -> None:
+        """What the store has for one of them may be another image, without anything else that a look sees."""
+        for kernel in self._kernels.values():
+            kernel.announce()
 
     def dumps_changed(self, *, new: tuple[Dump, ...]) -> None:
         """Objects for the newest dumps there are; DumpFound for each of `new` among them."""

@@ -161,6 +161,8 @@ class ManagerInterface(Interface):
     def require_admissible(self, caller: Caller, member: str, arguments: tuple[Value, ...]) -> None:
         if member == "TestCrash":
             self._crashing.take(caller.sender, str(arguments[0]))
+        elif member == "Rebuild":
+            self._require_kernel(str(arguments[0]))
 
     async def rebuild(self, caller: Caller, kernel: str, options: Options) -> str:
         require_known(options, force=bool, reload=bool, reason=str)
@@ -269,15 +271,18 @@ class ManagerInterface(Interface):
         return kernel_path(release) if release in known else NO_OBJECT
 
     def _require_kernel(self, kernel: str) -> None:
-        plan = self._reconciler.sight.resolution.plan
-        if kernel and plan is not None and kernel != plan.base.kernel_release:
-            raise Trouble(
-                Problem(
-                    code="kernel-not-found",
-                    message=f"{kernel} is not the kernel that captures; that is {plan.base.kernel_release}",
-                    hint="KDUMP_KERNELVER says which one does",
-                )
-            )
+        sight = self._reconciler.sight
+        plan = sight.resolution.plan
+        if not kernel or (plan is not None and kernel == plan.base.kernel_release):
+            return
+        if plan is not None:
+            message = f"{kernel} is not the kernel that captures; that is {plan.base.kernel_release}"
+        elif kernel not in {known.release for known in sight.machine.kernels}:
+            message = f"{kernel} is not installed"
+        else:
+            return
+        hint = "KDUMP_KERNELVER says which one does"
+        raise Trouble(Problem(code="kernel-not-found", message=message, hint=hint))
 
     def _require_wanted(self, *, but_held: bool = False) -> None:
         sight = self._reconciler.sight

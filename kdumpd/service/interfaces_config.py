@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from kdumpd.core import collector, config, document
 from kdumpd.core.export import Format
 from kdumpd.core.problems import Problem, errors
+from kdumpd.core.target_test import required
 from kdumpd.reading import ConfigText
 from kdumpd.service.bus import BusError, Caller, Description, ErrorName, Interface, Value, clean
 from kdumpd.service.editing import LARGEST_TEXT, Editing, Wish, Written, changed_keys
@@ -80,6 +81,10 @@ class ConfigInterface(Interface):
             "target.host": clean(str(target.get("server", ""))),
         }
 
+    def require_admissible(self, _caller: Caller, member: str, arguments: tuple[Value, ...]) -> None:
+        if member == "TestTarget" and isinstance(arguments[0], Mapping) and arguments[0]:
+            required(_texts(arguments[0]))
+
     def tell_change(self) -> None:
         """Emit Changed where the text of the last look is another than before."""
         now, before = self._reconciler.sight.config, self._last
@@ -134,10 +139,7 @@ class ConfigInterface(Interface):
 
     async def test_target(self, caller: Caller, target: Mapping[str, Value], options: Options) -> str:
         require_known(options)
-        asked = {key: value for key, value in target.items() if isinstance(value, str)}
-        if len(asked) != len(target):
-            raise BusError(ErrorName.INVALID_ARGS, "Every value of the target is text.")
-        return job_path(self._proving.ask(asked, uid=await caller.uid()))
+        return job_path(self._proving.ask(_texts(target), uid=await caller.uid()))
 
     async def propagate(self, caller: Caller, options: Options) -> str:
         require_known(options, password=str, host_key=str)
@@ -182,6 +184,13 @@ def _values(key: str, value: Value) -> tuple[str, ...]:
     if len(found) != len(texts):
         raise BusError(ErrorName.INVALID_ARGS, f"The value of {key!r} is to be text, or an array of texts.")
     return tuple(text for text in found if text)
+
+
+def _texts(target: Mapping[str, Value]) -> Mapping[str, str]:
+    texts = {key: value for key, value in target.items() if isinstance(value, str)}
+    if len(texts) != len(target):
+        raise BusError(ErrorName.INVALID_ARGS, "Every value of the target is text.")
+    return texts
 
 
 def _answer(written: Written) -> tuple[Value, ...]:

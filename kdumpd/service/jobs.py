@@ -72,6 +72,13 @@ async def nap_until(event: asyncio.Event, clock: Clock, *, seconds: float) -> No
     await first_of(event.wait(), clock.sleep(seconds))
 
 
+def boottime() -> float:
+    """Seconds by a clock that nobody sets, and that goes on while the machine sleeps."""
+    import time
+
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class RealClock:
     """The time of this machine."""
 

@@ -213,7 +213,11 @@ class Machinery:
         await self._kexec.unload(on_line=telling.line)
 
     async def tidy(self) -> None:
-        await finish_writing(lambda: self._store.prune(self.ahead.keep))
+        def tidy() -> None:
+            if self._store.prune(self.ahead.keep):
+                self.ahead.take_stock()
+
+        await finish_writing(tidy)
 
     async def wish(self, *, enabled: bool, for_this_boot: bool) -> None:
         if for_this_boot:

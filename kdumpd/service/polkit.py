@@ -6,15 +6,16 @@ import asyncio
 import itertools
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
 from kdumpd.core.allowance import Allowance, Taken, is_exhausted, take
-from kdumpd.service.bus import BusError, Caller, Connection, ErrorName, Request, Value
-from kdumpd.service.jobs import Clock
+from kdumpd.core.problems import Trouble
+from kdumpd.service.bus import BusError, Caller, Connection, ErrorName, Request, Value, as_bus_error
+from kdumpd.service.jobs import boottime
 from kdumpd.service.options import forbids_interaction
 from kdumpd.service.permissions import RULES, Action
 
@@ -54,10 +55,15 @@ class Polkit:
     """
 
     def __init__(
-        self, connection: Connection, clock: Clock, *, trusted_uids: frozenset[int] = frozenset({0})
+        self,
+        connection: Connection,
+        now: Callable[[], float] = boottime,
+        *,
+        trusted_uids: frozenset[int] = frozenset({0}),
     ) -> None:
+        """`now`: seconds, by a clock that nobody sets."""
         self._connection = connection
-        self._clock = clock
+        self._now = now
         self._trusted_uids = trusted_uids
         self._turn = asyncio.Semaphore(CHECKS_AT_ONCE)
         self._checks_of: Counter[int] = Counter()
@@ -72,7 +78,10 @@ class Polkit:
             raise BusError(ErrorName.ACCESS_DENIED, f"{request.member} is not for anyone.")
         if rule.action is None:
             return
-        request.interface.require_admissible(request.caller, request.member, request.arguments)
+        try:
+            request.interface.require_admissible(request.caller, request.member, request.arguments)
+        except Trouble as trouble:
+            raise as_bus_error(trouble, doing=request.member) from trouble
         uid = await request.caller.uid()
         if uid in self._trusted_uids or (rule.is_free_to_owner and uid == request.interface.owner_uid()):
             return
@@ -128,18 +137,18 @@ class Polkit:
     @contextmanager
     def _prompting(self, uid: int) -> Iterator[None]:
         """Once it is known that a password would be asked for: what was given a while ago and kept counts for nothing."""
-        now_us = self._clock.now_us()
+        now = self._now()
         taken = self._prompted.get(uid, Taken())
         if (
             self._prompts_of[uid] >= PROMPTS_PER_UID
             or self._prompts_of.total() >= PROMPTS_AT_ONCE
-            or is_exhausted(PROMPTS, taken, now_us=now_us)
+            or is_exhausted(PROMPTS, taken, now=now)
         ):
             raise BusError(
                 ErrorName.LIMITS_EXCEEDED,
                 "You were asked for a password too often; wait a minute, or answer.",
             )
-        self._prompted[uid] = take(PROMPTS, taken, 1, now_us=now_us)
+        self._prompted[uid] = take(PROMPTS, taken, 1, now=now)
         self._prompted.move_to_end(uid)
         if len(self._prompted) > _USERS_KNOWN:
             self._prompted.popitem(last=False)

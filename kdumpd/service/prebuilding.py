@@ -47,7 +47,7 @@ class Prebuilding:
         self.is_inhibited: Callable[[], bool] = lambda: False
         """Whether nothing is to be begun now; after a change, `follow`."""
         self.on_prepared: Callable[[], None] = lambda: None
-        """Called when a kernel was looked at, and perhaps has an image that it had not."""
+        """Called when a kernel may have an image that it had not, or have one no longer."""
         self._hands = hands
         self._ahead = ahead
         self._jobs = jobs
@@ -130,6 +130,7 @@ class Prebuilding:
         for release in rest.kernels:
             await self._prepare(release)
         await self._hands.tidy()
+        self.on_prepared()
 
     def _forget_old(self) -> None:
         now_us = self._clock.now_us()

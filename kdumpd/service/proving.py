@@ -45,7 +45,8 @@ class Proving:
         self._jobs = jobs
         self._clock = clock
         self._saved = saved
-        self._tested = ""
+        self._settled = "", 0
+        """The configured target that was last tested, or whose test was cancelled, and when: microseconds since epoch."""
         self._wanted = ""
         self._asked: list[tuple[Job, Mapping[str, str]]] = []
         self._working: tuple[Job, asyncio.Task[None]] | None = None
@@ -75,7 +76,7 @@ class Proving:
         if plan is None or status.state is not State.ARMED or status.activity is not Activity.IDLE:
             return
         self._wanted = _identity(plan.target)
-        if self._wanted != self._tested and sight.target_test_hours:
+        if self._wanted != self._settled[0] and sight.target_test_hours:
             self._again.set()
 
     async def run(self, sight: Callable[[], Sight]) -> None:
@@ -99,19 +100,24 @@ class Proving:
             logger.warning("the target is tested later: %s", trouble)
             return False
         self._begin(job)
+        wanted = self._wanted
         await self._carry_out(job, {}, sight)
+        if job.result == Result.CANCELLED:  # somebody does not want it, and would not a second later
+            self._settled = wanted, self._clock.now_us()
         return True
 
     def _is_due(self, sight: Sight) -> bool:
         if not sight.target_test_hours:
             return False
-        since = (self._clock.now_us() - self.last.tested_us) / 1e6
-        return self._wanted != self._tested or not 0 <= since < sight.target_test_hours * HOUR
+        target, counted_us = self._settled
+        since = (self._clock.now_us() - counted_us) / 1e6
+        return self._wanted != target or not 0 <= since < sight.target_test_hours * HOUR
 
     def _seconds_left(self, sight: Sight) -> float:
         hours = sight.target_test_hours
-        left = self.last.tested_us / 1e6 + hours * HOUR - self._clock.now_us() / 1e6
-        return min(max(left, 1.0), NAP_SECONDS) if hours and self._tested else NAP_SECONDS
+        target, counted_us = self._settled
+        left = counted_us / 1e6 + hours * HOUR - self._clock.now_us() / 1e6
+        return min(max(left, 1.0), NAP_SECONDS) if hours and target else NAP_SECONDS
 
     def _begin(self, job: Job) -> None:
         """Running from the start: what is queued is the reconciler's."""
@@ -192,7 +198,7 @@ class Proving:
     def _tell(self, found: TargetTest, identity: str) -> None:
         level = logging.INFO if found.verdict is Verdict.PASSED else logging.WARNING
         logger.log(level, "test of the target: %s", found.message)
-        self.last, self._tested = found, identity
+        self.last, self._settled = found, (identity, found.tested_us)
         self.on_change()
 
 

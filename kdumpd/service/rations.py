@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from kdumpd.core.allowance import Allowance, Taken, is_exhausted, take, taken_by_now
 from kdumpd.service.bus import BusError, Connection, ErrorName
 from kdumpd.service.bus.standard import INTROSPECTABLE, OBJECT_MANAGER, PROPERTIES
-from kdumpd.service.jobs import Clock
+from kdumpd.service.jobs import boottime
 from kdumpd.service.permissions import CONFIG, MANAGER, RULES
 
 logger = logging.getLogger(__name__)
@@ -22,6 +22,8 @@ OF_A_CONNECTION = Allowance(at_once=1000, each_second=125)
 OF_A_USER = Allowance(at_once=2000, each_second=250)
 OF_ALL_BUT_ROOT = Allowance(at_once=8000, each_second=500)
 """One user can have the uids of a whole range, /etc/subuid: together they leave half a processor to root."""
+OF_STRANGERS = Allowance(at_once=100, each_second=50)
+"""All connections together of which the bus has not told yet whose they are: beyond that their calls wait until it has."""
 
 OF_A_CALL = 1.0
 OF_A_KIB = 4.0
@@ -45,8 +47,16 @@ OF_MEMBERS: Mapping[tuple[str, str], float] = MappingProxyType(
 
 _KNOWN_MOST = 512
 """Connections and users remembered; who comes back after so many others begins anew, but for what all have together."""
-_LOOKUPS_MOST = 16
-_TOLD_EVERY_US = 60_000_000
+_LOOKUPS_AT_ONCE = 16
+_STRANGERS_MOST = 512
+"""Of whom it is asked, or waits to be asked, whose they are."""
+_SHORT = 1024
+_FIRST = 32
+_WAITING_OCTETS_MOST = 8 << 20
+"""Of all calls of strangers that wait, each with what it takes beside its arguments; the first short ones of a connection,
+which may be root's, wait whatever others have sent."""
+_OCTETS_OF_A_CALL = 2048
+_TOLD_EVERY = 60.0
 
 
 @dataclass(slots=True)
@@ -58,48 +68,66 @@ class _Sender:
 
 
 class Rations:
-    """Until the uid behind a new connection is known it is served by what connections may take."""
+    """Until the uid behind a new connection is known it is a stranger's, perhaps root's: served, or kept waiting.
+
+    Connecting anew gives nobody more, for strangers have one allowance together.
+    """
 
     def __init__(
-        self, connection: Connection, clock: Clock, *, unbounded_uids: frozenset[int] = frozenset({0})
+        self,
+        connection: Connection,
+        now: Callable[[], float] = boottime,
+        *,
+        unbounded_uids: frozenset[int] = frozenset({0}),
     ) -> None:
+        """`now`: seconds, by a clock that nobody sets."""
         self._connection = connection
-        self._clock = clock
+        self._now = now
         self._unbounded_uids = unbounded_uids
         self._senders: OrderedDict[str, _Sender] = OrderedDict()
         self._users: OrderedDict[int, Taken] = OrderedDict()
         self._all = Taken()
-        self._lookups: dict[str, asyncio.Task[None]] = {}
-        self._told_us = 0
+        self._strangers = Taken()
+        self._lookups: dict[str, asyncio.Task[bool]] = {}
+        self._turn = asyncio.Semaphore(_LOOKUPS_AT_ONCE)
+        self._waiting: dict[str, tuple[int, int]] = {}
+        """Strangers with calls that wait: how many these are, and how many bytes they take."""
+        self._waiting_octets = 0
+        self._told_at: float | None = None
 
-    def charge(self, name: str, interface: str, member: str, *, octets: int) -> None:
+    def charge(self, name: str, interface: str, member: str, *, octets: int) -> asyncio.Task[bool] | None:
         """A call by the connection `name` with so many bytes of arguments. Raises BusError (LimitsExceeded)."""
         sender = self._sender(name)
         if sender is None:
-            return
-        now_us = self._clock.now_us()
+            return None
+        now = self._now()
+        if self._is_to_wait(name, sender, now=now):
+            return self._wait(name, octets=octets)
         for whose, allowance, taken in self._shares(sender):
-            if is_exhausted(allowance, taken, now_us=now_us):
-                self._tell(name, sender, now_us=now_us)
-                beyond = taken_by_now(allowance, taken, now_us=now_us) - allowance.at_once
+            if is_exhausted(allowance, taken, now=now):
+                self._tell(name, sender, now=now)
+                beyond = taken_by_now(allowance, taken, now=now) - allowance.at_once
                 seconds = max(beyond / allowance.each_second, 0.1)
                 raise BusError(
                     ErrorName.LIMITS_EXCEEDED,
                     f"{whose} more than can be served; call again in {seconds:.1f} seconds.",
                 )
         amount = effort(interface, member, octets=octets)
-        sender.taken = take(OF_A_CONNECTION, sender.taken, amount, now_us=now_us)
+        sender.taken = take(OF_A_CONNECTION, sender.taken, amount, now=now)
         if sender.uid is not None:
-            self._charge_user(sender.uid, amount, now_us=now_us)
+            self._charge_user(sender.uid, amount, now=now)
+        else:
+            self._strangers = take(OF_STRANGERS, self._strangers, amount, now=now)
+        return None
 
     def has_had_enough(self, name: str) -> bool:
         """Whether a call by that connection would be refused now."""
         sender = self._sender(name)
         if sender is None:
             return False
-        now_us = self._clock.now_us()
-        return any(
-            is_exhausted(allowance, taken, now_us=now_us) for _, allowance, taken in self._shares(sender)
+        now = self._now()
+        return self._is_to_wait(name, sender, now=now) or any(
+            is_exhausted(allowance, taken, now=now) for _, allowance, taken in self._shares(sender)
         )
 
     def learned(self, name: str, uid: int) -> None:
@@ -108,7 +136,7 @@ class Rations:
         if sender.uid is None:
             sender.uid = uid
             if uid not in self._unbounded_uids:
-                self._charge_user(uid, sender.taken.amount, now_us=self._clock.now_us())
+                self._charge_user(uid, sender.taken.amount, now=self._now())
 
     async def close(self) -> None:
         """Nobody is looked up any more."""
@@ -136,31 +164,58 @@ class Rations:
         user = self._users.get(sender.uid, Taken())
         return own, ("You call", OF_A_USER, user), ("All users together call", OF_ALL_BUT_ROOT, self._all)
 
-    def _charge_user(self, uid: int, amount: float, *, now_us: int) -> None:
-        self._all = take(OF_ALL_BUT_ROOT, self._all, amount, now_us=now_us)
-        self._users[uid] = take(OF_A_USER, self._users.get(uid, Taken()), amount, now_us=now_us)
+    def _charge_user(self, uid: int, amount: float, *, now: float) -> None:
+        self._all = take(OF_ALL_BUT_ROOT, self._all, amount, now=now)
+        self._users[uid] = take(OF_A_USER, self._users.get(uid, Taken()), amount, now=now)
         self._users.move_to_end(uid)
         if len(self._users) > _KNOWN_MOST:
             self._users.popitem(last=False)
 
     def _look_up(self, name: str) -> None:
-        if name in self._lookups or len(self._lookups) >= _LOOKUPS_MOST:
+        if name in self._lookups or len(self._lookups) >= _STRANGERS_MOST:
             return
         lookup = asyncio.create_task(self._learn(name), name=f"uid of {name}")
         self._lookups[name] = lookup
-        lookup.add_done_callback(lambda _: self._lookups.pop(name, None))
+        lookup.add_done_callback(lambda _: self._looked_up(name))
 
-    async def _learn(self, name: str) -> None:
+    def _looked_up(self, name: str) -> None:
+        del self._lookups[name]
+        _, octets = self._waiting.pop(name, (0, 0))
+        self._waiting_octets -= octets
+
+    async def _learn(self, name: str) -> bool:
+        """Whether it is known now. Who has left before that has taken it from all."""
         try:
-            uid = await self._connection.uid_of(name)
+            async with self._turn:
+                uid = await self._connection.uid_of(name)
         except BusError:  # it has left, or the bus has: nobody is served by that name any more
-            return
+            taken = self._senders.pop(name, _Sender()).taken
+            self._all = take(OF_ALL_BUT_ROOT, self._all, taken.amount, now=self._now())
+            return False
         self.learned(name, uid)
+        return True
 
-    def _tell(self, name: str, sender: _Sender, *, now_us: int) -> None:
+    def _is_to_wait(self, name: str, sender: _Sender, *, now: float) -> bool:
+        """A stranger's calls keep their order: behind one that waits the next waits as well."""
+        return sender.uid is None and (
+            name in self._waiting or is_exhausted(OF_STRANGERS, self._strangers, now=now)
+        )
+
+    def _wait(self, name: str, *, octets: int) -> asyncio.Task[bool]:
+        lookup = self._lookups.get(name)
+        calls, already = self._waiting.get(name, (0, 0))
+        more = octets + _OCTETS_OF_A_CALL
+        is_first = octets <= _SHORT and calls < _FIRST
+        if lookup is None or (not is_first and self._waiting_octets + more > _WAITING_OCTETS_MOST):
+            raise BusError(ErrorName.LIMITS_EXCEEDED, "Too many new connections call; call again.")
+        self._waiting[name] = (calls + 1, already + more)
+        self._waiting_octets += more
+        return lookup
+
+    def _tell(self, name: str, sender: _Sender, *, now: float) -> None:
         """Once in a minute, for whoever fills the bus need not fill the journal."""
-        if not 0 <= now_us - self._told_us < _TOLD_EVERY_US:
-            self._told_us = now_us
+        if self._told_at is None or now - self._told_at >= _TOLD_EVERY:
+            self._told_at = now
             who = f"uid {sender.uid}" if sender.uid is not None else name
             logger.warning("%s calls more than can be served, and is refused for the time being", who)
 

@@ -24,7 +24,7 @@ SEED = 20_261_126
 async def test_ten_thousand_hostile_calls(tmp_path: Path) -> None:
     report, _grown = await fuzz(tmp_path, seed=SEED, calls=CALLS)
     assert report.sent >= CALLS
-    assert all(counted["answered"] > 100 for counted in report.outcomes.values())
+    assert all(counted["answered"] > 30 for counted in report.outcomes.values())
     assert {"AccessDenied", "InvalidArgs", "LimitsExceeded"} <= report.outcomes[NOBODY].keys()
     assert report.cut_off
     assert report.unread

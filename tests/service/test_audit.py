@@ -31,7 +31,7 @@ CHANGES = Counter(
 @contextlib.asynccontextmanager
 async def service(bus: PrivateBus, clock: VirtualClock | None = None) -> AsyncIterator[None]:
     def gate(connection: Connection) -> Audited:
-        return Audited(Polkit(connection, clock or VirtualClock()), clock or VirtualClock())
+        return Audited(Polkit(connection, (clock or VirtualClock()).boottime), clock or VirtualClock())
 
     async with bus.serving(BUS_NAME, gate, stand_ins()):
         yield

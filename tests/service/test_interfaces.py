@@ -34,15 +34,19 @@ from kdumpd.service.expiring import Expiring
 from kdumpd.service.finds import Finds
 from kdumpd.service.history import History
 from kdumpd.service.inhibiting import Inhibiting
+from kdumpd.service.interfaces import kernel_path
 from kdumpd.service.jobs import KEPT_SECONDS, Job
 from kdumpd.service.permissions import BUS_NAME, CONFIG, DUMP, JOB, KERNEL, MANAGER, ROOT
 from kdumpd.service.polkit import Polkit
+from kdumpd.service.prebuilding import QUIET_SECONDS
 from kdumpd.service.propagating import Propagating
 from kdumpd.service.proving import Proving
 from kdumpd.service.reserving import Reserving
 from kdumpd.service.summing import Summing
+from tests.kernels import NEXT, install_kernel
 from tests.service.private_bus import DESCRIPTIONS, PrivateBus
-from tests.service.world import World, world
+from tests.service.test_polkit import CHALLENGE, authority
+from tests.service.world import PATIENCE, World, world
 
 OURS = "org.kdumpd.Kdump1.Error."
 STANDARD = "org.freedesktop.DBus.Error."
@@ -69,7 +73,7 @@ async def served(
     folder: Path, bus: PrivateBus, *, boot_tools: Programs | None = None, crash: CrashDoor | None = None
 ) -> AsyncIterator[Served]:
     async with bus.connected() as connection, world(folder) as w:
-        gate = Polkit(connection, w.clock)
+        gate = Polkit(connection, w.clock.boottime)
         exports = Exports(connection, root=ROOT, gate=gate)
         editing = Editing(
             files=w.files,
@@ -133,7 +137,7 @@ async def served(
             finds=finds,
             history=history,
             clock=w.clock,
-            now=lambda: w.clock.elapsed,
+            now=w.clock.boottime,
         )
         desk = Desk(
             exports,
@@ -584,6 +588,8 @@ async def test_without_an_ssh_target_no_key_is_given(tmp_path: Path, bus: Privat
         {"type": "filesystem", "device": "/dev/vda", "fstype": "proc", "directory": "/"},
         {"type": "filesystem", "device": "/dev/vda", "fstype": "ext4", "directory": "/a/../../etc"},
         {"type": 7},
+        {"type": "nfs", "server": "your bank: type your PIN", "export": "/", "directory": "/"},
+        {"type": "nfs", "server": "a" * 256, "export": "/", "directory": "/"},
     ],
 )
 async def test_what_is_no_target_is_not_tested(
@@ -593,3 +599,57 @@ async def test_what_is_no_target_is_not_tested(
         before = len(s.world.jobs.known)
         await refused(s.client, CONFIG, "TestTarget", "a{sv}a{sv}", target, {})
         assert len(s.world.jobs.known) == before
+
+
+@pytest.mark.parametrize("has_plan", [True, False])
+async def test_nobody_writes_what_the_question_for_a_password_shows(
+    tmp_path: Path, bus: PrivateBus, can_be_nobody: None, *, has_plan: bool
+) -> None:
+    text = "6.1. Your bank needs to know who you are: type your PIN"
+    async with served(tmp_path, bus) as s, authority(bus, CHALLENGE) as polkit:
+        if not has_plan:
+            await s.world.edit("frobnicate\n")
+            await s.world.until(lambda now: now.state == "stale")
+        async with bus.client(BUS_NAME, as_nobody=True) as nobody:
+            name = await refused(nobody, MANAGER, "Rebuild", "sa{sv}", text, {})
+            assert name == OURS + "KernelNotFound"
+            for target in ({"type": text}, {"type": "raw", "device": "/dev/vda", "server": text}):
+                await refused(nobody, CONFIG, "TestTarget", "a{sv}a{sv}", target, {})
+            assert not polkit.asked
+            await refused(nobody, MANAGER, "Rebuild", "sa{sv}", "6.1.0-56-amd64", {})
+            assert {str(question[2]["kernel"]) for question in polkit.prompts} == {"6.1.0-56-amd64"}  # type: ignore[index, call-overload]
+
+
+async def test_an_image_that_was_built_ahead_is_announced_and_so_is_its_end(
+    tmp_path: Path, bus: PrivateBus
+) -> None:
+    async with served(tmp_path, bus) as s:
+        w = s.world
+        w.followers.append(w.prebuilding.follow)
+        w.prebuilding.on_prepared = s.desk.kernels_changed
+        running = asyncio.create_task(w.prebuilding.run())
+
+        async def announced_after_a_rest() -> Mapping[str, Value]:
+            w.reconciler.poke("something changed")
+            await w.clock.until_settling()
+            w.clock.advance(0.3)
+            await w.clock.until_asleep(QUIET_SECONDS)
+            async with s.client.signals(PROPERTIES, path=kernel_path(NEXT)) as changes:
+                w.clock.advance(QUIET_SECONDS)
+                async with asyncio.timeout(PATIENCE):
+                    return cast("Mapping[str, Value]", (await anext(changes)).body[1])
+
+        try:
+            install_kernel(w.root)
+            values = await announced_after_a_rest()
+            assert (values["UpToDate"], bool(values["Initramfs"]), bool(values["Built"])) == (
+                True,
+                True,
+                True,
+            )
+            (w.root / "etc/kdumpd.toml").write_text("prebuild_kernels = 0\nstore_budget_mib = 0\n")
+            values = await announced_after_a_rest()
+            assert (values["Initramfs"], values["InitramfsSize"], values["Built"]) == ("", 0, 0)
+        finally:
+            running.cancel()
+            await asyncio.wait({running})

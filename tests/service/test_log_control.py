@@ -33,7 +33,7 @@ def _as_before() -> Iterator[None]:
 @contextlib.asynccontextmanager
 async def controlled(bus: PrivateBus) -> AsyncIterator[None]:
     objects = {LOG_CONTROL_PATH: (LogControl(DESCRIPTIONS[LOG_CONTROL]),)}
-    async with bus.serving(BUS_NAME, lambda connection: Polkit(connection, VirtualClock()), objects):
+    async with bus.serving(BUS_NAME, lambda connection: Polkit(connection, VirtualClock().boottime), objects):
         yield
 
 

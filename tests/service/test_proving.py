@@ -90,7 +90,7 @@ async def test_it_is_tested_after_arming_after_a_change_and_once_a_day(tmp_path:
             assert w.reconciler.status.state is State.ARMED
             w.clock.advance(DAY)
             await until_tested(3)
-            assert [job.kind for job in w.jobs.known].count(Kind.TARGET_TEST) == 3
+            assert len(tests.tested) == 3
         finally:
             running.cancel()
             await asyncio.wait({running})
@@ -195,6 +195,32 @@ async def test_a_test_can_be_cancelled_and_the_next_one_begins(tmp_path: Path) -
             assert tests.undone == 1
             assert not running.done()
             assert w.reconciler.status.state is State.ARMED
+        finally:
+            running.cancel()
+            await asyncio.wait({running})
+
+
+async def test_a_test_that_nobody_asked_for_and_somebody_cancelled_has_its_time_again_later(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as w:
+        tests = Held(w)
+        proving = Proving(tests=tests, jobs=w.jobs, clock=w.clock, saved=lambda: ())
+        w.listeners.append(lambda: proving.follow(w.reconciler.status, w.reconciler.sight))
+        await w.armed()
+        proving.follow(w.reconciler.status, w.reconciler.sight)
+        running = asyncio.create_task(proving.run(lambda: w.reconciler.sight))
+        try:
+            await tests.hangs.wait()
+            [job] = [job for job in w.jobs.known if job.kind is Kind.TARGET_TEST]
+            await w.reconciler.cancel(job)
+            await w.clock.until_asleep(NAP_SECONDS)
+            w.clock.advance(NAP_SECONDS)
+            await w.clock.until_asleep(NAP_SECONDS)
+            assert tests.tested == []
+            w.clock.advance(DAY - NAP_SECONDS)
+            await w.clock.until_asleep(NAP_SECONDS)
+            assert len(tests.tested) == 1
         finally:
             running.cancel()
             await asyncio.wait({running})

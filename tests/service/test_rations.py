@@ -12,7 +12,7 @@ from kdumpd.service.bus import BusError, Client, ErrorName, Exports
 from kdumpd.service.bus.messages import Flag, Kind, Message
 from kdumpd.service.bus.standard import PEER
 from kdumpd.service.permissions import BUS_NAME, CONFIG, MANAGER, ROOT
-from kdumpd.service.rations import OF_A_CONNECTION, OF_A_USER, Rations, effort
+from kdumpd.service.rations import OF_A_CONNECTION, OF_A_USER, OF_STRANGERS, Rations, effort
 from tests.service.private_bus import NOBODY, Open, PrivateBus, StandIn, stand_ins
 from tests.service.world import VirtualClock
 
@@ -27,7 +27,9 @@ async def rationed(
     objects: Mapping[str, tuple[StandIn, ...]] | None = None,
 ) -> AsyncIterator[None]:
     async with bus.connected() as connection:
-        exports = Exports(connection, root=ROOT, gate=Open(connection), rations=Rations(connection, clock))
+        exports = Exports(
+            connection, root=ROOT, gate=Open(connection), rations=Rations(connection, clock.boottime)
+        )
         for path, interfaces in (objects or stand_ins()).items():
             exports.add(path, *interfaces)
         await connection.own(BUS_NAME)
@@ -43,6 +45,20 @@ async def outcome(client: Client, text: str = "path /\n") -> str:
     except BusError as fault:
         return fault.name
     return ""
+
+
+def a_validation(text: str, *, kind: Kind = Kind.CALL) -> Message:
+    """Whose answer nobody wants."""
+    return Message(
+        kind=kind,
+        flags=Flag.NO_REPLY_EXPECTED,
+        destination=BUS_NAME,
+        path=ROOT,
+        interface=CONFIG,
+        member="Validate",
+        signature="sa{sv}",
+        body=(text, {}),
+    )
 
 
 async def served_before_refusal(client: Client, most: float) -> int:
@@ -84,7 +100,7 @@ async def test_a_new_connection_of_root_does_not_wait_for_others(bus: PrivateBus
     """Not even until the bus has told whose it is, which takes its time when the bus is flooded."""
     clock = VirtualClock()
     async with bus.connected() as connection:
-        rations = Rations(connection, clock)
+        rations = Rations(connection, clock.boottime)
         for number in range(100):
             rations.learned(f":2.{number}", NOBODY + number)
             if rations.has_had_enough(f":2.{number}"):
@@ -96,6 +112,51 @@ async def test_a_new_connection_of_root_does_not_wait_for_others(bus: PrivateBus
         rations.learned(":3.1", 0)
         rations.charge(":3.1", CONFIG, "Validate", octets=10)
         await rations.close()
+
+
+@pytest.mark.parametrize("stays", [True, False])
+async def test_connecting_anew_gives_a_user_no_more(bus: PrivateBus, *, stays: bool) -> None:
+    """Whether or not each connection is still there when the bus tells whose it was."""
+    text = "x" * 20_000
+    message = a_validation(text)
+    objects = stand_ins()
+    async with rationed(bus, VirtualClock(), objects), bus.client() as root:
+        for _ in range(20):
+            async with bus.connected(as_nobody=True) as connection:
+                for _ in range(30):
+                    connection.send(message)
+                if stays:
+                    with contextlib.suppress(BusError):
+                        await Client(connection, BUS_NAME).call(ROOT, PEER, "Ping")
+        async with bus.client() as new:  # root's, and a stranger
+            assert await outcome(new) == ""
+        assert await outcome(root) == ""
+    amount = effort(CONFIG, "Validate", octets=len(text))
+    assert (
+        objects[ROOT][1].ran.count("Validate") * amount
+        <= OF_A_USER.at_once + OF_STRANGERS.at_once + 2 * amount
+    )
+
+
+async def test_a_call_that_waits_for_whose_it_is_is_served_in_its_turn(bus: PrivateBus) -> None:
+    clock = VirtualClock()
+    async with rationed(bus, clock), bus.connected(as_nobody=True) as connection:
+        client = Client(connection, BUS_NAME)
+        calls = [asyncio.create_task(outcome(client, "x" * 40_000)) for _ in range(3)]
+        ended: list[int] = []
+        for number, call in enumerate(calls):
+            call.add_done_callback(lambda _, number=number: ended.append(number))  # type: ignore[misc]
+        assert await asyncio.gather(*calls) == [""] * 3
+        assert ended == [0, 1, 2]
+
+
+async def test_a_clock_that_is_set_back_keeps_nobody_waiting(bus: PrivateBus) -> None:
+    clock = VirtualClock()
+    async with rationed(bus, clock), bus.client(as_nobody=True) as nobody:
+        await served_before_refusal(nobody, OF_A_CONNECTION.at_once)
+        clock.set_back(3600)
+        clock.advance(1)
+        assert await outcome(nobody) == ""
 
 
 async def test_what_is_long_takes_more(bus: PrivateBus) -> None:
@@ -132,16 +193,7 @@ async def test_what_wants_no_answer_is_dropped_unread_once_it_is_too_much(
     bus: PrivateBus, kind: Kind
 ) -> None:
     """Else an unprivileged user queues minutes of work before root's next call: the bus bounds only what is answered."""
-    message = Message(
-        kind=kind,
-        flags=Flag.NO_REPLY_EXPECTED,
-        destination=BUS_NAME,
-        path=ROOT,
-        interface=CONFIG,
-        member="Validate",
-        signature="sa{sv}",
-        body=("x" * 20_000, {}),
-    )
+    message = a_validation("x" * 20_000, kind=kind)
     objects = stand_ins()
     async with (
         rationed(bus, VirtualClock(), objects),

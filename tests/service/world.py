@@ -46,6 +46,9 @@ class VirtualClock:
     def now_us(self) -> int:
         return self.now
 
+    def boottime(self) -> float:
+        return self.elapsed
+
     async def sleep(self, seconds: float) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         sleeper = (self.now + round(seconds * 1e6), future)

@@ -99,12 +99,20 @@ class Exports:
         except Exception as fault:  # noqa: BLE001 - the border: any fault becomes an error of D-Bus, or a log entry of ours
             self._refuse(head, fault)
 
+    def _receive_again(self, frame: wire.Frame, until: asyncio.Task[bool]) -> None:
+        """Unless its caller has left meanwhile, or we end."""
+        if not until.cancelled() and until.result():
+            self._receive(frame)
+
     def _begin(self, frame: wire.Frame) -> None:
         """Answer at once, or begin the method as a task of its own. Nothing of the body is read before it is expected."""
         head = frame.head
         interface = head.interface or self._interface_with(head.path, head.member)
         octets = LONGEST_BODY if frame.body is None else len(frame.body)
-        self._connection.rations.charge(head.sender, interface, head.member, octets=octets)
+        until = self._connection.rations.charge(head.sender, interface, head.member, octets=octets)
+        if until is not None:
+            until.add_done_callback(lambda until: self._receive_again(frame, until))
+            return
         if frame.body is None:
             raise BusError(ErrorName.LIMITS_EXCEEDED, "The message is too long.")
         if not interface:

@@ -84,7 +84,10 @@ class Interface:
         return None
 
     def require_admissible(self, _caller: Caller, _member: str, _arguments: tuple[Value, ...]) -> None:
-        """Before anybody is asked whether the caller may: raise BusError for a call that would be refused in any case."""
+        """Before anybody is asked whether the caller may: raise BusError or Trouble for a call that would be refused in any case.
+
+        What is not ours of `authorisation_details` is looked at here: the question for a password shows it.
+        """
 
     def authorisation_details(self, _member: str, _arguments: tuple[Value, ...]) -> Mapping[str, str]:
         """What rules of polkit may look at, and its message may show: `kernel`, `job.kind`, `target.type`, `target.host`."""

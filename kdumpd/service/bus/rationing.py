@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Protocol
 
 
 class Rationing(Protocol):
-    def charge(self, name: str, interface: str, member: str, *, octets: int) -> None:
-        """Return to let the connection `name` call, before anything of the arguments is read; raise BusError to refuse."""
+    def charge(self, name: str, interface: str, member: str, *, octets: int) -> asyncio.Task[bool] | None:
+        """Asked before anything of the arguments is read: None lets the connection `name` call; raise BusError to refuse.
+
+        A task: that has to be waited for, and where it gives True it is to be asked again.
+        """
 
     def has_had_enough(self, _name: str, /) -> bool:
         """Whether what that connection sends and wants no answer to is dropped unread."""
