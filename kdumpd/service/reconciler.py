@@ -185,7 +185,6 @@ class Reconciler:
                 case Nothing() | Wait() | Blocked():
                     self._activity = Activity.IDLE
                     self._publish(sight, action)
-                    await asyncio.sleep(0)  # what was told goes out now, and not behind the end of the job
                     if not self._news.is_urgent:  # else the answer must be from a look after the asking
                         await self._end_errand(sight, action)
                     if not self._news.dirty.is_set():
