@@ -10,6 +10,7 @@ from kdumpd.core import document, explain
 from kdumpd.core.armed import Armed, is_what_was_loaded
 from kdumpd.core.comparing import Change, changes
 from kdumpd.core.located import KDUMP_CONF
+from kdumpd.core.machine import CrashKernel
 from kdumpd.core.plan import FromHost, Json, Plan, Resolution, describe
 from kdumpd.core.targets import where_to
 from kdumpd.host.image import Store
@@ -56,7 +57,7 @@ def why(*, root: str = "/", as_json: bool = False) -> Answer:
         told = {
             "before": before.load if before is not None else None,
             "differences": [str(each) for each in found],
-            "follows": explain.what_follows(found) if before is not None else "everything is to be built",
+            "follows": explain.what_follows(found) if before is not None else _without_record(crash),
             "problems": [describe(problem) for problem in resolution.problems],
         }
         return _answer(resolution, json.dumps(told, indent=2, sort_keys=True))
@@ -64,10 +65,19 @@ def why(*, root: str = "/", as_json: bool = False) -> Answer:
     if not found:
         said = "what is loaded is what the configuration says"
     if before is None:
-        said = "kdumpd has loaded nothing yet: everything is to be built"
-    elif not reading.machine.crash.loaded:
+        said = _without_record(crash)
+    elif not crash.loaded:
         said = "\n".join(("nothing is loaded; compared with the last good image:", *map(str, found)))
     return _answer(resolution, said if resolution.plan is not None else "", complaint=_problems(resolution))
+
+
+def _without_record(crash: CrashKernel) -> str:
+    """Where neither a record of what is loaded nor of a last good one can be read."""
+    if crash.loaded:
+        return (
+            "something is loaded, and no record of it can be read: it is somebody else's, or you are not root"
+        )
+    return "kdumpd has loaded nothing yet: everything is to be built"
 
 
 class _OtherwiseConfigured(RealFiles):

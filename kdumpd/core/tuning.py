@@ -94,7 +94,7 @@ class Tuning(BaseModel, frozen=True, extra="forbid", strict=True):
         le=8760,
         allow_inf_nan=False,
         description="How often the target is tested beside each change of it: a small file is written there and removed. "
-        "0: only when it is asked for.",
+        "A test that is cancelled counts as one. 0: only when it is asked for.",
     )
     stall_seconds: Seconds = Field(
         default=120.0,

@@ -248,10 +248,9 @@ def stand_ins() -> dict[str, tuple[StandIn, ...]]:
 
 
 def arguments_for(method: Method) -> tuple[Value, ...]:
-    """A value for each argument; the options are empty."""
-    return tuple(
-        {} if argument.name == "options" else SAMPLES[argument.signature] for argument in method.takes
-    )
+    """A value for each argument that the method would take up; the options are empty, the kernel and the target those of the configuration."""
+    harmless: Mapping[str, Value] = {"options": {}, "kernel": "", "target": {}}
+    return tuple(harmless.get(argument.name, SAMPLES[argument.signature]) for argument in method.takes)
 
 
 def resident_bytes() -> int:
