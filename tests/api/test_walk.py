@@ -225,7 +225,8 @@ async def test_a_stranger_is_asked_for_what_the_pages_say(tmp_path: Path, bus: P
                             )
                         met.add((interface, member))
             assert met == RULES.keys()
-            other = {"type": "nfs", "server": "nfs.example.com", "export": "/dumps"}
+            where = {"export": "/dumps", "directory": "/crash"}
+            other = {"type": "nfs", "server": "nfs.example.com", **where}
             with pytest.raises(BusError):
                 await stranger.call(ROOT, CONFIG, "TestTarget", "a{sv}a{sv}", other, {})
             assert polkit.asked[-1][2] == {"target.type": "nfs", "target.host": "nfs.example.com"}

@@ -188,6 +188,11 @@ async def test_plan_and_why_touch_nothing(tmp_path: Path) -> None:
     why = await kdumpctl(None, "why", "--root", str(root))
     assert (why.status, why.output) == (0, "kdumpd has loaded nothing yet: everything is to be built\n")
     assert _tree(root) == before
+    loaded = root / "sys/kernel/kexec_crash_loaded"
+    loaded.write_text("1\n")
+    why = await kdumpctl(None, "why", "--root", str(root))
+    assert "no record of it can be read" in why.output, "whose it is cannot be told"
+    loaded.write_text("0\n")
     (root / "etc/kdump.conf").write_text("foo bar\n")
     broken = await kdumpctl(None, "plan", "--root", str(root))
     assert broken.status == 1
