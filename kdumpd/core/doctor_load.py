@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from kdumpd.core.finding import Finding, Gravity, of_problem, unless_loaded
 from kdumpd.core.machine import Lockdown
+from kdumpd.core.next_step import AT_WORK
 from kdumpd.core.obstacles import obstacles
 from kdumpd.core.problems import errors
 from kdumpd.core.symptoms import SYSCTL_FOLDERS, Symptoms, Sysctl
@@ -49,7 +50,7 @@ def unexplained(of: Symptoms) -> Iterator[Finding]:
     daemon = of.daemon
     if not of.machine.crash.loaded:
         said = daemon.message if daemon is not None and daemon.is_running else "no crash kernel is loaded"
-        if daemon is not None and daemon.activity in {"settling", "building", "loading", "verifying"}:
+        if daemon is not None and daemon.activity in AT_WORK:
             yield _finding(
                 "at-work", Gravity.FAILURE, said, "wait: kdumpd is at work, `kdumpctl watch` shows it"
             )

@@ -10,13 +10,12 @@ from kdumpd.core.capture_kernel import command_line
 from kdumpd.core.commandline import words
 from kdumpd.core.finding import Finding, Gravity, sysctl
 from kdumpd.core.makedumpfile import capture_cpus
-from kdumpd.core.symptoms import Symptoms
+from kdumpd.core.symptoms import POST_NOTIFIERS, Symptoms
 
 HANGS = ("kernel.softlockup_panic", "kernel.hardlockup_panic", "kernel.hung_task_panic")
 NMIS = ("kernel.unknown_nmi_panic", "kernel.panic_on_unrecovered_nmi")
 SOFTWARE = "Software Watchdog"
 """The identity of softdog: it ends with the kernel that runs it."""
-POST_NOTIFIERS = "/sys/module/kernel/parameters/crash_kexec_post_notifiers"
 SYSRQ_DUMP = 8
 """The bit of kernel.sysrq that lets the keyboard crash the machine (admin-guide/sysrq)."""
 SECONDS_UNTIL_REBOOT = 10

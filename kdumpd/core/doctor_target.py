@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
+from kdumpd.core import tuning
 from kdumpd.core.finding import Finding, Gravity, remount, unless_loaded
 from kdumpd.core.storing import UNKNOWN_ROOM
 from kdumpd.core.symptoms import DumpFolder, DumpsPlace, Symptoms
@@ -15,7 +16,6 @@ LEAST_STORE_BYTES = 64 * MIB
 MUCH = 0.5
 """Of the file system, taken by dumps that nothing lets go."""
 CLOCK_SLACK_US = 3_600_000_000
-TUNING = "/etc/kdumpd.toml"
 KEPT = 5
 
 
@@ -102,7 +102,7 @@ def _kept(of: Symptoms) -> Iterator[Finding]:
         remedy=f"say how many, or for how long, or how much room is to be left; with this line the newest {KEPT} stay, and "
         "kdumpd deletes those that are older as soon as it finds a new dump that is good",
         # The first line: an append would run into a last one that has no end, or into a table. sed wants a line to be there.
-        command=f"test -s {TUNING} || echo >{TUNING} && sed -i '1i keep_count = {KEPT}' {TUNING}",
+        command=f"test -s {tuning.FILE} || echo >{tuning.FILE} && sed -i '1i keep_count = {KEPT}' {tuning.FILE}",
     )
 
 
@@ -123,7 +123,7 @@ def _store(of: Symptoms) -> Iterator[Finding]:
             code="store-full",
             gravity=Gravity.RISK,
             message=f"{store} has {_shown(room.free_bytes)} free: the next image may find no room",
-            remedy=f"make room there, or let kdumpd keep fewer images with store_budget_mib in {TUNING}",
+            remedy=f"make room there, or let kdumpd keep fewer images with store_budget_mib in {tuning.FILE}",
         )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 NOTHING = "nothing to do"
 WAITING = "wait: "
 CHECK = "`kdumpctl check` names what is wrong; `kdumpctl config edit` mends it"
-_AT_WORK = frozenset({"settling", "building", "loading", "verifying"})
+AT_WORK = frozenset({"settling", "building", "loading", "verifying"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class Situation:
 
 def next_step(of: Situation) -> str:
     """One sentence; NOTHING where all is well."""
-    if of.activity in _AT_WORK:
+    if of.activity in AT_WORK:
         return f"{WAITING}kdumpd is at work; `kdumpctl watch` shows how far it is"
     match of.state:
         case "unsupported":

@@ -17,6 +17,7 @@ from kdumpd.core.storing import UNKNOWN_ROOM, Room
 from kdumpd.core.sysconfig import Sysconfig
 from kdumpd.core.tuning import Tuning
 
+POST_NOTIFIERS = "/sys/module/kernel/parameters/crash_kexec_post_notifiers"
 SYSCTL_FOLDERS = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d")
 """sysctl.d(5): of one name the first folder's file counts, and all are read in the order of their names."""
 

@@ -104,8 +104,9 @@ def kernel_modules(
     them at work, and take ten megabytes of memory.
     """
     version = _version(files, directory, has_patterns=has_patterns)
-    if version in _indexes:
-        return _indexes[version]
+    known = _indexes.get(version)
+    if known is not None:
+        return known
     index = parse_index(
         directory=directory,
         dep=text(files, f"{directory}/modules.dep"),

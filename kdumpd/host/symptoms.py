@@ -30,7 +30,6 @@ SYSCTLS = {
         *("panic_on_unrecovered_nmi", "softlockup_panic", "sysrq", "unknown_nmi_panic"),
     )
 }
-POST_NOTIFIERS = "/sys/module/kernel/parameters/crash_kexec_post_notifiers"
 WATCHDOGS = "/sys/class/watchdog"
 SYSTEM_CONF = ("/etc/systemd/system.conf", "/run/systemd/system.conf", "/usr/lib/systemd/system.conf")
 UNIT_FOLDERS = (
@@ -84,7 +83,7 @@ class Look:
         return symptoms.sysctl_lines((path, text(self._files, path)) for path in paths)
 
     def has_post_notifiers(self) -> bool:
-        return text(self._files, POST_NOTIFIERS) in {"Y", "1"}
+        return text(self._files, symptoms.POST_NOTIFIERS) in {"Y", "1"}
 
     def watchdogs(self) -> tuple[Watchdog, ...]:
         return tuple(self._watchdog(name) for name in self._names(WATCHDOGS))
