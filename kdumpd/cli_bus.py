@@ -69,6 +69,12 @@ def said_of(fault: BusError | Trouble) -> str:
     return fault.text
 
 
+def count(of: Properties, name: str) -> int:
+    """A number among properties; 0 where it is not told."""
+    value = of.get(name)
+    return value if isinstance(value, int) else 0
+
+
 def text_of(value: Value) -> str:
     return value if isinstance(value, str) else ""
 
@@ -222,15 +228,13 @@ async def _test_target(client: Client, asked: argparse.Namespace) -> int:
 
 def tested(state: Properties) -> str:
     """`passed on 2026-01-02 03:04:05: ...`, of the last test of the target."""
-    time = state["TargetTestTime"]
-    when = moment(time if isinstance(time, int) else 0)
+    when = moment(count(state, "TargetTestTime"))
     return f"{text_of(state['TargetTestResult'])} on {when}: {text_of(state['TargetTestMessage'])}"
 
 
 def test_crash_told(state: Properties) -> str:
     """`passed, of 2026-01-02 03:04:05: ...`, of the last test crash."""
-    time = state["TestCrashTime"]
-    when = moment(time if isinstance(time, int) else 0)
+    when = moment(count(state, "TestCrashTime"))
     return f"{text_of(state['TestCrashState'])}, of {when}: {text_of(state['TestCrashMessage'])}"
 
 

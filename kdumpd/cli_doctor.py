@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 
 from kdumpd.checkup import Told, look
-from kdumpd.cli_bus import FAILED, QUICKLY, text_of
+from kdumpd.cli_bus import FAILED, QUICKLY, count, text_of
 from kdumpd.cli_screen import Screen, Tone, complain, screen, wrapped
 from kdumpd.core.doctor import Outcome, findings, outcome
 from kdumpd.core.finding import Finding, Gravity
@@ -117,7 +117,6 @@ async def _told_by_daemon(address: str) -> Told:
         return Told(daemon=Daemon(is_running=False))
     error = now.get("LastError")
     name, text = error if isinstance(error, tuple) and len(error) == 2 else ("", "")
-    forecast = now.get("DumpForecastBytes")
     return Told(
         daemon=Daemon(
             is_running=True,
@@ -130,5 +129,5 @@ async def _told_by_daemon(address: str) -> Told:
             test_message=text_of(now["TargetTestMessage"]),
             was_tested=bool(now["TargetTestTime"]),
         ),
-        forecast_bytes=forecast if isinstance(forecast, int) else 0,
+        forecast_bytes=count(now, "DumpForecastBytes"),
     )

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from kdumpd.cli_bus import FAILED, OPERATIONAL, plain, said_of, shown, text_of, with_daemon
+from kdumpd.cli_bus import FAILED, OPERATIONAL, count, plain, said_of, shown, text_of, with_daemon
 from kdumpd.cli_screen import Screen, Tone, complain, moment, say, screen, size
 from kdumpd.core.dumps import CORES, SUM, noted_sum
 from kdumpd.core.problems import Trouble
@@ -76,13 +76,12 @@ def _table(rows: Sequence[Row], on: Screen) -> list[str]:
         return ["no dump was found"]
     cells = []
     for row in rows:
-        time, weight = row["Time"], row["Size"]
         words = ("test" if row["Test"] else "", "" if row["Complete"] else "incomplete")
         cells.append(
             (
                 (text_of(row["Path"]), Tone.STRONG),
-                (moment(time if isinstance(time, int) else 0), Tone.PLAIN),
-                (size(weight if isinstance(weight, int) else 0), Tone.PLAIN),
+                (moment(count(row, "Time")), Tone.PLAIN),
+                (size(count(row, "Size")), Tone.PLAIN),
                 (" ".join(filter(None, words)), Tone.DOUBT),
                 (text_of(row["Reason"]), Tone.PLAIN),
             )

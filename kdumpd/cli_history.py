@@ -6,7 +6,7 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 
-from kdumpd.cli_bus import OPERATIONAL, text_of, with_daemon
+from kdumpd.cli_bus import OPERATIONAL, count, text_of, with_daemon
 from kdumpd.cli_screen import Screen, Tone, moment, say, screen
 from kdumpd.service.bus import Client, Value
 from kdumpd.service.permissions import MANAGER, ROOT
@@ -73,8 +73,7 @@ def _table(entries: Sequence[Entry], on: Screen) -> list[str]:
 
 
 def _when(entry: Entry) -> str:
-    time = entry["time"]
-    return moment(time if isinstance(time, int) else 0)
+    return moment(count(entry, "time"))
 
 
 def _seconds(entry: Entry) -> str:

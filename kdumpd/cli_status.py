@@ -14,6 +14,7 @@ from kdumpd.cli_bus import (
     OPERATIONAL,
     QUICKLY,
     Properties,
+    count,
     plain,
     progress,
     said_of,
@@ -121,11 +122,6 @@ def screenful(seen: Sight, on: Screen, *, is_watched: bool = False) -> list[str]
 
 def operational(is_operational: bool) -> str:  # noqa: FBT001  # the only thing it is about
     return "Kdump is operational" if is_operational else "Kdump is not operational"
-
-
-def count(of: Properties, name: str) -> int:
-    value = of.get(name)
-    return value if isinstance(value, int) else 0
 
 
 def _situation(seen: Sight) -> Situation:
