@@ -61,7 +61,7 @@ def _verb(asked: argparse.Namespace) -> int:
             from kdumpd import cli_recover
 
             if len(asked.words) != 2:
-                complain("dumps recover wants the stream and the vmcore to make of it")
+                complain("dumps recover needs two names: the stream to read and the vmcore to write")
                 return FAILED
             return cli_recover.run(*asked.words, as_json=asked.json)
         case "dumps":
@@ -126,7 +126,7 @@ def _verb(asked: argparse.Namespace) -> int:
 
 def _offline(asked: argparse.Namespace) -> int:
     if not os.path.isdir(asked.root):
-        complain(f"{asked.root} is no directory")
+        complain(f"{asked.root} is not a directory")
         return FAILED
     if asked.verb == "setup-crypttab":
         from kdumpd import crypttab

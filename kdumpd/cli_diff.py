@@ -24,7 +24,7 @@ _ARROW = " \N{RIGHTWARDS ARROW} "
 def run(asked: argparse.Namespace) -> int:
     """0 where the other text leads to a plan, whatever differs; 1 where it does not, or cannot be read."""
     if not os.path.isdir(asked.root):
-        complain(f"{asked.root} is no directory")
+        complain(f"{asked.root} is not a directory")
         return FAILED
     text = _text(asked.new)
     if isinstance(text, Problem):

@@ -20,13 +20,13 @@ from kdumpd.service.permissions import BUS_NAME, MANAGER, ROOT
 
 HEADINGS = {
     Gravity.FAILURE: ("A crash now would not be captured", Tone.BAD),
-    Gravity.RISK: ("A crash could go by, or its capture fail", Tone.DOUBT),
+    Gravity.RISK: ("A crash could be missed, or its capture could fail", Tone.DOUBT),
     Gravity.UNKNOWN: ("Not known", Tone.DOUBT),
     Gravity.NOTE: ("Worth knowing", Tone.PLAIN),
 }
 WELL = {
     Outcome.WELL: "nothing was found that could keep a crash from being captured",
-    Outcome.NOT_ALL_SEEN: "nothing wrong was found, but not all could be looked at",
+    Outcome.NOT_ALL_SEEN: "nothing wrong was found, but not everything could be looked at",
 }
 
 
@@ -36,7 +36,7 @@ def run(asked: argparse.Namespace) -> int:
     1 where a capture could fail, and without a finding on the standard output where nothing could be looked at.
     """
     if not os.path.isdir(asked.root):
-        complain(f"{asked.root} is no directory")
+        complain(f"{asked.root} is not a directory")
         return FAILED
     is_here = os.path.realpath(asked.root) == "/"
     try:

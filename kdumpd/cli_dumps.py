@@ -118,7 +118,7 @@ async def _show(client: Client, asked: argparse.Namespace) -> int:
 async def _delete(client: Client, asked: argparse.Namespace) -> int:
     """Each by its name or its whole path; the others go though one stays."""
     if not asked.words:
-        complain("dumps delete wants the names of dumps")
+        complain("dumps delete needs the names of dumps")
         return FAILED
     rows = await _rows(client)
     outcomes = [(word, await _deleted(client, rows, word)) for word in asked.words]

@@ -181,7 +181,7 @@ def _ran(path: str) -> str:
     try:
         command = shlex.split(wish) or next(([found] for found in map(shutil.which, EDITORS) if found), [])
     except ValueError as fault:
-        return f"`{config.printable(wish)}` is no editor's command line: {fault}"
+        return f"`{config.printable(wish)}` is not a command line for an editor: {fault}"
     if not command:
         return "there is no editor; name one with EDITOR="
     try:

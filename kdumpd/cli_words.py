@@ -65,7 +65,7 @@ def _verb(verbs: Verbs, name: str, does: str, *, as_json: str = "the outcome as 
 
 def _count(word: str) -> int:
     if not word.isascii() or not word.isdigit() or not 0 < int(word) < 1 << 32:
-        raise argparse.ArgumentTypeError(f"{word!r} is no number from 1 on")
+        raise argparse.ArgumentTypeError(f"{word!r} is not a whole number above 0")
     return int(word)
 
 

@@ -134,7 +134,7 @@ def way_of(boot: BootFiles, tools: Tools) -> Way | Problem:
         return Way.GRUBBY
     if "update-grub" in tools.programs and tools.has_default_grub and boot.grub_cfg and not boot.is_bls:
         return Way.DROP_IN
-    return _unknown("neither grubby nor update-grub, with a menu that it makes, was found")
+    return _unknown("found neither grubby, nor update-grub with a boot menu that it makes")
 
 
 def told(change: Change, *, is_done: bool) -> tuple[str, ...]:
@@ -151,7 +151,7 @@ def warnings_of(change: Change, *, memory_bytes: int, architecture: str) -> tupl
     """What somebody would want to know before."""
     lines: list[str] = []
     if change.way is not Way.GRUBBY and change.kernel != ALL:
-        lines.append(f"{change.way} sets the same for every kernel: {change.kernel} is not regarded")
+        lines.append(f"{change.way} sets the same for every kernel: {change.kernel} is ignored")
     then = reserve.reserved(_words(change.values), memory_bytes, architecture=architecture)
     if not isinstance(then, Problem) and memory_bytes and not then.base:
         lines.append(f"on this machine, with {memory_bytes // MIB} MiB, it reserves no memory")
@@ -190,7 +190,7 @@ def _why_unmet(change: Change) -> str:
     if change.way is Way.DROP_IN:
         return f"see which file sets it beside {DROP_IN}"
     # A second one of the same name takes the place of the first (grubby-bls, update_args).
-    return "grubby may know one crashkernel= alone: give one value" if len(change.values) > 1 else ""
+    return "grubby may accept only one crashkernel=: give one value" if len(change.values) > 1 else ""
 
 
 def _drop_in(boot: BootFiles, tools: Tools, *, values: tuple[str, ...]) -> Change:

@@ -87,8 +87,8 @@ def problems(sysconfig: Sysconfig, machine: Machine, inventory: Inventory) -> It
     if length > commandline.LONGEST:
         yield Problem(
             code="command-line-too-long",
-            message=f"the capture kernel's command line has {length} bytes; {commandline.LONGEST} are the most",
-            hint="take words out of it with KDUMP_COMMANDLINE_REMOVE",
+            message=f"the capture kernel's command line has {length} bytes; at most {commandline.LONGEST} are allowed",
+            hint="remove words from it with KDUMP_COMMANDLINE_REMOVE",
         )
 
 

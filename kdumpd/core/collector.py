@@ -101,7 +101,7 @@ def fitted(argv: tuple[str, ...], target: Target | None) -> Collector:
                 problems=(
                     Problem(
                         code="unknown-collector",
-                        message=f"`{argv[0] if argv else ''}` is no core collector that kdumpd knows",
+                        message=f"`{argv[0] if argv else ''}` is not a core collector that kdumpd knows",
                         hint="one of makedumpfile, cp, scp (ssh only)",
                     ),
                 ),
@@ -194,7 +194,7 @@ def _makedumpfile_problems(argv: Sequence[str], *, flattened: bool) -> Iterator[
     for option in options(argv):
         if isinstance(option, str):
             yield _bad(
-                f"`{option}` is no option of makedumpfile", "the names of its input and output are added"
+                f"`{option}` is not an option of makedumpfile", "the names of its input and output are added"
             )
             continue
         given[option.name] = option.value
@@ -208,7 +208,7 @@ def _makedumpfile_problems(argv: Sequence[str], *, flattened: bool) -> Iterator[
     several = [name for name in COMPRESSIONS if name in names]
     if len(several) > 1:
         yield _doubt(
-            f"{' and '.join(several)} exclude each other; makedumpfile goes by the last", "leave one"
+            f"{' and '.join(several)} exclude each other; makedumpfile uses the last one", "leave one"
         )
     if flattened and "," in given.get("-d", ""):
         yield _doubt(
@@ -229,22 +229,23 @@ def _option_problems(option: Option) -> Iterator[Problem]:
     elif option.name in NEEDS_FILES:
         yield _bad(f"{option.name} needs file names, which kdumpd chooses", f"leave out {option.name}")
     elif _wants_value(option) and not option.value:
-        yield _bad(f"{option.name} lacks its argument", "see makedumpfile(8)")
+        yield _bad(f"{option.name} needs an argument", "see makedumpfile(8)")
     elif option.name == "-d":
         levels = option.value.split(",")
         wrong = [level for level in levels if not _LEVEL.fullmatch(level) or int(level) > HIGHEST_DUMP_LEVEL]
         if wrong:
-            message = f"`{wrong[0]}` is no dump level"
+            message = f"`{wrong[0]}` is not a dump level"
             yield _bad(
                 message, f"write -d with a number from 0 to {HIGHEST_DUMP_LEVEL}", code="bad-dump-level"
             )
     elif option.name == "--message-level":
         if not _LEVEL.fullmatch(option.value) or int(option.value) > HIGHEST_MESSAGE_LEVEL:
             yield _bad(
-                f"`{option.value}` is no message level", f"write a number from 0 to {HIGHEST_MESSAGE_LEVEL}"
+                f"`{option.value}` is not a message level",
+                f"write a number from 0 to {HIGHEST_MESSAGE_LEVEL}",
             )
     elif option.name == "--num-threads" and not re.fullmatch(r"[0-9]{1,4}", option.value):
-        yield _bad(f"`{option.value}` is no number of threads", "leave it out: kdumpd chooses the number")
+        yield _bad(f"`{option.value}` is not a number of threads", "leave it out: kdumpd chooses the number")
 
 
 def _wants_value(option: Option) -> bool:
@@ -277,7 +278,9 @@ def _flattened(argv: tuple[str, ...], *, wanted: bool) -> tuple[tuple[str, ...],
 def _copy_problems(argv: Sequence[str]) -> Iterator[Problem]:
     for word in argv[1:]:
         if word.startswith("/"):
-            yield _bad(f"`{word}` is no option of {argv[0]}", "the names of its input and output are added")
+            yield _bad(
+                f"`{word}` is not an option of {argv[0]}", "the names of its input and output are added"
+            )
 
 
 def _bad(message: str, hint: str, *, code: str = "bad-collector-option") -> Problem:

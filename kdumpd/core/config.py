@@ -198,7 +198,7 @@ def _read_line(draft: _Draft, line: Line) -> None:
     if setting is None:
         draft.guesses += 1
         hint = _meant_by(line) if draft.guesses <= MOST_GUESSES else ""
-        draft.refuse(line, "unknown-directive", f"`{line.key}` is no directive", hint)
+        draft.refuse(line, "unknown-directive", f"`{line.key}` is not a directive", hint)
         return
     if _has_stray_bytes(line.key + line.value):
         draft.refuse(
@@ -232,7 +232,7 @@ def _read_setting(draft: _Draft, line: Line, setting: Setting) -> None:
     if setting.is_target:
         draft.target_lines.append(line)
     elif first is not line and not setting.repeats:
-        message = f"`{line.key}` stands on line {first.number} already"
+        message = f"`{line.key}` is already on line {first.number}"
         draft.refuse(
             line, "duplicate-directive", message, f"remove line {first.number} or line {line.number}"
         )
@@ -292,15 +292,15 @@ def _settle_target(draft: _Draft) -> None:
         draft.refuse(
             line,
             "two-targets",
-            f"`{line.key}` names a second target, beside line {named[0].number}",
-            "a dump goes to exactly one target; leave one",
+            f"`{line.key}` names a second target; the first is on line {named[0].number}",
+            "a dump goes to exactly one target: keep only one of them",
         )
     if arguments is None or not mounts:
         return
     words = quoting.split(mounts[0])
     if len(words) < LEAST_MOUNT_WORDS:
         hint = 'write --mount "DEVICE MOUNTPOINT TYPE OPTIONS"'
-        draft.refuse(arguments, "bad-mount", f"`--mount {mounts[0]}` lacks a part", hint)
+        draft.refuse(arguments, "bad-mount", f"`--mount {mounts[0]}` is incomplete", hint)
         return
     device, mountpoint, fstype, *options = words
     target = parse_mount(device, fstype)
@@ -330,7 +330,7 @@ def _settle_actions(draft: _Draft) -> None:
             later,
             "contradictory-failure-actions",
             f"`{later.key}` and `{earlier.key}` on line {earlier.number} say the same thing twice",
-            "keep failure_action alone",
+            "keep only failure_action",
         )
         return
     action = draft.values.get("failure_action")

@@ -101,7 +101,7 @@ def obstacle(status: Status) -> Problem | None:
     if status.state is not State.ARMED or not status.protected:
         return Problem(
             code="not-armed",
-            message=f"a test crash wants an armed machine, and this one is {status.message}",
+            message=f"a test crash needs an armed machine, and this one is {status.message}",
             hint="`kdumpctl why` says what is missing",
         )
     if status.activity not in {Activity.IDLE, Activity.WAITING}:

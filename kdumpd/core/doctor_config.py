@@ -107,8 +107,8 @@ def _modes(of: Symptoms) -> Iterator[Finding]:
             yield Finding(
                 code="writable-by-others",
                 gravity=Gravity.RISK,
-                message=f"others than root may write to {mode.path}{_said(mode)}: what it says is done by root, here and "
-                "in the capture kernel",
+                message=f"users other than root may write to {mode.path}{_said(mode)}: root does what it says, here "
+                "and in the capture kernel",
                 remedy="leave it to root alone",
                 command=f"chown root:root {shlex.quote(mode.path)} && chmod go-w {shlex.quote(mode.path)}",
             )
@@ -117,7 +117,10 @@ def _modes(of: Symptoms) -> Iterator[Finding]:
             yield Finding(
                 code="key-readable-by-others",
                 gravity=Gravity.RISK,
-                message=f"others than root may read the private key {key.path}{_said(key)}, and ssh takes no such key",
+                message=(
+                    f"users other than root may read the private key {key.path}{_said(key)}, and ssh refuses "
+                    "such a key"
+                ),
                 remedy="leave it to root alone",
                 command=f"chown root:root {shlex.quote(key.path)} && chmod 600 {shlex.quote(key.path)}",
             )

@@ -82,9 +82,9 @@ def _locks(of: Symptoms) -> Iterator[Finding]:
         yield _finding(
             "few-loads-left",
             Gravity.RISK,
-            f"kernel.kexec_load_limit_panic lets a crash kernel be loaded {crash.loads_left} times more before a reboot: "
-            "each edit and each change of memory is one",
-            "see who sets it in /etc/sysctl.d, and reboot when it suits",
+            f"kernel.kexec_load_limit_panic allows {crash.loads_left} more loads of a crash kernel before a reboot: "
+            "each edit and each change of memory uses one",
+            "see who sets it in /etc/sysctl.d, and reboot when convenient",
         )
     must_be_signed = crash.secure_boot or crash.lockdown is not Lockdown.NONE
     if must_be_signed and of.is_kernel_signed is False and plan is not None:
@@ -92,14 +92,15 @@ def _locks(of: Symptoms) -> Iterator[Finding]:
         yield _finding(
             "kernel-unsigned",
             unless_loaded(of),
-            f"{plan.load.kernel_image} has no signature, and {why} wants one of the kernel that captures",
+            f"{plan.load.kernel_image} has no signature, and {why} requires one",
             "install the signed package of the kernel, or sign it with a key that the machine knows (mokutil)",
         )
     if crash.lockdown is Lockdown.CONFIDENTIALITY:
         yield _finding(
             "lockdown-confidentiality",
             Gravity.NOTE,
-            "kernel lockdown (confidentiality) shows /proc/kcore to nobody: how large a dump will be is not known",
+            "kernel lockdown (confidentiality) hides /proc/kcore from everybody: the size of a dump cannot be "
+            "estimated",
         )
 
 
@@ -111,17 +112,17 @@ def _unlocking(of: Symptoms, name: str, harmless: str) -> tuple[str, str]:
         return "", _REBOOT
     if len(setters) > 1:
         places = ", ".join(f"{each.file}:{each.line}" for each in setters)
-        return f"take each line that sets it out, and reboot: {places}", ""
+        return f"remove each line that sets it, and reboot: {places}", ""
     (setter,) = setters
     file = shlex.quote(setter.file)
     if setter.file.startswith("/etc/"):
         return (
-            f"take the line out of {setter.file} and reboot",
+            f"remove the line from {setter.file} and reboot",
             f"sed -i '{setter.line}d' {file} && {_REBOOT}",
         )
     ours = f"{SYSCTL_FOLDERS[0]}/{setter.file.rpartition('/')[2]}"
     return (
-        f"put a copy of {setter.file} without that line before it, as {ours}, and reboot",
+        f"copy {setter.file} without that line to {ours}, which is read instead, and reboot",
         f"sed '{setter.line}d' {file} >{shlex.quote(ours)} && {_REBOOT}",
     )
 
@@ -132,7 +133,7 @@ def _wishes(of: Symptoms) -> Iterator[Finding]:
         yield _finding(
             "kdump-masked",
             unless_loaded(of),
-            f"{WISH} is masked: nobody wishes this machine to be armed",
+            f"{WISH} is masked: this machine is not meant to be armed",
             "unmask and enable it",
             command=f"systemctl unmask {WISH} && systemctl enable {WISH} && kdumpctl start",
         )
@@ -140,14 +141,14 @@ def _wishes(of: Symptoms) -> Iterator[Finding]:
         yield _finding(
             "unit-of-another",
             Gravity.RISK,
-            f"{WISH} is not kdumpd's: another package, or a file in /etc/systemd/system, stands before it",
+            f"{WISH} is not kdumpd's: another package, or a file in /etc/systemd/system, replaces it",
             "see which with `systemctl cat kdump.service`, and remove it",
         )
     elif not of.wish.lasts:
         yield _finding(
             "kdump-disabled",
             unless_loaded(of),
-            f"{WISH} is disabled: from the next boot on, if not before, nothing is armed",
+            f"{WISH} is disabled: from the next boot on the machine is not armed, if it is now",
             "enable it",
             command=f"systemctl enable {WISH} && kdumpctl start",
         )
@@ -155,7 +156,7 @@ def _wishes(of: Symptoms) -> Iterator[Finding]:
         yield _finding(
             "kdump-stopped",
             unless_loaded(of),
-            "kdump was stopped by somebody: nothing is armed before a reboot or the next start",
+            "somebody stopped kdump: the machine is not armed until a reboot or the next start",
             "start it",
             command="kdumpctl start",
         )
@@ -163,7 +164,7 @@ def _wishes(of: Symptoms) -> Iterator[Finding]:
         yield _finding(
             "daemon-masked",
             unless_loaded(of),
-            f"{DAEMON} is masked: nobody looks after the crash kernel",
+            f"{DAEMON} is masked: nothing looks after the crash kernel",
             "unmask and start it",
             command=f"systemctl unmask {DAEMON} && systemctl enable --now {DAEMON}",
         )
@@ -171,8 +172,8 @@ def _wishes(of: Symptoms) -> Iterator[Finding]:
         yield _finding(
             "daemon-disabled",
             Gravity.NOTE,
-            f"{DAEMON} is disabled: at boot it begins only as far as {WISH} wants it, and no program can start it "
-            "over D-Bus",
+            f"{DAEMON} is disabled: at boot it starts only if {WISH} is enabled, and no program can start it over "
+            "D-Bus",
             "enable it",
             command=f"systemctl enable {DAEMON}",
         )
@@ -184,7 +185,7 @@ def _daemon(of: Symptoms) -> Iterator[Finding]:
         yield _finding(
             "daemon-not-running",
             unless_loaded(of),
-            "kdumpd is not running: no change of the machine or of its configuration is seen",
+            "kdumpd is not running: a change of the machine or of its configuration goes unnoticed",
             f"start it; `journalctl -u {DAEMON}` says why it ended",
             command=f"systemctl start {DAEMON}",
         )
@@ -193,7 +194,7 @@ def _daemon(of: Symptoms) -> Iterator[Finding]:
             daemon.error,
             unless_loaded(of),
             f"kdumpd could not arm what the configuration says: {daemon.error_text}",
-            "mend it; kdumpd tries again by itself, and at once with",
+            "fix it; kdumpd tries again by itself, and at once with",
             command="kdumpctl restart",
         )
     is_foreign = daemon.state == "foreign" if daemon is not None and daemon.state else of.is_recorded is False
@@ -201,7 +202,7 @@ def _daemon(of: Symptoms) -> Iterator[Finding]:
         yield _finding(
             "foreign",
             Gravity.RISK,
-            "the crash kernel that is loaded is not kdumpd's: whether and where it saves a dump nobody here knows",
+            "the crash kernel that is loaded is not kdumpd's: it is not known whether it saves a dump, and where",
             "load what the configuration says",
             command=RESTART,
         )
@@ -209,7 +210,7 @@ def _daemon(of: Symptoms) -> Iterator[Finding]:
         yield _finding(
             "unseen",
             Gravity.UNKNOWN,
-            "whether what is loaded is what kdumpd loaded could not be seen",
+            "it could not be seen whether kdumpd loaded the crash kernel that is loaded",
             _AS_ROOT_ONLY,
         )
 
@@ -221,9 +222,9 @@ def _others(of: Symptoms) -> Iterator[Finding]:
             yield _finding(
                 "another-service",
                 Gravity.RISK,
-                f"{name} ({whose}) is enabled too: each of the two loads its own crash kernel in the place of the other's, "
-                "and unloads it when it is stopped",
-                "let one of them do it",
+                f"{name} ({whose}) is enabled too: it and kdumpd replace each other's crash kernel, and either "
+                "unloads it when it is stopped",
+                "keep only one of the two",
                 command=f"systemctl disable {name}",
             )
 
@@ -236,7 +237,7 @@ def _versions(of: Symptoms) -> Iterator[Finding]:
         yield _finding(
             "kexec-too-old",
             unless_loaded(of),
-            f"kexec-tools {shown} does not know -a, by which kdumpd has it choose the system call",
+            f"kexec-tools {shown} does not know the option -a, which kdumpd uses to try both system calls",
             "install kexec-tools 2.0.17 or newer, or set KEXEC_ARGS to -s or -c in the sysconfig file",
         )
 

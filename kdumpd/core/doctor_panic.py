@@ -39,9 +39,9 @@ def _oops(of: Symptoms) -> Iterator[Finding]:
         yield Finding(
             code="oops-does-not-panic",
             gravity=Gravity.RISK,
-            message="an oops would not crash this machine (kernel.panic_on_oops is 0): it goes on with what is left, and "
-            f"nothing is captured{_set_by(of, 'kernel.panic_on_oops')}",
-            remedy="let an oops panic, now and at each boot",
+            message="an oops would not crash this machine (kernel.panic_on_oops is 0): it runs on in a damaged "
+            f"state, and nothing is captured{_set_by(of, 'kernel.panic_on_oops')}",
+            remedy="make an oops panic, now and at each boot",
             command=sysctl(of, "1", "kernel.panic_on_oops"),
         )
 
@@ -53,7 +53,7 @@ def _hangs(of: Symptoms) -> Iterator[Finding]:
             code="hangs-do-not-panic",
             gravity=Gravity.NOTE,
             message=f"a processor or a task that hangs does not crash this machine: {_zero(quiet)}",
-            remedy="where a hang is worth a dump and a reboot, let it panic",
+            remedy="if you want a dump of a hang, make it panic; the machine then reboots",
             command=sysctl(of, "1", *quiet),
         )
     silent = [name for name in NMIS if of.sysctls.get(name) == "0"]
@@ -63,7 +63,7 @@ def _hangs(of: Symptoms) -> Iterator[Finding]:
             gravity=Gravity.NOTE,
             message="an NMI sent from outside (`ipmitool power diag`, `virsh inject-nmi`, a button) does not crash this "
             f"machine: {_zero(silent)}",
-            remedy="where that is how a dump of a machine that hangs is taken, let it panic",
+            remedy="if that is how you get a dump of a machine that hangs, make it panic",
             command=sysctl(of, "1", *silent),
         )
     turned_off = of.sysctl_files.get("kernel.nmi_watchdog")
@@ -71,8 +71,8 @@ def _hangs(of: Symptoms) -> Iterator[Finding]:
         yield Finding(
             code="hard-lockups-unseen",
             gravity=Gravity.NOTE,
-            message="kernel.nmi_watchdog is 0: that a processor hangs with interrupts off is not even noticed"
-            f"{_set_by(of, 'kernel.nmi_watchdog')}",
+            message="kernel.nmi_watchdog is 0: a processor that hangs with interrupts off is not even "
+            f"noticed{_set_by(of, 'kernel.nmi_watchdog')}",
             remedy="turn it on",
             command=sysctl(of, "1", "kernel.nmi_watchdog"),
         )
@@ -81,8 +81,11 @@ def _hangs(of: Symptoms) -> Iterator[Finding]:
         yield Finding(
             code="sysrq-cannot-crash",
             gravity=Gravity.NOTE,
-            message=f"kernel.sysrq is {sysrq}: the keys Alt-SysRq-C crash nothing (/proc/sysrq-trigger does)",
-            remedy="allow it where that is how a dump of a machine that hangs is taken",
+            message=(
+                f"kernel.sysrq is {sysrq}: the keys Alt-SysRq-C do not crash the machine (/proc/sysrq-trigger "
+                "still does)"
+            ),
+            remedy="allow it if that is how you get a dump of a machine that hangs",
             command=sysctl(of, str(int(sysrq) | SYSRQ_DUMP), "kernel.sysrq"),
         )
 
@@ -92,9 +95,9 @@ def _after_a_panic(of: Symptoms) -> Iterator[Finding]:
         yield Finding(
             code="panic-waits-for-ever",
             gravity=Gravity.NOTE,
-            message="kernel.panic is 0: where the capture kernel is not loaded, or cannot begin, the machine stands still "
+            message="kernel.panic is 0: if the capture kernel is not loaded or does not start, the machine hangs "
             f"until somebody resets it{_set_by(of, 'kernel.panic')}",
-            remedy="let it reboot by itself",
+            remedy="make it reboot by itself",
             command=sysctl(of, str(SECONDS_UNTIL_REBOOT), "kernel.panic"),
         )
     if of.has_post_notifiers:
@@ -106,7 +109,7 @@ def _after_a_panic(of: Symptoms) -> Iterator[Finding]:
             gravity=Gravity.NOTE if of.is_on_hyperv else Gravity.RISK,
             message=f"{word} is set: after a panic other code runs before the capture kernel, and if it hangs nothing is "
             "captured",
-            remedy=f"take {word} out of the kernel's command line" if is_said else "turn it off",
+            remedy=f"remove {word} from the kernel's command line" if is_said else "turn it off",
             command="" if of.is_on_hyperv else f"echo N >{POST_NOTIFIERS}",
         )
     if of.sysctls.get("kernel.ftrace_dump_on_oops", "0") != "0":
@@ -131,13 +134,21 @@ def _watchdogs(of: Symptoms) -> Iterator[Finding]:
         (*known, *(dog.module for dog in biting))
     )  # whichever line is run, none takes one out
     for dog in biting:
-        by = f", patted by systemd (RuntimeWatchdogSec={of.runtime_watchdog})" if of.runtime_watchdog else ""
+        by = (
+            f", kept quiet by systemd (RuntimeWatchdogSec={of.runtime_watchdog})"
+            if of.runtime_watchdog
+            else ""
+        )
         yield Finding(
             code="watchdog-bites",
             gravity=Gravity.RISK,
-            message=f"{dog.name} ({dog.identity or dog.module}) is running{by}, and nobody pats it after a crash: it resets "
-            f"the machine after {dog.timeout_seconds} seconds, whether the dump is saved by then or not",
-            remedy="let its driver, which stops or pats it, be loaded in the capture kernel, or turn it off",
+            message=f"{dog.name} ({dog.identity or dog.module}) is running{by}, and nothing keeps it quiet after a "
+            f"crash: it resets the machine after {dog.timeout_seconds} seconds, even if the dump is not "
+            "saved by then",
+            remedy=(
+                "load its driver in the capture kernel, where it stops the watchdog or keeps it quiet, or turn "
+                "it off"
+            ),
             command=f"kdumpctl config set extra_modules {shlex.join(modules)}",
         )
 
@@ -150,16 +161,16 @@ def _capture_kernel(of: Symptoms) -> Iterator[Finding]:
         yield Finding(
             code="capture-takes-all-processors",
             gravity=Gravity.RISK,
-            message="neither nr_cpus= nor maxcpus= is on the capture kernel's command line: each processor it brings up "
-            "takes memory, and one that is not brought up as the firmware does may reset the machine",
-            remedy="take nr_cpus=1 into KDUMP_COMMANDLINE_APPEND of the sysconfig file",
+            message="neither nr_cpus= nor maxcpus= is on the capture kernel's command line: each processor that it "
+            "starts takes memory, and starting one may reset the machine",
+            remedy="add nr_cpus=1 to KDUMP_COMMANDLINE_APPEND in the sysconfig file",
         )
     elif cpus > 1 and is_x86 and "disable_cpu_apicid=" not in line:
         yield Finding(
             code="capture-many-processors",
             gravity=Gravity.NOTE,
-            message=f"the capture kernel may take up {cpus} processors: where another than the first one has crashed, "
-            "bringing the first one up may reset the machine",
+            message=f"the capture kernel may start {cpus} processors: if the crash was on another one than the "
+            "first, starting the first one may reset the machine",
             remedy="nr_cpus=1 is safe; else add disable_cpu_apicid= with the first processor's APIC id (admin-guide/kdump)",
         )
     panics = [word for word in words(line) if word.startswith("panic=")]
@@ -167,8 +178,11 @@ def _capture_kernel(of: Symptoms) -> Iterator[Finding]:
         yield Finding(
             code="capture-waits-for-ever",
             gravity=Gravity.NOTE,
-            message=f"{panics[-1]} is on the capture kernel's command line: if it panics itself, the machine stands still",
-            remedy="leave it out of KDUMP_COMMANDLINE_APPEND: kdumpd adds panic=10",
+            message=(
+                f"{panics[-1]} is on the capture kernel's command line: if the capture kernel panics, the "
+                "machine hangs"
+            ),
+            remedy="remove it from KDUMP_COMMANDLINE_APPEND: kdumpd adds panic=10",
         )
 
 
@@ -183,16 +197,16 @@ def _hardware(of: Symptoms) -> Iterator[Finding]:
                 if is_guest
                 else f"the memory is encrypted ({of.encryption}): the capture kernel has to have the same mem_encrypt="
             ),
-            remedy="see with `kdumpctl test-crash`, while it may be down, whether a crash is captured",
+            remedy="run `kdumpctl test-crash` when the machine may be down, to see whether a crash is captured",
         )
     line = command_line(of.sysconfig, of.machine, capture_id="")
     if of.has_iommu and not _PASSTHROUGH.search(line):
         yield Finding(
             code="iommu-translates",
             gravity=Gravity.NOTE,
-            message="an IOMMU translates what devices write: the capture kernel takes its tables over, and a device that "
-            "does not stop may keep a driver from starting there",
-            remedy="where a test crash hangs or finds no disk, add intel_iommu=off or amd_iommu=off to "
+            message="an IOMMU is in use: the capture kernel takes over its tables, and a device that is still busy "
+            "may keep its driver from starting there",
+            remedy="if a test crash hangs or finds no disk, add intel_iommu=off or amd_iommu=off to "
             "KDUMP_COMMANDLINE_APPEND",
         )
 

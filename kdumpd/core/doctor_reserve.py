@@ -40,8 +40,7 @@ def _none(of: Symptoms) -> Finding:
     if isinstance(coming, Reserved) and coming.base and not values:
         return _failure(
             "reboot-required",
-            "no memory is reserved for a crash kernel before a reboot, which reserves "
-            f"{coming.base // MIB} MiB",
+            f"no memory is reserved for a crash kernel until a reboot, which reserves {coming.base // MIB} MiB",
             remedy="reboot",
             command="systemctl reboot",
         )
@@ -66,10 +65,10 @@ def _none(of: Symptoms) -> Finding:
         )
     return _failure(
         "crashkernel-not-made",
-        f"{said} asks for {asked.base // MIB} MiB, and the kernel reserved nothing: it found no such piece of memory in "
-        "one, or somebody gave it back since",
-        remedy="`journalctl -k -b --grep crashkernel` says why; without an @OFFSET, with less, or with ,high it "
-        f"finds one more easily{'' if command else ': `kdumpctl reserve set SIZE,high`, and reboot'}",
+        f"{said} asks for {asked.base // MIB} MiB, and the kernel reserved nothing: it found no free block of that "
+        "size, or somebody gave the memory back later",
+        remedy="`journalctl -k -b --grep crashkernel` says why; a smaller size, ,high, or no @OFFSET makes it "
+        f"easier{'' if command else ': `kdumpctl reserve set SIZE,high`, and reboot'}",
         command=command,
     )
 
@@ -92,8 +91,8 @@ def _size(of: Symptoms) -> Iterator[Finding]:
         yield Finding(
             code="reservation-shrunk",
             gravity=Gravity.NOTE,
-            message=f"{reserved // MIB} of the {asked.base // MIB} MiB are left that crashkernel= reserved: somebody gave "
-            "the rest back",
+            message=f"only {reserved // MIB} of the {asked.base // MIB} MiB that crashkernel= reserved are left: "
+            "somebody gave the rest back",
             remedy="see who writes to /sys/kernel/kexec_crash_size; a reboot reserves all of it again",
         )
     if estimate is None:
@@ -111,11 +110,13 @@ def _spelling(of: Symptoms) -> Iterator[Finding]:
     plain = [one for one in parsed if not isinstance(one, Suffixed | Problem)]
     if plain and Place.HIGH in places:
         yield _note(
-            "crashkernel-high-hidden", "a plain crashkernel= hides the one with ,high", "leave one of them"
+            "crashkernel-high-hidden",
+            "a plain crashkernel= hides the one with ,high",
+            "keep only one of them",
         )
     if Place.LOW in places and Place.HIGH not in places:
         yield _note(
-            "crashkernel-low-alone", "crashkernel= with ,low counts for nothing without one with ,high", ""
+            "crashkernel-low-alone", "crashkernel= with ,low has no effect without one with ,high", ""
         )
     if Place.HIGH in places and places.get(Place.LOW) == 0:
         yield Finding(
@@ -128,8 +129,8 @@ def _spelling(of: Symptoms) -> Iterator[Finding]:
     if Place.CMA in places:
         yield _note(
             "crashkernel-cma",
-            "memory reserved with ,cma is used by programs until the crash: what they had in it is not in the dump, and "
-            "a device that still writes there could spoil the capture",
+            "memory reserved with ,cma is used by programs until the crash: what they had in it is not in the "
+            "dump, and a device that still writes there could damage the capture",
             "",
         )
 
@@ -145,7 +146,11 @@ def _next_boot(of: Symptoms) -> Iterator[Finding]:
         return
     coming = _wanted(machine.next_command_line, of)
     if isinstance(coming, Problem) or coming.base == 0:
-        why = coming.message if isinstance(coming, Problem) else "its entry has no crashkernel= that does"
+        why = (
+            coming.message
+            if isinstance(coming, Problem)
+            else "its boot entry has no crashkernel= that reserves any"
+        )
         yield Finding(
             code="next-boot-reserves-nothing",
             gravity=Gravity.RISK,
@@ -157,9 +162,9 @@ def _next_boot(of: Symptoms) -> Iterator[Finding]:
     yield Finding(
         code="reboot-required",
         gravity=Gravity.NOTE,
-        message=f"the next boot will reserve {coming.base // MIB} MiB, and this one has reserved "
+        message=f"the next boot will reserve {coming.base // MIB} MiB, this one has reserved "
         f"{machine.crash.reserved_bytes // MIB}",
-        remedy="reboot when it suits",
+        remedy="reboot when convenient",
         command="systemctl reboot",
     )
 

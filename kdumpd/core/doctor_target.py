@@ -35,7 +35,10 @@ def _room(of: Symptoms) -> Iterator[Finding]:
         yield Finding(
             code="target-read-only",
             gravity=Gravity.RISK,
-            message=f"the file system of {place.folder} is mounted read-only: after an error it may not take a dump either",
+            message=(
+                f"the file system of {place.folder} is mounted read-only: if that is because of an error, it "
+                "may not take a dump either"
+            ),
             remedy="see the kernel's log for errors of its disk, and mount it with rw",
             command=remount(of, place.folder),
         )
@@ -47,10 +50,10 @@ def _room(of: Symptoms) -> Iterator[Finding]:
             message=f"a dump would take about {_shown(place.forecast_bytes)}, and {place.folder} has "
             f"{_shown(place.room.free_bytes)} free",
             remedy=(
-                f"delete the {'oldest dump' if len(gone) == 1 else f'{len(gone)} oldest dumps'} there, or let "
-                "keep_free_bytes in kdumpd.toml do such things"
+                f"delete the {'oldest dump' if len(gone) == 1 else f'{len(gone)} oldest dumps'} there, or set "
+                "keep_free_bytes in kdumpd.toml, which does it by itself"
                 if gone
-                else "make room there, name a larger target, or leave more out with -d 31 and a compression"
+                else "free some space there, choose a larger target, or make dumps smaller with -d 31 and a compression"
             ),
             command=f"kdumpctl dumps delete {shlex.join(each.name for each in gone)}" if gone else "",
         )
@@ -76,7 +79,7 @@ def _test(of: Symptoms) -> Iterator[Finding]:
             code="target-test-failed",
             gravity=Gravity.RISK,
             message=f"the last test of the target failed: {daemon.test_message}",
-            remedy="mend the target, and test it again",
+            remedy="fix the target, and test it again",
             command="kdumpctl test-target",
         )
     elif not daemon.was_tested and daemon.state == "armed":
@@ -97,10 +100,10 @@ def _kept(of: Symptoms) -> Iterator[Finding]:
     yield Finding(
         code="dumps-fill-the-target",
         gravity=Gravity.NOTE,
-        message=f"{len(place.dumps)} dumps take {_shown(taken)} of {_shown(place.capacity_bytes)} in {place.folder}, and no "
-        "rule lets any go",
-        remedy=f"say how many, or for how long, or how much room is to be left; with this line the newest {KEPT} stay, and "
-        "kdumpd deletes those that are older as soon as it finds a new dump that is good",
+        message=f"{len(place.dumps)} dumps take {_shown(taken)} of {_shown(place.capacity_bytes)} in "
+        f"{place.folder}, and no rule deletes any",
+        remedy="say how many to keep, for how long, or how much space to leave free. With this line kdumpd keeps "
+        f"the newest {KEPT}, and deletes older ones as soon as it finds a new good dump",
         # The first line: an append would run into a last one that has no end, or into a table. sed wants a line to be there.
         command=f"test -s {tuning.FILE} || echo >{tuning.FILE} && sed -i '1i keep_count = {KEPT}' {tuning.FILE}",
     )
@@ -132,9 +135,9 @@ def _clock(of: Symptoms) -> Iterator[Finding]:
         yield Finding(
             code="clock-wrong",
             gravity=Gravity.NOTE,
-            message="the clock is behind the time at which the kernel or the image was installed: dumps would be named after a "
-            "time that never was, and none is too old to be kept",
-            remedy="set it, and keep it so",
+            message="the clock is behind the time at which the kernel or the image was installed: dumps would be "
+            "named after a wrong time, and none would be found too old to be kept",
+            remedy="set the clock, and keep it synchronised",
             command="timedatectl set-ntp true",
         )
 

@@ -147,7 +147,7 @@ def chosen(config: Config, tuning: Tuning, target: Located, inventory: Inventory
         replace(
             problem,
             code=missing.code,
-            message=f"{problem.message}; engine dracut may, and dracut is not installed",
+            message=f"{problem.message}; engine dracut may be able to, but dracut is not installed",
             hint=missing.hint,
         )
         for problem in target.beyond_direct
@@ -329,7 +329,7 @@ def _unfit(tuning: Tuning) -> Iterable[Problem]:
 def _arguments_lost(config: Config, further: tuple[str, ...]) -> tuple[Problem, ...]:
     warning = Problem(
         code="dracut-args-unused",
-        message=f"dracut_args is for engine dracut: {' '.join(further)} is left out by engine direct",
+        message=f"dracut_args is for engine dracut: {' '.join(further)} is ignored by engine direct",
         hint='install dracut-core and let engine be "auto" in kdumpd.toml, or use extra_bins and extra_modules',
         severity=Severity.WARNING,
     )

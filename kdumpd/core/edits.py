@@ -56,7 +56,7 @@ def unknown_directive(key: str) -> Problem | None:
         return None
     close = get_close_matches(key[:80], SETTINGS, n=1)
     hint = f"did you mean {close[0]}?" if close else ""
-    return Problem(code="unknown-directive", message=f"`{key}` is no directive", hint=hint, key=key)
+    return Problem(code="unknown-directive", message=f"`{key}` is not a directive", hint=hint, key=key)
 
 
 def _with(document: Document, key: str, values: Sequence[str]) -> Document:

@@ -39,9 +39,9 @@ _EFFECTS = {
     Effect.LOAD: "the crash kernel is loaded again",
 }
 _CONSEQUENCES = {
-    Effect.BASE: "builds the whole image anew and loads it",
-    Effect.OVERLAY: "makes the small part of the image anew and loads the image",
-    Effect.LOAD: "loads the image that there is anew",
+    Effect.BASE: "builds the whole image again and loads it",
+    Effect.OVERLAY: "makes the small part of the image again and loads the image",
+    Effect.LOAD: "loads the image that there is again",
 }
 _SETTINGS = {
     "target_device": "the target's device",
@@ -104,7 +104,7 @@ def what_follows(found: Sequence[Difference]) -> str:
     if not found:
         return "nothing is to be built or loaded"
     does = _CONSEQUENCES[max(difference.effect for difference in found)]
-    return f"so kdumpd {does}; what is loaded until then protects the machine"
+    return f"so kdumpd {does}; until then what is loaded protects the machine"
 
 
 def _of_base(old: Json, new: Json) -> Iterator[Difference]:

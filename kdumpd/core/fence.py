@@ -46,8 +46,8 @@ def nodes(config: Config, machine: Machine) -> Nodes:
             problems.append(
                 line.problem(
                     "fence-node-is-this-machine",
-                    f"`{node}` is this machine itself, which after a crash needs not be told of it",
-                    "name the other nodes of the cluster alone",
+                    f"`{node}` is this machine itself, which does not need to be told of its own crash",
+                    "name only the other nodes of the cluster",
                 )
             )
             continue

@@ -19,9 +19,9 @@ def put(base: Contents, ground: Ground) -> Iterator[Problem]:
         if not fed.files and name in needed:
             yield Problem(
                 code="firmware-missing",
-                message=f"the module {name}, which the target needs, may load firmware ({fed.names[0]}), and none of it "
-                "is installed",
-                hint="if the device works without it now, it does so in the capture kernel",
+                message=f"the module {name}, which the target needs, may load firmware ({fed.names[0]}), which is "
+                "not installed",
+                hint="if the device works without it now, it also does in the capture kernel",
                 severity=Severity.WARNING,
             )
         for path in fed.files:

@@ -122,7 +122,7 @@ class Reader:
             raise Trouble(
                 Problem(
                     code="stream-damaged",
-                    message=f"the dump's stream is damaged or was cut off: at byte {at} stands no record",
+                    message=f"the dump's stream is damaged or was cut off: there is no record at byte {at}",
                 )
             )
         else:
@@ -169,7 +169,7 @@ def lay_out(source: Source, target: Target, *, before_each: Callable[[], None] =
 
 
 def _not_flattened() -> Problem:
-    return Problem(code="not-flattened", message="this is no flattened stream of makedumpfile")
+    return Problem(code="not-flattened", message="this is not a flattened stream of makedumpfile")
 
 
 def _truncated(at: int, how: str) -> Problem:

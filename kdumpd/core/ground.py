@@ -147,7 +147,7 @@ def module_problems(ground: Ground) -> Iterable[Problem]:
         problem = Problem(
             code="blacklist-hides-target",
             message=f"the target needs the module {name}, which blacklist keeps from being loaded",
-            hint="take it out of blacklist",
+            hint="remove it from blacklist",
         )
         yield at_line(config, "blacklist", problem)
     for name in config.extra_modules:
@@ -192,7 +192,7 @@ def root_problems(ground: Ground) -> Iterable[Problem]:
 def module_gone(module: ModuleFile) -> Problem:
     return Problem(
         code="module-missing",
-        message=f"{module.source} stands in modules.dep but cannot be read",
+        message=f"{module.source} is in modules.dep but cannot be read",
         hint="install the kernel's package again, or run depmod",
     )
 

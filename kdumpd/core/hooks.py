@@ -180,5 +180,7 @@ def _nowhere(config: Config) -> Iterator[Problem]:
 
 def _vanished(path: str) -> Problem:
     return Problem(
-        code="hook-missing", message=f"{path} leads nowhere", hint="remove the link, or what it names"
+        code="hook-missing",
+        message=f"{path} is a broken link",
+        hint="remove the link, or create the file that it points to",
     )

@@ -113,7 +113,7 @@ def number(draft: Draft, by: Assignment) -> int | None:
     """A whole number, or a lack."""
     if re.fullmatch(r"-?[0-9]{1,9}", by.value.strip()):
         return int(by.value)
-    draft.lack(by, "it is no number, and so the default of kdumpd stands")
+    draft.lack(by, "it is not a number, so kdumpd's default is used")
     return None
 
 

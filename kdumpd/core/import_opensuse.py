@@ -248,7 +248,7 @@ def _kernel(draft: Draft, _given: Given, by: Assignment) -> None:
     if re.match(r"[0-9]", by.value):
         draft.variables["KDUMP_KERNELVER"] = by.value, by
     else:
-        draft.lack(by, "kdumpd wants a whole release, as uname -r says it; the running kernel captures")
+        draft.lack(by, "kdumpd needs the whole release, as uname -r says it; the running kernel captures")
 
 
 def _verbose(draft: Draft, _given: Given, by: Assignment) -> None:
@@ -308,6 +308,6 @@ READERS: Mapping[str, Reader] = MappingProxyType(
         "KDUMP_FADUMP_SHELL": _only_yes("kdumpd does not arm firmware-assisted dumps"),
         "KDUMP_VERBOSE": _verbose,
         "KDUMP_COPY_KERNEL": _only_yes("the kernel is not copied to the dump: its package has it"),
-        "KDUMPTOOL_FLAGS": lacking("these flags are of kdumptool alone"),
+        "KDUMPTOOL_FLAGS": lacking("these flags are only for kdumptool"),
     }
 )

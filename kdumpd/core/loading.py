@@ -161,7 +161,7 @@ def load_fault(
         return Problem(
             code="reservation-hidden",
             message=f"kexec does not see the {crash.reserved_bytes // MIB} MiB that are reserved: {_tail(said)}",
-            hint="/proc/iomem shows its addresses to CAP_SYS_ADMIN alone",
+            hint="/proc/iomem shows its addresses only to a process with CAP_SYS_ADMIN",
         )
     if order is not None and any(words in said for words in ROOM_FAULTS):
         return Problem(
@@ -172,14 +172,17 @@ def load_fault(
     if order is not None and NO_FILE_CALL in said:
         return Problem(
             code="kexec-image",
-            message=f"{order.kernel_image} is not taken by this kernel's file call, if there is one: {_tail(said)}",
+            message=(
+                f"{order.kernel_image} is refused by kexec_file_load, or this kernel does not have that call: "
+                f"{_tail(said)}"
+            ),
             hint="-a in KEXEC_ARGS tries the other call as well, -s forbids it",
             file=order.kernel_image,
         )
     if order is not None and any(words in said for words in IMAGE_FAULTS):
         return Problem(
             code="kexec-image",
-            message=f"{order.kernel_image} is no kernel that can be loaded here: {_tail(said)}",
+            message=f"{order.kernel_image} is not a kernel that can be loaded here: {_tail(said)}",
             hint="it may be damaged or for another architecture; KDUMP_IMG and KDUMP_KERNELVER say which is taken",
             file=order.kernel_image,
         )

@@ -82,7 +82,7 @@ def holding_path(machine: Machine, path: str, line: Line) -> Search:
         return nothing(
             line.problem(
                 "target-in-memory",
-                f"{path} lies in {mount.target}, a {mount.fstype} that does not outlive a crash",
+                f"{path} lies in {mount.target}, a {mount.fstype} that does not survive a crash",
                 "let path lie on a disk, or name a target",
             )
         )
@@ -91,7 +91,7 @@ def holding_path(machine: Machine, path: str, line: Line) -> Search:
         return nothing(
             line.problem(
                 "target-not-a-disk",
-                f"{path} lies on {mount.target}, and {mount.source} ({mount.fstype}) is no block device",
+                f"{path} lies on {mount.target}, and {mount.source} ({mount.fstype}) is not a block device",
                 "name a target such as ext4 UUID=..., or let path lie on a disk",
             )
         )
@@ -137,7 +137,7 @@ def _hidden_by_fstab(machine: Machine, path: str, place: Place, line: Line) -> t
     entry = declared(machine.fstab, path)
     if entry is None or len(entry.target) <= len(place.mount.target) or entry.fstype in {"swap", "none"}:
         return ()
-    message = f"{entry.target} stands in fstab but is not mounted: dumps go to {place.mount.target}"
+    message = f"{entry.target} is in fstab but is not mounted: dumps go to {place.mount.target}"
     return (line.warning("target-not-mounted", message, f"mount {entry.target}"),)
 
 
@@ -299,7 +299,7 @@ def _dirty_at_a_crash(machine: Machine, device: BlockDevice, fstype: str, line: 
         yield line.problem(
             "target-unfit",
             f"{fstype} that is mounted when the machine crashes takes no dump before {_NOT_WHILE_DIRTY[fstype]} has "
-            f"mended it, and /dev/{device.name} is mounted at {mounted[0].target}",
+            f"repaired it, and /dev/{device.name} is mounted at {mounted[0].target}",
             "keep it unmounted or mounted read-only, or use ext4, xfs or btrfs",
         )
 

@@ -133,7 +133,7 @@ def _refused(target: Nfs, options: dict[str, str], live: Mount | None, line: Lin
     if security.startswith("krb5"):
         yield line.problem(
             "target-kerberos",
-            f"{target.source} wants Kerberos (sec={security}), and the capture kernel has no ticket",
+            f"{target.source} requires Kerberos (sec={security}), and the capture kernel has no ticket",
             "export it to this machine with sec=sys as well, or name another target",
         )
     if "ro" in options:

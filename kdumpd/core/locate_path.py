@@ -32,7 +32,7 @@ def endless(followed: Whereabouts, line: Line) -> Search:
     return nothing(
         line.problem(
             "path-is-link",
-            f"{followed.path} leads through symbolic links without an end, among them {followed.links[0]}",
+            f"{followed.path} leads through symbolic links in a circle, among them {followed.links[0]}",
             "name the directory itself",
         )
     )
@@ -48,8 +48,8 @@ def doubts(machine: Machine, path: str, mounted_at: str, line: Line) -> Iterator
     stays = followed.real.startswith(f"{top}/") and not followed.is_endless
     yield line.warning(
         "path-is-link",
-        f"{followed.links[0]} is a symbolic link: in the capture kernel, where its file system is mounted elsewhere, it "
-        "may lead to nowhere and the dump be lost",
+        f"{followed.links[0]} is a symbolic link: in the capture kernel, where its file system is mounted "
+        "elsewhere, it may lead nowhere, and the dump would be lost",
         f"let the dump go to {followed.real[len(top) :]} of that file system"
         if stays
         else "make it a directory",

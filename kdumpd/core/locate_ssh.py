@@ -145,7 +145,7 @@ def _problems_of_scp(config: Config) -> Iterable[Problem]:
         yield line.problem(
             "unfit-path",
             f"scp cannot be told the directory `{config.path}` safely",
-            "write a path of letters, digits and - . _ / alone, or core_collector makedumpfile",
+            "write a path of only letters, digits and - . _ /, or core_collector makedumpfile",
         )
 
 

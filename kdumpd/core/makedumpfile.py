@@ -174,8 +174,8 @@ def _kernel_problems(abilities: Abilities, kernel_release: str) -> Iterator[Prob
         yield Problem(
             code="kernel-newer-than-makedumpfile",
             message=f"makedumpfile {abilities.shown} knows kernels up to {_dotted(latest[:2])}: of "
-            f"{_dotted(kernel)} it may save more pages than it has to",
-            hint="try a crash and look at the size of the dump; a newer makedumpfile knows this kernel",
+            f"{_dotted(kernel)} it may save more pages than it needs to",
+            hint="look at the size of the dump after a test crash; a newer makedumpfile knows this kernel",
             severity=Severity.WARNING,
         )
 
@@ -230,7 +230,7 @@ def _thread_problems(argv: Sequence[str], abilities: Abilities, cpus: int | None
     if cpus is not None and int(own.value) >= cpus:
         yield Problem(
             code="too-many-threads",
-            message=f"--num-threads {own.value} wants {int(own.value) + 1} processors, and the capture kernel has "
+            message=f"--num-threads {own.value} needs {int(own.value) + 1} processors, and the capture kernel has "
             f"{cpus}: the threads spin, so the dump may take a hundred times as long",
             hint="leave --num-threads out: kdumpd adds it where there are 4 processors or more (nr_cpus=)",
             severity=Severity.WARNING,

@@ -61,7 +61,7 @@ def _directive(row: Setting) -> str:
     if row.default:
         sentences.append(f"Default: `{row.default}`.")
     if row.repeats and row.needs_value:
-        sentences.append("May stand more than once.")
+        sentences.append("May be given more than once.")
     if row.was:
         sentences.append(f"Once called {', '.join(f'`{name}`' for name in row.was)}.")
     if row.deprecated:

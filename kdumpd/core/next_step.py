@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 NOTHING = "nothing to do"
 WAITING = "wait: "
-CHECK = "`kdumpctl check` names what is wrong; `kdumpctl config edit` mends it"
+CHECK = "`kdumpctl check` shows what is wrong; fix it with `kdumpctl config edit`"
 AT_WORK = frozenset({"settling", "building", "loading", "verifying"})
 
 
@@ -31,15 +31,15 @@ def next_step(of: Situation) -> str:
         return f"{WAITING}kdumpd is at work; `kdumpctl watch` shows how far it is"
     match of.state:
         case "unsupported":
-            return "boot a kernel, or in a way, that can load a crash kernel"
+            return "boot a kernel that can load a crash kernel, or boot this one with other options"
         case "disabled" if of.is_enabled:
             return "`kdumpctl start` arms the machine again, as a reboot does"
         case "disabled":
-            return "`systemctl enable --now kdump` arms the machine, `kdumpctl start` for this boot alone"
+            return "`systemctl enable --now kdump` arms the machine, `kdumpctl start` only for this boot"
         case "no-memory" if of.is_reboot_required:
             return "reboot"
         case "no-memory":
-            return "`kdumpctl reserve set` reserves memory, from the reboot after it on"
+            return "`kdumpctl reserve set`, then a reboot: that reserves memory"
         case "armed":
             return _while_armed(of)
         case "foreign" | "stale" | "unarmed" | "failed":
@@ -59,25 +59,27 @@ def _towards_armed(of: Situation) -> str:
         )
     if of.activity == "waiting":
         when = f" at {of.next_retry}" if of.next_retry else ""
-        return f"mend what is said above; kdumpd tries again by itself{when}, and at once where it sees the change"
+        return (
+            f"fix the problem above; kdumpd tries again by itself{when}, and at once when it sees the change"
+        )
     if of.state == "foreign":
         return "`kdumpctl restart` loads what the configuration says"
     if of.state == "stale":
         return "`kdumpctl why` shows what differs; `kdumpctl rebuild` loads what the configuration says"
-    return "mend what is said above, then `kdumpctl restart`; `kdumpctl history` shows what was tried"
+    return "fix the problem above, then `kdumpctl restart`; `kdumpctl history` shows what was tried"
 
 
 def _while_armed(of: Situation) -> str:
     if not of.is_config_valid:
         return CHECK
     if of.target_test == "failed":
-        return "mend the target, then `kdumpctl test-target`: a crash would likely not be saved"
+        return "fix the target, then `kdumpctl test-target`: a crash would likely not be saved"
     if of.is_reboot_required:
-        return "reboot when it suits: until then the machine reserves what it did before"
+        return "reboot when convenient: until then the old reservation stays"
     if of.target_test == "warned":
         return "make room on the target, then `kdumpctl test-target`"
     if not of.is_last_dump_whole:
-        return "see with `kdumpctl dumps show` why the last dump is not whole"
+        return "`kdumpctl dumps show` says why the last dump is not complete"
     if not of.target_test:
         return "`kdumpctl test-target` shows whether the target takes a dump"
     return NOTHING

@@ -165,7 +165,7 @@ def dracut_problems(paths: frozenset[str], *, kernel_release: str) -> tuple[Prob
         Problem(
             code="dracut-incomplete",
             message=f"the image that dracut made lacks {what}",
-            hint="are the packages of kdumpd and of dracut whole?",
+            hint="see whether files of the packages of kdumpd or dracut are missing",
         )
         for what, is_there in wanted.items()
         if not is_there

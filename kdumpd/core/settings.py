@@ -100,15 +100,15 @@ _ROWS: tuple[Setting, ...] = (
     _target(
         "nfs",
         "HOST:/EXPORT",
-        "Mount the export and save to `[path]/HOST-DATE/`, where HOST is the own address towards the server. "
-        "The version of NFS follows the live mount; without one 4.2, 4.1, 4.0 and 3 are tried in this order. "
-        "Kerberos (sec=krb5) is refused; the export must not squash root.",
+        "Mount the export and save to `[path]/HOST-DATE/`, where HOST is the address of this machine that the "
+        "server sees. The version of NFS is that of the present mount; if there is none, 4.2, 4.1, 4.0 and 3 are "
+        "tried in this order. Kerberos (sec=krb5) is refused. The server must let root write (no_root_squash).",
         lambda value: values.target(targets.parse_nfs(value)),
     ),
     _target(
         "nfs4",
         "HOST:/EXPORT",
-        "As `nfs`, and version 3 is never tried.",
+        "As `nfs`, but version 3 is never tried.",
         lambda value: values.target(targets.parse_nfs(value, version="4")),
     ),
     _target(
@@ -225,8 +225,8 @@ _ROWS: tuple[Setting, ...] = (
     Setting(
         name="default",
         argument="reboot | halt | poweroff | shell | dump_to_rootfs | mount_root_run_init",
-        meaning="RHEL 6's name of `failure_action`. Its `halt` and `poweroff` also set `final_action` where that "
-        "is not given, and `mount_root_run_init` means `dump_to_rootfs`.",
+        meaning="RHEL 6's name of `failure_action`. Its `halt` and `poweroff` also set `final_action` if that is "
+        "not set, and `mount_root_run_init` means `dump_to_rootfs`.",
         parse=values.failure_action,
         affects=Affects.OVERLAY,
         field="failure_action",
@@ -259,8 +259,8 @@ _ROWS: tuple[Setting, ...] = (
     Setting(
         name="debug_mem_level",
         argument="0-3",
-        meaning="What is told of the memory at each step: 0 nothing, 1 a part of meminfo, 2 meminfo, 3 meminfo "
-        "and slabinfo.",
+        meaning="What the capture kernel prints about memory at each step: 0 nothing, 1 a part of meminfo, 2 "
+        "meminfo, 3 meminfo and slabinfo.",
         parse=values.level,
         affects=Affects.OVERLAY,
         default="0",
@@ -294,7 +294,7 @@ _ROWS: tuple[Setting, ...] = (
     Setting(
         name="fence_kdump_nodes",
         argument="HOSTS",
-        meaning="Nodes of the cluster that are told of the crash by fence_kdump_send before the dump begins.",
+        meaning="Nodes of the cluster that fence_kdump_send tells of the crash, before the dump begins.",
         parse=values.hosts,
         affects=Affects.OVERLAY,
     ),
@@ -317,7 +317,7 @@ _ROWS: tuple[Setting, ...] = (
     Setting(
         name=XEN_MARKER,
         argument="",
-        meaning="A line that RHEL 6 wrote on Xen guests; it is tolerated and means nothing.",
+        meaning="A line that RHEL 6 wrote on Xen guests. It is accepted and does nothing.",
         parse=values.anything,
         affects=Affects.RUNTIME,
         field="",

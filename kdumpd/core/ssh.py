@@ -124,7 +124,7 @@ def key_fault(text: str) -> str:
     """
     found = _BEGINNING.search(text)
     if found is None:
-        return "is no private key of OpenSSH"
+        return "is not a private key of OpenSSH"
     secured = "has a passphrase, which nobody can type in the capture kernel"
     if "ENCRYPTED" in found[1] or "Proc-Type: 4,ENCRYPTED" in text:
         return secured

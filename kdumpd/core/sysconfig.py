@@ -83,7 +83,7 @@ def read(text: str, *, file: str) -> SysconfigReading:
     lines: dict[str, int] = {}
     for each in scanned:
         if each.name == "KDUMP_BOOTDIR" and each.value and not each.value.startswith("/"):
-            message = f"`{each.value}` is no absolute path"
+            message = f"`{each.value}` is not an absolute path"
             problems.append(Problem(code="bad-path", message=message, key=each.name, line=each.line))
         elif each.name in VARIABLES:
             texts[VARIABLES[each.name]] = each.value
@@ -127,7 +127,7 @@ _ENDS_A_COMMAND = frozenset(";&|<>()")
 def _doubts(assignment: Assignment) -> list[Problem]:
     name = assignment.name
     if name in LOG_LEVELS:
-        message = f"`{assignment.value}` is no log level"
+        message = f"`{assignment.value}` is not a log level"
         hint = f"write a number from 0 to {HIGHEST_LOG_LEVEL}"
         return [Problem(code="bad-number", message=message, hint=hint, key=name, line=assignment.line)]
     if not name.startswith(("KDUMP_", "KEXEC_", "FADUMP_")) or name in WITHOUT_MEANING:
@@ -163,7 +163,7 @@ def assignments(text: str) -> tuple[list[Assignment], list[Problem]]:
             at = line_end
             continue
         if beginning is None:
-            message = f"`{text[at:line_end].strip()}` is no assignment"
+            message = f"`{text[at:line_end].strip()}` is not an assignment"
             hint = "this file is read as data and never executed; write NAME=value"
             problems.append(Problem(code="not-an-assignment", message=message, hint=hint, line=line))
             at = line_end
@@ -252,7 +252,7 @@ def _expanded(text: str, at: int, known: Mapping[str, str]) -> tuple[str, int, P
 def _needs_a_shell(what: str) -> Problem:
     return Problem(
         code="needs-a-shell",
-        message=f"the value holds `{what}`, which only a shell could make something of",
+        message=f"the value holds `{what}`, which only a shell could expand",
         hint="this file is read as data and never executed; write the text itself, in single quotes",
     )
 

@@ -23,7 +23,7 @@ _NO_COLON = "no name on it can hold a `:`, and that of each dump's directory hol
 _NO_STREAM = (
     "on NTFS a `:` in a name begins the name of a stream, and the name of each dump's directory holds two"
 )
-_NO_CLUSTER = "it wants the locks of its cluster, which does not run in the capture kernel"
+_NO_CLUSTER = "it needs the locks of its cluster, which does not run in the capture kernel"
 UNFIT_FILESYSTEMS: Mapping[str, str] = MappingProxyType(
     {
         "exfat": _NO_COLON,
@@ -224,7 +224,7 @@ def parse_nfs(text: str, *, version: Literal["", "4"] = "") -> Nfs | Problem:
     if not separator:
         return Problem(
             code="bad-nfs-export",
-            message=f"`{text}` is no NFS export",
+            message=f"`{text}` is not an NFS export",
             hint="write host:/export, or [address]:/export for IPv6",
         )
     if _BLANK.search(export) or not export.isprintable():
@@ -248,7 +248,7 @@ def parse_ssh(text: str) -> Ssh | Problem:
         )
     if not _USER.fullmatch(user):
         return Problem(
-            code="bad-ssh-destination", message=f"`{user}` is no user name", hint="write ssh USER@HOST"
+            code="bad-ssh-destination", message=f"`{user}` is not a user name", hint="write ssh USER@HOST"
         )
     checked = _host(host)
     if isinstance(checked, Problem):
@@ -270,7 +270,7 @@ def parse_virtiofs(text: str) -> Virtiofs | Problem:
     ):
         return Problem(
             code="bad-virtiofs-tag",
-            message=f"`{text}` is no virtiofs tag",
+            message=f"`{text}` is not a virtiofs tag",
             hint=f"a tag has at most {LONGEST_VIRTIOFS_TAG} bytes and no blanks",
         )
     return Virtiofs(tag=text)
@@ -290,7 +290,7 @@ def parse_mount(device: str, fstype: str) -> Filesystem | Nfs | Virtiofs | Probl
         case _:
             return Problem(
                 code="bad-filesystem-type",
-                message=f"`{fstype}` is no file system that a dump can be written to",
+                message=f"`{fstype}` is not a file system that a dump can be written to",
                 hint=f"one of {', '.join(BLOCK_FILESYSTEMS[:6])}, nfs, nfs4, virtiofs",
             )
 
@@ -318,7 +318,7 @@ def _device(text: str) -> str | Problem:
     if not value or not value.isprintable() or any(quote in value for quote in '"\\') or "/.." in value:
         return Problem(code="bad-device", message=f"`{text}` names no device", hint=f"write {tag}=NAME")
     if tag.endswith("UUID") and _BLANK.search(value):
-        return Problem(code="bad-device", message=f"`{value}` is no UUID", hint="a UUID has no blanks")
+        return Problem(code="bad-device", message=f"`{value}` is not a UUID", hint="a UUID has no blanks")
     return f"{tag}={value}"
 
 
@@ -326,7 +326,7 @@ def _device_node(node: str) -> str | Problem:
     if not node.startswith("/") or _BLANK.search(node) or not node.isprintable() or "/../" in f"{node}/":
         return Problem(
             code="bad-device",
-            message=f"`{node}` is no device",
+            message=f"`{node}` is not a device",
             hint="write a node such as /dev/sda3, or LABEL=, UUID=, PARTUUID=, PARTLABEL=",
         )
     return node
@@ -349,7 +349,7 @@ def _host(text: str) -> str | Problem:
             return inner
     elif inner == text and _HOST_NAME.fullmatch(inner):
         return inner
-    return Problem(code="bad-host", message=f"`{text}` is no host name or address")
+    return Problem(code="bad-host", message=f"`{text}` is not a host name or address")
 
 
 def _unquoted(text: str) -> str:

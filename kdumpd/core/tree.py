@@ -61,7 +61,9 @@ class Tree:
         parent = entry.path.rpartition("/")[0]
         within = self.seen.get(parent)
         if parent and (within is None or not within.entry.is_folder):
-            self.problems.append(_clash(f"/{entry.path} lies in /{parent}, which is no folder of the image"))
+            self.problems.append(
+                _clash(f"/{entry.path} lies in /{parent}, which is not a folder of the image")
+            )
             return False
         if before is not None and before.entry.is_folder != entry.is_folder:
             self.problems.append(

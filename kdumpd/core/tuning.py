@@ -59,13 +59,16 @@ class Tuning(BaseModel, frozen=True, extra="forbid", strict=True):
         default=9, ge=1, le=19, description="How hard zstd compresses the base of the image, from 1 to 19."
     )
     build_timeout_seconds: Seconds = Field(
-        default=600.0, ge=1, description="A build that takes longer is ended and has failed."
+        default=600.0, ge=1, description="A build that takes longer is stopped and counts as failed."
     )
     prebuild_kernels: int = Field(
         default=2,
         ge=0,
         le=16,
-        description="Of this many installed kernels, the newest, the image is built before they are booted. 0: of none.",
+        description=(
+            "For this many of the newest installed kernels, the image is built before they are booted. 0: "
+            "for none."
+        ),
     )
     store_budget_mib: int = Field(
         default=256,
@@ -76,25 +79,25 @@ class Tuning(BaseModel, frozen=True, extra="forbid", strict=True):
     settle_seconds: Seconds = Field(
         default=0.3,
         ge=0,
-        description="How long nothing more may have changed before kdumpd acts on a change. A change that comes out of a "
-        "long quiet, and stays alone, is waited with for a third of that.",
+        description="How long kdumpd waits after the last change before it acts. A single change after a long "
+        "quiet time is acted on after a third of that.",
     )
     settle_cap_seconds: Seconds = Field(
-        default=5.0, ge=0, description="After this long it acts, though changes still go on."
+        default=5.0, ge=0, description="After this long it acts, even if changes still go on."
     )
     slow_poll_seconds: Seconds = Field(
         default=3600.0,
         ge=1,
-        description="How often it looks without any sign of a change; but at least every five minutes while a dump goes "
-        "over the network, for name servers tell nobody of their changes.",
+        description="How often it looks without any sign of a change. While dumps go over the network it looks at "
+        "least every five minutes, because name servers do not announce their changes.",
     )
     target_test_hours: float = Field(
         default=24.0,
         ge=0,
         le=8760,
         allow_inf_nan=False,
-        description="How often the target is tested beside each change of it: a small file is written there and removed. "
-        "A test that is cancelled counts as one. 0: only when it is asked for.",
+        description="How often the target is tested, besides after each change of it: a small file is written "
+        "there and removed. A test that is cancelled counts as one. 0: only when it is asked for.",
     )
     stall_seconds: Seconds = Field(
         default=120.0,
@@ -170,7 +173,7 @@ def _syntax_problem(text: str, fault: Exception, *, file: str) -> Problem:
         last = max(len(text.splitlines()), 1)
         line = int(found[1]) if found and found[1] else last if found else 1
         sentence = _POSITION.sub("", sentence)
-    return Problem(code="bad-toml", message=f"this is no TOML: {printable(sentence)}", file=file, line=line)
+    return Problem(code="bad-toml", message=f"this is not TOML: {printable(sentence)}", file=file, line=line)
 
 
 def _problem(text: str, key: str, kind: str, sentence: str, *, file: str) -> Problem:
@@ -179,7 +182,7 @@ def _problem(text: str, key: str, kind: str, sentence: str, *, file: str) -> Pro
     if kind == "extra_forbidden":
         close = get_close_matches(key[:80], Tuning.model_fields, n=1)
         hint = f"did you mean {close[0]}?" if close else "see kdumpd.toml(5)"
-        message = f"`{shown}` is no setting of kdumpd"
+        message = f"`{shown}` is not a setting of kdumpd"
         return Problem(code="unknown-key", message=message, hint=hint, file=file, line=line, key=shown)
     reason = printable(sentence.removeprefix("Value error, "))
     message = f"the value of `{shown}` is refused: {reason[:1].lower()}{reason[1:]}"

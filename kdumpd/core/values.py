@@ -71,7 +71,9 @@ def directory(value: str) -> Parsed:
     """A directory below the target, without doubled or trailing slashes; relative is left relative."""
     parts = [part for part in value.split("/") if part not in {"", "."}]
     if ".." in parts:
-        return refused("bad-path", f"`{value}` climbs out with `..`", "write the directory that is meant")
+        return refused(
+            "bad-path", f"`{value}` leaves its directory with `..`", "write the directory that is meant"
+        )
     return Parsed(value=("/" if value.startswith("/") else "") + "/".join(parts) or "/")
 
 
@@ -113,7 +115,7 @@ def modules(value: str) -> Parsed:
     if wrong:
         return refused(
             "bad-module-name",
-            f"`{wrong[0]}` is no name of a kernel module",
+            f"`{wrong[0]}` is not the name of a kernel module",
             "write names separated by blanks",
         )
     parsed = tuple(dict.fromkeys(names))
@@ -210,7 +212,7 @@ def hosts(value: str) -> Parsed:
     wrong = [name for name in names if not _HOST.fullmatch(name)]
     if wrong:
         return refused(
-            "bad-host", f"`{wrong[0]}` is no host name or address", "write names separated by blanks"
+            "bad-host", f"`{wrong[0]}` is not a host name or address", "write names separated by blanks"
         )
     return Parsed(value=names)
 
@@ -227,7 +229,7 @@ def fence_arguments(value: str) -> Parsed:
         if takes is None and not (letter in _FENCE_FLAGS and not attached):
             return refused(
                 "bad-fence-argument",
-                f"`{word}` is no option of fence_kdump_send",
+                f"`{word}` is not an option of fence_kdump_send",
                 "one of -p PORT, -f auto|ipv4|ipv6, -c COUNT, -i SECONDS, -v",
             )
         given.append(word)
@@ -240,7 +242,7 @@ def fence_arguments(value: str) -> Parsed:
         if problem:
             return refused(
                 "bad-fence-argument",
-                f"`{word}` of fence_kdump_send wants {problem}",
+                f"`{word}` of fence_kdump_send needs {problem}",
                 "see fence_kdump_send(8)",
             )
     return Parsed(value=tuple(given))
@@ -288,4 +290,4 @@ def _module(name: str) -> str:
 
 
 def _not_one_of(value: str, choices: tuple[str, ...]) -> Parsed:
-    return refused("bad-choice", f"`{value}` is no choice", f"one of {', '.join(choices)}")
+    return refused("bad-choice", f"`{value}` is not a valid choice", f"one of {', '.join(choices)}")

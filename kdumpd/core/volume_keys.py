@@ -76,7 +76,7 @@ def doubts(target: Located, machine: Machine) -> tuple[Problem, ...]:
     return (
         Problem(
             code="key-missing",
-            message=f"kdumpd opens {', '.join(closed)} with a key file alone, and does not take the volume key yet",
+            message=f"kdumpd opens {', '.join(closed)} only with a key file, and does not use the volume key yet",
             hint=_KEY_FILE,
             severity=Severity.WARNING,
         ),
@@ -102,7 +102,7 @@ def with_volume_keys(text: str, wanted: Iterable[Volume]) -> str | Problem:
             return Problem(
                 code="kept-elsewhere",
                 message=f"{volume.name} has a {OPTION} of its own already",
-                hint="take it out if nothing else needs the key there: systemd keeps it in one place alone",
+                hint="remove it if nothing else needs the key there: systemd keeps it in only one place",
                 file=CRYPTTAB,
                 line=at + 1,
             )

@@ -61,7 +61,7 @@ class Propagations:
         await self._run(
             propagate.copy(self._files.outside(wish.key), wish.destination),
             f"{wish.destination} does not take the key",
-            "give the option password, or the server the key by hand"
+            "give the option password, or put the key on the server by hand"
             if not wish.password
             else "see whether the password is right and the server takes passwords",
             environment=asking if wish.password else {},

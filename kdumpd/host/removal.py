@@ -48,12 +48,12 @@ class Removals:
         folder = dump.folder
         above, _, name = folder.rpartition("/")
         if not folder or not is_dump_name(name):
-            raise Trouble(_stays(dump, "it is no directory of this machine that can be reached now"))
+            raise Trouble(_stays(dump, "it is not a directory that this machine can reach now"))
         if any(mount.target == folder or mount.target.startswith(f"{folder}/") for mount in mounts):
             raise Trouble(_stays(dump, "something is mounted in it"))
         before = self._files.stat(folder)
         if self._files.link(folder) or before.kind is not Kind.DIRECTORY:
-            raise Trouble(_stays(dump, "it is no directory any more"))
+            raise Trouble(_stays(dump, "it is not a directory any more"))
         if must_be_ours and not self._is_plain(f"{folder}/{SUMMARY}"):
             raise Trouble(_stays(dump, f"it has no {SUMMARY}"))
         if must_be_ours and not (is_of_root(before) and is_of_root(self._files.stat(f"{folder}/{SUMMARY}"))):

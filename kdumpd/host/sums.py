@@ -32,7 +32,7 @@ class Sums:
             with folder.open(dump.core) as file:
                 before = facts_of(os.fstat(file.fileno()))
                 if before.kind is not Kind.FILE or not is_of_root(before):
-                    raise OSError(errno.EINVAL, "it is no plain file of root's", dump.core)
+                    raise OSError(errno.EINVAL, "it is not a plain file that belongs to root", dump.core)
                 found = hashlib.sha256()
                 while chunk := file.read(CHUNK_BYTES):
                     found.update(chunk)

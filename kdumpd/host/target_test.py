@@ -122,7 +122,7 @@ class TargetTests:
         node = self._files.real(source) if source.startswith("/dev/") else ""
         # Opening alone makes a watchdog reset the machine and a tape wind back.
         if not node or (await asyncio.to_thread(self._files.stat, node)).kind is not Kind.BLOCK:
-            raise Trouble(unreachable(shown, f"{node or source} is no block device"))
+            raise Trouble(unreachable(shown, f"{node or source} is not a block device"))
         say(f"reading the beginning of {node}")
         await self._run(
             "dd", f"if={self._files.outside(node)}", "of=/dev/null", "bs=4096", "count=1", "status=none"

@@ -53,7 +53,7 @@ def test_every_problem_is_told_with_its_line() -> None:
     status, output = check("pth /a\n\ndisk_timeout x\n", file="k.conf")
     assert status == 1
     assert output.splitlines() == [
-        "k.conf:1: error: `pth` is no directive (did you mean path?)",
+        "k.conf:1: error: `pth` is not a directive (did you mean path?)",
         "k.conf:3: error: `x` is not a number from 0 to 86400 (write a number of seconds)",
     ]
 
@@ -67,7 +67,7 @@ def test_json_for_programs() -> None:
             "severity": "error",
             "code": "unknown-directive",
             "key": "pth",
-            "message": "`pth` is no directive",
+            "message": "`pth` is not a directive",
             "hint": "did you mean path?",
         }
     ]

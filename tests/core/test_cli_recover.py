@@ -24,7 +24,7 @@ def test_a_stream_becomes_a_vmcore(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize(
-    ("data", "words"), [(STREAM[:-3], "not whole"), (b"noise" * 4096, "no flattened stream")]
+    ("data", "words"), [(STREAM[:-3], "not whole"), (b"noise" * 4096, "not a flattened stream")]
 )
 def test_what_is_no_whole_stream_leaves_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], data: bytes, words: str

@@ -329,7 +329,7 @@ def test_a_refused_target_is_not_blamed_on_the_collector() -> None:
 
 def test_what_cannot_be_printed_is_escaped_and_long_lines_are_cut() -> None:
     (problem,) = problems_of("\x1b[31m\udcff /a")
-    assert problem.message == "`\\x1b[31m\\udcff` is no directive"
+    assert problem.message == "`\\x1b[31m\\udcff` is not a directive"
     (problem,) = problems_of("x" * 100_000)
     assert len(problem.message) < 400
 

@@ -432,7 +432,7 @@ ROWS = (
     Row(
         code="unknown-directive",
         problem=Problem(
-            code="unknown-directive", message="`pth` is no directive", hint="did you mean path?", line=2
+            code="unknown-directive", message="`pth` is not a directive", hint="did you mean path?", line=2
         ),
     ),
     Row(

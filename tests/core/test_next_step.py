@@ -42,12 +42,12 @@ def test_a_configuration_with_errors_comes_first(state: State) -> None:
 @pytest.mark.parametrize(
     ("situation", "word"),
     [
-        (replace(WELL, target_test="failed"), "mend the target"),
-        (replace(WELL, target_test="failed", is_reboot_required=True), "mend the target"),
+        (replace(WELL, target_test="failed"), "fix the target"),
+        (replace(WELL, target_test="failed", is_reboot_required=True), "fix the target"),
         (replace(WELL, target_test="warned"), "make room"),
         (replace(WELL, target_test=""), "kdumpctl test-target"),
         (replace(WELL, is_last_dump_whole=False), "kdumpctl dumps show"),
-        (replace(WELL, is_reboot_required=True), "reboot when it suits"),
+        (replace(WELL, is_reboot_required=True), "reboot when convenient"),
         (Situation(state="no-memory"), "kdumpctl reserve set"),
         (Situation(state="no-memory", is_reboot_required=True), "reboot"),
         (

@@ -60,8 +60,8 @@ def codes(of: SshServer | None, text: str = "") -> set[str]:
         ("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n", "passphrase"),
         ("-----BEGIN OPENSSH PRIVATE KEY-----\nb3Blbn\n", "damaged"),
         ("-----BEGIN OPENSSH PRIVATE KEY-----\n\N{SNOWMAN}\n", "damaged"),
-        ("ssh-ed25519 AAAA root@anvil\n", "no private key"),
-        ("", "no private key"),
+        ("ssh-ed25519 AAAA root@anvil\n", "not a private key"),
+        ("", "not a private key"),
     ],
 )
 def test_a_key_tells_whether_it_can_be_used_without_anybody(text: str, says: str) -> None:

@@ -78,7 +78,7 @@ def test_problems(text: str, expected: list[tuple[int, str, str]]) -> None:
 def test_a_misspelt_key_is_recognised() -> None:
     (problem,) = read("keep_cout = 2", file=FILE).problems
     assert problem.hint == "did you mean keep_count?"
-    assert str(problem).startswith("/etc/kdumpd.toml:1: `keep_cout` is no setting of kdumpd")
+    assert str(problem).startswith("/etc/kdumpd.toml:1: `keep_cout` is not a setting of kdumpd")
 
 
 def test_tuning_is_frozen() -> None:

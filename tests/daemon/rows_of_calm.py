@@ -151,7 +151,7 @@ OF_MOUNTS = (
 
 OF_SERVERS = (
     Calm(
-        name="an address of the machine that leads nowhere near the server",
+        name="an address of the machine that is a broken link near the server",
         machine="net-card",
         before=a_card,
         change=all_of(

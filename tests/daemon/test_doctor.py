@@ -35,8 +35,8 @@ async def test_the_daemon_is_asked_what_only_it_knows(tmp_path: Path, bus: Priva
 
         said = await kdumpctl(bus, "doctor", "--root", str(machine.root))
         assert said.status == 1
-        assert "A crash could go by, or its capture fail:\n" in said.output
-        assert "  - /etc/kdump.conf:1: `foo` is no directive\n" in said.output
+        assert "A crash could be missed, or its capture could fail:\n" in said.output
+        assert "  - /etc/kdump.conf:1: `foo` is not a directive\n" in said.output
         assert said.complaint == ""
 
         machine.conf.write_text("# nothing\n")
@@ -63,4 +63,4 @@ async def test_the_daemon_is_asked_what_only_it_knows(tmp_path: Path, bus: Priva
 async def test_without_a_machine_there_is_nothing_to_look_at(tmp_path: Path) -> None:
     said = await kdumpctl(None, "doctor", "--root", str(tmp_path / "none"))
     assert (said.status, said.output) == (1, "")
-    assert "is no directory" in said.complaint
+    assert "is not a directory" in said.complaint

@@ -202,7 +202,9 @@ async def test_plan_and_why_touch_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("root", ["/nonexistent", "/etc/passwd", "x" * 300, "/" + "long/" * 2000])
 async def test_a_root_that_is_none(root: str) -> None:
     for verb in ("plan", "why"):
-        assert await kdumpctl(None, verb, "--root", root) == Said(1, "", f"kdump: {root} is no directory\n")
+        assert await kdumpctl(None, verb, "--root", root) == Said(
+            1, "", f"kdump: {root} is not a directory\n"
+        )
 
 
 async def test_a_text_that_the_bus_cannot_carry_is_not_changed_on_the_way(
@@ -259,7 +261,7 @@ async def test_a_test_of_the_target_tells_what_it_found(tmp_path: Path, bus: Pri
         said = await kdumpctl(bus, "status")
         assert said.status == 0, "a target that failed its test is a warning"
         assert "\ntarget test  failed on " in said.output
-        assert "\nnext step    mend the target" in said.output
+        assert "\nnext step    fix the target" in said.output
 
 
 async def test_history_outlives_the_daemon(tmp_path: Path, bus: PrivateBus) -> None:

@@ -274,7 +274,7 @@ async def test_an_editor_that_is_no_command_line_is_told(tmp_path: Path) -> None
     editor = {"EDITOR": "vi '", "VISUAL": ""}
     said = await kdumpctl(None, "config", "edit", "--file", str(tmp_path / "new.conf"), environment=editor)
     assert (said.status, said.output) == (1, "")
-    assert "`vi '` is no editor's command line" in said.complaint
+    assert "`vi '` is not a command line for an editor" in said.complaint
 
 
 async def test_a_diff_tells_what_changes_and_what_has_to_be_done(tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ async def test_a_diff_tells_what_changes_and_what_has_to_be_done(tmp_path: Path)
     assert said.output.splitlines()[0] == "path  /var/crash \N{RIGHTWARDS ARROW} /var/one", (
         "reboot is the default"
     )
-    assert "makes the small part of the image anew" in said.output
+    assert "makes the small part of the image again" in said.output
     told = json.loads(
         (await kdumpctl(None, "config", "diff", str(other), "--root", str(root), "--json")).output
     )

@@ -93,7 +93,7 @@ def test_what_became_a_link_is_not_followed(tmp_path: Path) -> None:
     other, kept = _dump(tmp_path, "127.0.0.1-2025-01-02-10:00:00")
     os.rename(folder, tmp_path / "away")
     folder.symlink_to(kept.name)
-    assert "no directory any more" in _stays(Removals(RealFiles(str(tmp_path))), dump)
+    assert "not a directory any more" in _stays(Removals(RealFiles(str(tmp_path))), dump)
     assert (kept / "vmcore").exists()
     assert other.folder
 

@@ -99,7 +99,7 @@ async def test_keys_are_looked_at_but_never_told(tmp_path: Path) -> None:
     (secured,) = (await seen(tmp_path, key="/root/.ssh/secured")).keys
     assert "passphrase" in secured.fault
     (public,) = (await seen(tmp_path, key="/root/.ssh/key.pub")).keys
-    assert "no private key" in public.fault
+    assert "not a private key" in public.fault
     (missing,) = (await seen(tmp_path, key="/root/.ssh/none")).keys
     assert not missing.is_there
     text = (tmp_path / "root/.ssh/key").read_text().splitlines()[1]

@@ -120,7 +120,7 @@ async def test_what_is_no_block_device_is_not_even_opened(tmp_path: Path, device
         (tmp_path / path).touch()
     (tmp_path / "dev/link").symlink_to("watchdog")
     programs = Mounting()
-    with pytest.raises(Trouble, match="is no block device") as trouble:
+    with pytest.raises(Trouble, match="is not a block device") as trouble:
         await TargetTests(Disks(str(tmp_path)), programs).reach({"type": "raw", "device": device}, say=said)
     assert trouble.value.problems[0].code == "target-unreachable"
     assert programs.ran == []

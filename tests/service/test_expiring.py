@@ -166,7 +166,7 @@ async def test_a_record_is_no_directory_to_delete(tmp_path: Path, bus: PrivateBu
         failures.mkdir(parents=True)
         (failures / "2025-01-01-10:00:00.json").write_text('{"result": "failed"}')
         await look(s)
-        with pytest.raises(BusError, match="no directory of this machine"):
+        with pytest.raises(BusError, match="not a directory that this machine can reach"):
             await s.client.call(dump_path("failure-2025-01-01-10:00:00"), DUMP, "Delete", "a{sv}", {})
         assert len(list(failures.iterdir())) == 1
 

@@ -128,7 +128,7 @@ async def test_where_too_many_jobs_wait_it_is_tested_later(
     [
         ("PARTUUID=4f0e1b2c-01", "there is no such device"),
         ("PARTUUID=", "there is no such device"),
-        ("/dev/watchdog", "/dev/watchdog is no block device"),
+        ("/dev/watchdog", "/dev/watchdog is not a block device"),
         ("LABEL=twice", "it means /dev/vd"),
     ],
 )
