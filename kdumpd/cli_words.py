@@ -30,7 +30,11 @@ Verbs: TypeAlias = "argparse._SubParsersAction[Words]"  # noqa: SLF001  # it has
 def parser() -> Words:
     """Every verb with its options. Each one takes --json, so that a program need not read what is for people."""
     top = Words(prog="kdumpctl", description="Look after the crash kernel of this machine.")
-    top.add_argument("--bus", default=os.environ.get("KDUMPD_BUS", ""), help="address of the message bus")
+    top.add_argument(
+        "--bus",
+        default=os.environ.get("KDUMPD_BUS", ""),
+        help="address of the message bus, if it is not the system bus",
+    )
     top.add_argument("--version", action="version", version=f"kdumpd {__version__}")
     verbs = top.add_subparsers(dest="verb", required=True, parser_class=Words)
     _add_state(verbs)
@@ -40,7 +44,7 @@ def parser() -> Words:
     _add_offline(verbs)
     _add_config(verbs)
     _add_dumps(verbs)
-    verbs.metavar = f"{{{'|'.join(verbs.choices)}}}"
+    verbs.metavar = "COMMAND"
     return top
 
 
@@ -74,45 +78,47 @@ def _add_state(verbs: Verbs) -> None:
     _verb(
         verbs,
         "status",
-        "say whether a crash would be captured; exit status 0, or 3 where not",
+        "say whether a crash would be captured; exit status 0 if a crash kernel is loaded, 3 if not",
         as_json="everything kdumpd knows, as JSON",
     )
     history = _verb(
         verbs,
         "history",
-        "show what kdumpd did and said so far, the newest last",
-        as_json="everything that is kept of each, the newest first",
+        "show what kdumpd did and reported, the newest last",
+        as_json="all that is recorded of each entry, the newest first",
     )
-    history.add_argument("-n", "--number", type=_count, default=0, metavar="N", help="the last N entries")
+    history.add_argument(
+        "-n", "--number", type=_count, default=0, metavar="N", help="only the last N entries"
+    )
     _verb(
         verbs,
         "watch",
-        "show what kdumpd does as it does it, until Ctrl-C",
-        as_json="each change as an object on a line of its own",
+        "show live what kdumpd does, until Ctrl-C",
+        as_json="one JSON object per change, each on its own line",
     )
     log = _verb(
         verbs,
         "log",
-        "print what the job under way says, until it ends, or else what the last one said",
-        as_json="the job with all its lines, once it is over",
+        "print the log of the running job until it ends, or else that of the last job",
+        as_json="the job with its whole log, once it is over",
     )
     log.add_argument(
-        "job", nargs="?", type=_count, default=0, metavar="JOB", help="the number of another job"
+        "job", nargs="?", type=_count, default=0, metavar="JOB", help="the number of the job to print instead"
     )
     _verb(verbs, "showmem", "say how much memory is reserved for the crash kernel")
-    _verb(verbs, "estimate", "say how much memory a capture needs, and what to reserve")
+    _verb(verbs, "estimate", "say how much memory a capture needs, and how much to reserve")
 
 
 def _add_arming(verbs: Verbs) -> None:
     """What has the daemon do something to the crash kernel, or to the target."""
     add = partial(_verb, verbs)
-    add("start", "keep the machine armed from now on, and wait until it is")
-    add("stop", "unload the crash kernel, and leave it so")
-    add("restart", "as start, and load again what is loaded; never unloads")
-    add("reload", "load again, as after a change of memory")
-    add("rebuild", "build the image anew and load it")
-    add("test-target", "write a small file to the target as after a crash, and remove it")
-    propagate = add("propagate", "make a key where there is none, and give it to the ssh target")
+    add("start", "arm the machine in this boot, and wait until it is armed")
+    add("stop", "unload the crash kernel, until the next start or reboot")
+    add("restart", "like start, but load again also what is loaded already; never unloads")
+    add("reload", "load the crash kernel again with the image that exists")
+    add("rebuild", "build the capture image again and load it")
+    add("test-target", "test the dump target: write a small file there as after a crash, and remove it")
+    propagate = add("propagate", "give the ssh target this machine's key, which is made if there is none")
     propagate.add_argument("--file", default=DEFAULT_CONFIG, metavar="FILE", help="another kdump.conf")
 
 
@@ -122,67 +128,76 @@ def _add_test_crash(verbs: Verbs) -> None:
         test = _verb(
             verbs,
             name,
-            "crash this machine now, to see whether that is captured; asks first"
+            "crash this machine now, to see whether the crash is captured; asks first"
             if name == "test-crash"
-            else "as test-crash",
-            as_json="what would happen as JSON, and nothing more unless --yes is given; with --outcome, that",
+            else "the same as test-crash",
+            as_json="what would happen, as JSON; it crashes only if --yes is given too; with --outcome: the outcome",
         )
         test.add_argument("--yes", "--force", action="store_true", help="do not ask")
-        test.add_argument("--dry-run", action="store_true", help="only say what would happen")
+        test.add_argument("--dry-run", action="store_true", help="say what would happen, and do nothing")
         test.add_argument(
             "--outcome",
             action="store_true",
-            help="crash nothing, say what became of the last one; exit status 0 passed, 1 failed, 3 not known",
+            help="say how the last test crash went, and crash nothing; exit status 0 passed, 1 failed, 3 not known",
         )
-        test.add_argument("--wait", action="store_true", help="with --outcome: until it is known")
+        test.add_argument("--wait", action="store_true", help="with --outcome: wait until it is known")
 
 
 def _add_reserve(verbs: Verbs) -> None:
     """Of crashkernel=: by our names, and by those of kdump-utils."""
-    mine = verbs.add_parser("reserve", help="say or set which crashkernel= the next boots have")
+    mine = verbs.add_parser("reserve", help="show or set the crashkernel= of the next boots")
     actions = mine.add_subparsers(dest="action", required=True, parser_class=Words)
-    _verb(actions, "get-default", "print what is recommended for this machine")
-    _verb(actions, "estimate", "as kdumpctl estimate")
-    setting = _verb(actions, "set", "write it into the boot entries; shown before it is done")
+    _verb(actions, "get-default", "print the recommended value for this machine")
+    _verb(actions, "estimate", "the same as kdumpctl estimate")
+    setting = _verb(actions, "set", "write a value into the boot entries, and show first what will be done")
     setting.add_argument(
-        "value", nargs="?", default="", help="such as 256M; what is recommended where none is given"
+        "value", nargs="?", default="", help="such as 256M; if none is given, the recommended value"
     )
-    setting.add_argument("--kernel", default="", metavar=KERNELS, help="whose entry; ALL where none is given")
-    setting.add_argument("--dry-run", action="store_true", help="show it and do nothing")
+    setting.add_argument(
+        "--kernel",
+        default="",
+        metavar=KERNELS,
+        help="the kernel whose boot entry is changed; ALL if none is given",
+    )
+    setting.add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
 
-    default = _verb(verbs, "get-default-crashkernel", "as reserve get-default, without a line's end")
+    default = _verb(verbs, "get-default-crashkernel", "the same as reserve get-default, without a newline")
     default.add_argument("mode", nargs="?", choices=("kdump", "fadump"), default="kdump")
-    reset = _verb(verbs, "reset-crashkernel", "set what is recommended, for the kernel that captures")
+    reset = _verb(verbs, "reset-crashkernel", "set the recommended crashkernel= for the kernel that captures")
     reset.add_argument("--kernel", default="", metavar=KERNELS)
-    reset.add_argument(
-        "--fadump", default="", metavar="on|off|nocma", help="on PPC only, and not done by kdumpd"
-    )
-    reset.add_argument("--reboot", action="store_true", help="and reboot at once where anything was changed")
+    reset.add_argument("--fadump", default="", metavar="on|off|nocma", help="only for PPC; kdumpd refuses it")
+    reset.add_argument("--reboot", action="store_true", help="reboot at once if anything was changed")
 
 
 def _add_offline(verbs: Verbs) -> None:
     """What needs no daemon."""
     for name, does in (
         ("plan", "show what would be built and loaded"),
-        ("why", "show what differs from what is loaded, and what has to be done because of it"),
+        ("why", "show what differs from what is loaded, and what kdumpd does about it"),
     ):
-        verb = _verb(verbs, name, f"{does}; touches nothing, needs no daemon")
-        verb.add_argument("--root", default="/", metavar="DIR", help="a copy of another machine's files")
+        verb = _verb(verbs, name, f"{does}; changes nothing, needs no daemon")
+        verb.add_argument(
+            "--root", default="/", metavar="DIR", help="look at the copy of another machine's files in DIR"
+        )
     keys = _verb(
         verbs,
         "setup-crypttab",
-        "have the volume keys of the target's LUKS devices kept for a capture kernel; needs no daemon",
+        "let systemd keep the volume keys of the target's LUKS devices for the capture kernel; needs no daemon",
     )
-    keys.add_argument("--root", default="/", metavar="DIR", help="a copy of another machine's files")
-    keys.add_argument("--dry-run", action="store_true", help="show it and do nothing")
-    check = _verb(verbs, "check", "check a configuration file; needs no daemon")
+    keys.add_argument(
+        "--root", default="/", metavar="DIR", help="look at the copy of another machine's files in DIR"
+    )
+    keys.add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
+    check = _verb(verbs, "check", "list the errors of a kdump.conf with their lines; needs no daemon")
     check.add_argument("file", nargs="?", default=DEFAULT_CONFIG, metavar="FILE")
     doctor = _verb(
         verbs,
         "doctor",
-        "name every reason why a capture could fail here, each with its remedy; needs no daemon",
+        "list every reason why a capture could fail on this machine, and how to fix it; needs no daemon",
     )
-    doctor.add_argument("--root", default="/", metavar="DIR", help="a copy of another machine's files")
+    doctor.add_argument(
+        "--root", default="/", metavar="DIR", help="look at the copy of another machine's files in DIR"
+    )
     taken = _verb(
         verbs, "import", "turn the configuration of kdump-tools or of openSUSE's kdump into a kdump.conf"
     )
@@ -191,14 +206,14 @@ def _add_offline(verbs: Verbs) -> None:
         dest="tool",
         choices=("kdump-tools", "opensuse"),
         default="",
-        help="whose it is, where it does not tell",
+        help="which tool FILE belongs to, if that cannot be seen",
     )
     taken.add_argument("file", metavar="FILE", help="such as /etc/default/kdump-tools")
     where = taken.add_mutually_exclusive_group()
     where.add_argument(
-        "--write", action="store_true", help=f"write {DEFAULT_CONFIG}, and what belongs beside it"
+        "--write", action="store_true", help=f"write {DEFAULT_CONFIG}, and the other files that it needs"
     )
-    where.add_argument("--output", default="", metavar="FILE", help="write the kdump.conf there")
+    where.add_argument("--output", default="", metavar="FILE", help="write the kdump.conf to this FILE")
 
 
 def _add_config(verbs: Verbs) -> None:
@@ -210,34 +225,48 @@ def _add_config(verbs: Verbs) -> None:
         ("unset", "remove a directive"),
     ):
         action = _verb(actions, name, does)
-        action.add_argument("--file", default="", metavar="FILE", help="this file, without a daemon")
+        action.add_argument(
+            "--file", default="", metavar="FILE", help="read or write this FILE; needs no daemon"
+        )
         action.add_argument("key")
         if name == "set":
             action.add_argument("values", nargs="+", metavar="value")
-    edit = actions.add_parser(
-        "edit", help="edit the configuration in $VISUAL or $EDITOR, and make it effective"
-    )
-    edit.add_argument("--file", default="", metavar="FILE", help="this file, without a daemon")
+    does = "edit the configuration in $VISUAL or $EDITOR, check it, and make it effective"
+    edit = actions.add_parser("edit", help=does, description=does[:1].upper() + does[1:] + ".")
+    edit.add_argument("--file", default="", metavar="FILE", help="read or write this FILE; needs no daemon")
     diff = _verb(
-        actions, "diff", "show what FILE would change, and what has to be done for it; needs no daemon"
+        actions, "diff", "show what FILE would change, and what kdumpd would have to do; needs no daemon"
     )
-    diff.add_argument("--root", default="/", metavar="DIR", help="a copy of another machine's files")
-    diff.add_argument("new", metavar="FILE", help="another kdump.conf; - is the input")
-    export = _verb(actions, "export", "print a program that gives another machine this configuration")
+    diff.add_argument(
+        "--root", default="/", metavar="DIR", help="look at the copy of another machine's files in DIR"
+    )
+    diff.add_argument("new", metavar="FILE", help="another kdump.conf; - is the standard input")
+    export = _verb(
+        actions, "export", "print a script or Ansible tasks that give another machine this configuration"
+    )
     export.add_argument("format", choices=("shell", "ansible"))
-    text = _verb(actions, "text", "print the whole text, or replace it by that of FILE (- is the input)")
+    text = _verb(
+        actions, "text", "print the whole kdump.conf, or replace it with FILE (- is the standard input)"
+    )
     text.add_argument("new", nargs="?", default="", metavar="FILE")
 
 
 def _add_dumps(verbs: Verbs) -> None:
-    dumps = _verb(verbs, "dumps", "list the dumps that were found, show, delete or check them")
+    dumps = _verb(verbs, "dumps", "list, show, delete or check the dumps that were found")
     dumps.add_argument(
-        "action", nargs="?", choices=("list", "show", "delete", "prune", "verify", "recover"), default="list"
+        "action",
+        nargs="?",
+        choices=("list", "show", "delete", "prune", "verify", "recover"),
+        default="list",
+        help="list: all; show: all that is known of a dump; delete: these dumps; prune: those that the keep_ settings "
+        "of kdumpd.toml do not keep; verify: compare with their sums; recover: make a vmcore of a flattened stream",
     )
     dumps.add_argument(
         "words",
         nargs="*",
         metavar="dump",
-        help="the directory of the dump, or the end of it; recover: a flattened stream and the vmcore to make of it",
+        help="the directory of a dump, or the end of its path; for recover: the flattened stream and the vmcore to write",
     )
-    dumps.add_argument("--dry-run", action="store_true", help="prune: only say what would go, and why")
+    dumps.add_argument(
+        "--dry-run", action="store_true", help="prune: only say what would be deleted, and why"
+    )

@@ -104,7 +104,7 @@ def what_follows(found: Sequence[Difference]) -> str:
     if not found:
         return "nothing is to be built or loaded"
     does = _CONSEQUENCES[max(difference.effect for difference in found)]
-    return f"so kdumpd {does}; until then what is loaded protects the machine"
+    return f"so kdumpd {does}; until then the loaded image protects the machine"
 
 
 def _of_base(old: Json, new: Json) -> Iterator[Difference]:
@@ -149,7 +149,7 @@ def _of_environment(old: str, new: str) -> Iterator[Difference]:
     try:
         before, after = environment.parse(old), environment.parse(new)
     except Trouble:
-        yield Difference(reason=Reason.CONFIG, what="the agent is told other things", effect=Effect.OVERLAY)
+        yield Difference(reason=Reason.CONFIG, what="other settings for the agent", effect=Effect.OVERLAY)
         return
     for name in sorted(before.keys() | after.keys()):
         field = name.removeprefix(environment.PREFIX)

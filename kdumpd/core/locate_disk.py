@@ -251,15 +251,15 @@ def _on_device(
         problems.append(
             line.warning(
                 "target-by-node",
-                f"{name} has neither a UUID nor an entry in a GPT: it may be the name of another disk after a crash",
-                "make a GPT partition of it; the file system is then found by that",
+                f"{name} has neither a UUID nor an entry in a GPT: another disk may have this name after a crash",
+                "give the file system a UUID, or put it on a GPT partition",
             )
         )
     elif not name and not stack.unknown:
         problems.append(
             line.problem(
                 "target-without-name",
-                f"/dev/{device.name} has no UUID of its own that would find it again",
+                f"/dev/{device.name} has no UUID of its own by which it would be found again",
                 "give its file system or its partition a UUID; a copy of a disk has the same as the original",
             )
         )

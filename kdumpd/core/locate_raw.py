@@ -119,8 +119,8 @@ def _doubts(device: BlockDevice, name: str, line: Line) -> Iterator[Problem]:
     if name.startswith("/dev/") and not name.startswith("/dev/mapper/"):
         yield line.warning(
             "raw-by-node",
-            f"{name} may be the name of another disk after a crash; the dump goes only to one of the same size and "
-            "contents",
+            f"another disk may have the name {name} after a crash; the dump goes only to a disk of the same size "
+            "and contents",
             "make a GPT partition and write its PARTUUID=",
         )
 

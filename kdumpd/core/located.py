@@ -113,7 +113,7 @@ def nothing(problem: Problem) -> Search:
 def not_yet(kind: str, told: str, line: Line) -> Problem:
     return line.problem(
         "target-not-yet",
-        f"the target {told} is understood, but this release cannot capture to {kind} yet",
+        f"this release cannot capture to {kind} yet: {told} cannot be the target",
         "until then use ext4, xfs or btrfs on a local disk",
     )
 

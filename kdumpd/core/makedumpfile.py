@@ -173,7 +173,7 @@ def _kernel_problems(abilities: Abilities, kernel_release: str) -> Iterator[Prob
     if latest is not None and kernel > latest[:2]:
         yield Problem(
             code="kernel-newer-than-makedumpfile",
-            message=f"makedumpfile {abilities.shown} knows kernels up to {_dotted(latest[:2])}: of "
+            message=f"makedumpfile {abilities.shown} knows kernels up to {_dotted(latest[:2])}: for "
             f"{_dotted(kernel)} it may save more pages than it needs to",
             hint="look at the size of the dump after a test crash; a newer makedumpfile knows this kernel",
             severity=Severity.WARNING,
