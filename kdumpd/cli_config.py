@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from kdumpd.cli_bus import FAILED, finished, plain, text_of, with_daemon
 from kdumpd.cli_screen import complain, legible
+from kdumpd.core.edits import unknown_directive
 from kdumpd.service.bus import NO_OBJECT, Client, Value
 from kdumpd.service.permissions import CONFIG, ROOT
 
@@ -43,7 +44,8 @@ async def _get(client: Client, asked: argparse.Namespace) -> int:
     settings, _etag = await client.call(ROOT, CONFIG, "Get", "a{sv}", {})
     value = settings.get(asked.key) if isinstance(settings, Mapping) else None
     if value is None:
-        complain(f"{asked.key} is not set")
+        unknown = unknown_directive(asked.key)
+        complain(str(unknown) if unknown else f"{asked.key} is not set")
         return FAILED
     lines = [text_of(each) for each in (value if isinstance(value, tuple) else (value,))]
     return _written(asked, {asked.key: tuple(lines)}, legible("".join(f"{line}\n" for line in lines)))

@@ -133,11 +133,18 @@ def _situation(seen: Sight) -> Situation:
         is_enabled=bool(now["Enabled"]),
         is_reboot_required=bool(now["RebootRequired"]),
         is_config_valid=bool(seen.config.get("Valid", True)),
+        is_hindered=_is_hindered(now),
         inhibitors=_inhibitors(now),
         next_retry=moment(retry) if retry else "",
         target_test=text_of(now.get("TargetTestResult", "")),
         is_last_dump_whole=bool(seen.dump.get("Complete", True)),
     )
+
+
+def _is_hindered(now: Properties) -> bool:
+    """StateReason names an error, and neither the state itself nor what makes the image stale."""
+    reason = text_of(now["StateReason"])
+    return reason not in {now["State"], "force_no_rebuild"} and not reason.endswith("-changed")
 
 
 def _inhibitors(now: Properties) -> tuple[str, ...]:

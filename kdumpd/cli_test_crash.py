@@ -66,15 +66,15 @@ def told(plan: Mapping[str, Value]) -> str:
         _number(plan, name) for name in ("capture-seconds", "forecast-bytes", "free-bytes")
     )
     lines = [
-        f"This machine would crash now: {text_of(plan['lost'])}.",
+        f"This machine would crash now, with these effects: {text_of(plan['lost'])}.",
         f"The dump would be saved to {text_of(plan['where'])}"
         + (f", about {forecast / MIB:.0f} MiB" if forecast else "")
         + (f" where {free / MIB:.0f} MiB are free" if free else "")
         + ".",
-        f"The last capture took {took:.0f} s, to which the boot is to be added."
+        f"The last capture took {took:.0f} s, and the boot comes on top."
         if took
-        else "How long a capture takes is not known yet; nothing of this machine answers meanwhile.",
-        f"Afterwards: {text_of(plan['final-action'])}; where nothing can be saved: {text_of(plan['failure-action'])}.",
+        else "How long a capture takes is not known yet; until it is over this machine does not answer.",
+        f"Afterwards: {text_of(plan['final-action'])}; if nothing can be saved: {text_of(plan['failure-action'])}.",
     ]
     if plan["target-test"] not in {"", "passed"}:
         lines.append(

@@ -357,7 +357,7 @@ class Kdumpd:
 
     def Manager_SetEnabled(self, _of, enabled, _options):
         self.tell(MANAGER, Enabled=bool(enabled))
-        told = "by the administrator's wish"
+        told = "the administrator turned kdump off"
         return self.begin("enable", self._arm if enabled else lambda failed: failed or self._disarm(told))
 
     def Manager_SetCrashkernel(self, _of, _value, options):

@@ -30,7 +30,10 @@ IN_THE_LOG = "kdumpd: test crash "
 TAKEN_BACK = "kdumpd: no test crash"
 """What undoes it there: the kernel went on, and its next crash is not this test."""
 _FORCED = re.compile(r"sysrq", re.IGNORECASE)
-_NOTHING_FOUND = "neither a dump of it nor a record of a capture that failed was found; the console of the machine would have shown why"
+_NOTHING_FOUND = (
+    "neither a dump of it nor a record of a failed capture was found; only the console of the machine "
+    "showed why"
+)
 
 
 class CrashTest(StrEnum):
@@ -160,7 +163,7 @@ class Record(BaseModel):
     @property
     def message(self) -> str:
         if self.pending is not None:
-            return "it is not known yet what became of it"
+            return "its outcome is not known yet"
         return self.last.message if self.last is not None else ""
 
 
@@ -234,14 +237,14 @@ def judged(marker: Marker, dumps: Sequence[Dump], *, is_over: bool, now_us: int 
         return Outcome(
             marker=marker,
             result="failed",
-            message=f"the crash was not captured whole: {why}; see {lost[-1].path}",
+            message=f"the crash was not captured completely: {why}; see {lost[-1].path}",
             dump=lost[-1].id,
             decided_us=now_us,
         )
     if not is_over:
         return None
     forged = next((dump for dump in sorted(of_it, key=lambda dump: not dump.is_complete)), None)
-    what = "" if forged is None or forged.is_complete else "no whole dump was found, and "
+    what = "" if forged is None or forged.is_complete else "no complete dump was found, and "
     why = f"{what}{forged.path} may have been written by others than root" if forged else _NOTHING_FOUND
     return Outcome(marker=marker, result="failed", message=why, decided_us=now_us)
 

@@ -286,9 +286,9 @@ def _towards(plan: Plan, observed: Observed) -> BuildBase | BuildImage | Load:
         return BuildBase(plan=plan, why="asked to build everything anew")
     if plan.image_fingerprint not in observed.images or observed.anew is Anew.IMAGE:
         if plan.base_fingerprint not in observed.bases:
-            return BuildBase(plan=plan, why=f"no base {plan.base_fingerprint[:8]} is in the store")
+            return BuildBase(plan=plan, why=f"the base {plan.base_fingerprint[:8]} is not built yet")
         anew = "asked to build it anew" if observed.anew is Anew.IMAGE else ""
-        return BuildImage(plan=plan, why=anew or f"no image {plan.image_fingerprint[:8]} is in the store")
+        return BuildImage(plan=plan, why=anew or f"the image {plan.image_fingerprint[:8]} is not built yet")
     return Load(plan=plan, why=_why_load(plan, observed))
 
 

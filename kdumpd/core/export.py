@@ -43,7 +43,7 @@ def _shell(document: Document, *, path: str) -> str:
     keys = sorted(dict.fromkeys(document.keys), key=lambda key: not SETTINGS[key].is_target)
     lines = [
         "#!/bin/sh",
-        f"# Gives a machine the settings of this {path}. Wants root, and kdumpd running.",
+        f"# Gives a machine the settings of this {path}. Needs root, and a running kdumpd.",
         "set -eu",
         "new=$(mktemp)",
         "trap 'rm -f \"$new\"' EXIT",

@@ -19,6 +19,7 @@ class Situation:
     is_enabled: bool = False
     is_reboot_required: bool = False
     is_config_valid: bool = True
+    is_hindered: bool = False  # something other than kdump.conf keeps kdumpd from arming what that says
     inhibitors: tuple[str, ...] = ()  # who, in words
     next_retry: str = ""  # when, in words
     target_test: str = ""
@@ -62,9 +63,9 @@ def _towards_armed(of: Situation) -> str:
         return (
             f"fix the problem above; kdumpd tries again by itself{when}, and at once when it sees the change"
         )
-    if of.state == "foreign":
+    if of.state == "foreign" and not of.is_hindered:
         return "`kdumpctl restart` loads what the configuration says"
-    if of.state == "stale":
+    if of.state == "stale" and not of.is_hindered:
         return "`kdumpctl why` shows what differs; `kdumpctl rebuild` loads what the configuration says"
     return "fix the problem above, then `kdumpctl restart`; `kdumpctl history` shows what was tried"
 

@@ -198,7 +198,7 @@ def _sentence(
             return f"the crash kernel is still loaded{tail}"
         case State.DISABLED:
             until = " until a reboot or the next start" if observed.enabled else ""
-            return f"a crash would not be captured, by the administrator's wish{until}"
+            return f"a crash would not be captured: the administrator turned kdump off{until}"
         case State.NO_MEMORY if coming:
             return f"a crash would not be captured before a reboot, which reserves memory ({coming})"
         case State.NO_MEMORY:

@@ -50,8 +50,8 @@ logger = logging.getLogger(__name__)
 KIND = "test-crash"
 """Of entries of the history, and `job.kind` for rules of polkit."""
 LOST = (
-    "the machine goes down at once: what programs have not written to files is lost, services and sessions end, "
-    "and it is back only after the dump is saved and it has booted"
+    "the machine goes down at once; what programs have not yet written to files is lost, services and sessions "
+    "end, and the machine is back only when the dump is saved and it has booted again"
 )
 _LONGEST_CAPTURE = 1e6  # seconds
 

@@ -290,7 +290,7 @@ class ManagerInterface(Interface):
             raise Trouble(
                 Problem(
                     code="disabled",
-                    message="the machine is not to be armed, by the administrator's wish",
+                    message="the administrator turned kdump off",
                     hint="enable kdumpd first, as `kdumpctl start` does",
                 )
             )

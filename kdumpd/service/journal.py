@@ -58,7 +58,7 @@ def tell_dump(dump: Dump) -> None:
         )
     else:
         logger.error(
-            "a crash was not captured whole: %s; see %s",
+            "a crash was not captured completely: %s; see %s",
             what,
             dump.path,
             extra=_of_dump(dump, Message.CAPTURE_FAILED),

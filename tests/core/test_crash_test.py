@@ -146,7 +146,10 @@ def test_a_dump_or_a_record_of_that_crash_decides(dumps: tuple[Dump, ...], resul
         ((replace(SILENT, time_us=CRASHED_US - NEAR_US - 1),), "neither"),
         ((replace(SILENT, time_us=CRASHED_US + 3 * NEAR_US),), "neither"),
         ((replace(SAVED, is_ours=False),), "/var/crash/d may have been written by others than root"),
-        ((replace(SAVED, is_ours=False, core="", is_complete=False),), "no whole dump was found, and /var/"),
+        (
+            (replace(SAVED, is_ours=False, core="", is_complete=False),),
+            "no complete dump was found, and /var/",
+        ),
         ((replace(SAVED, is_ours=False, is_complete=False),), "may have been written by others than root"),
     ],
 )

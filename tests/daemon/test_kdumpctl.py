@@ -126,6 +126,11 @@ async def test_config_over_the_bus(tmp_path: Path, bus: PrivateBus) -> None:
         assert await kdumpctl(bus, "config", "set", "path", "/var/one") == Said(0, "", "")
         assert machine.directory == "/var/one"
         assert (await kdumpctl(bus, "config", "text")).output == "# where dumps go\npath /var/one\n"
+        slip = await kdumpctl(bus, "config", "get", "pathh")
+        assert slip == Said(1, "", "kdump: `pathh` is not a directive (did you mean path?)\n")
+        assert await kdumpctl(bus, "config", "get", "kdump_pre") == Said(
+            1, "", "kdump: kdump_pre is not set\n"
+        )
         refused = await kdumpctl(bus, "config", "set", "sideways", "1")
         assert refused.status == 1
         assert "sideways" in refused.complaint

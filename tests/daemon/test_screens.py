@@ -38,6 +38,18 @@ async def test_status_tells_all_that_matters_on_one_screen(tmp_path: Path, bus: 
             assert "\x1b" not in terminal.written
 
 
+async def test_what_stands_in_the_way_is_to_be_fixed_before_anything_is_loaded(
+    tmp_path: Path, bus: PrivateBus
+) -> None:
+    async with simulated(tmp_path, bus) as machine:
+        await machine.until_armed()
+        (machine.root / "etc/kdumpd.toml").write_text("keep_cont = 3\n")
+        await machine.until(lambda now: now["State"] == "stale")
+        said = await kdumpctl(bus, "status")
+        assert "`keep_cont` is not a setting of kdumpd (did you mean keep_count?)" in said.output
+        assert "\nnext step    fix the problem above" in said.output
+
+
 async def test_status_answers_while_an_image_is_built_and_says_how_far_it_is(
     tmp_path: Path, bus: PrivateBus
 ) -> None:

@@ -185,5 +185,5 @@ async def test_kdumpctl_says_why_it_does_not_crash(tmp_path: Path, bus: PrivateB
         await machine.until(lambda now: now["State"] == "stale" and now["Activity"] == "idle")
         said = await kdumpctl(bus, "test-crash", "--yes")
         assert (said.status, said.output) == (1, "")
-        assert "a test crash wants an armed machine" in said.complaint
+        assert "a test crash needs an armed machine" in said.complaint
         assert not (machine.root / CRASHED[1:]).exists()

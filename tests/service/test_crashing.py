@@ -305,7 +305,7 @@ async def test_where_nothing_is_found_it_has_failed_after_five_minutes_unless_it
             s.world.files.write(f"{folder}/summary.json", b'{"result": "failed", "test_id": "00ff"}')
             for _ in range(2):
                 await s.finds.look(s.world.reconciler.sight)
-            assert "the crash was not captured whole" in s.crashing.record.message
+            assert "the crash was not captured completely" in s.crashing.record.message
 
             folder = "/var/crash/127.0.0.1-2026-01-01-10:00:00"
             s.world.make_folder(folder)
