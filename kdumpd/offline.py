@@ -142,6 +142,7 @@ def _rows(of: Plan) -> tuple[tuple[str, str], ...]:
         ("kernel", f"{base.kernel_release} ({load.kernel_image})"),
         ("command line", load.command_line),
         ("kexec", " ".join(load.kexec_flags)),
+        ("packing", f"base {base.packing}, overlay {overlay.packing}: {of.packing_reason}"),
         ("base", f"{of.base_fingerprint}: {len(base.modules)} modules, {len(base.items)} files"),
         *(("  module", f"{module.name} ({module.source})") for module in base.modules),
         ("overlay", f"{of.overlay_fingerprint}: {len(overlay.items)} files"),

@@ -33,6 +33,13 @@ def modules_directory(sysconfig: Sysconfig, machine: Machine) -> str:
     return f"/lib/modules/{release(sysconfig, machine)}"
 
 
+def kernel_configs(sysconfig: Sysconfig, machine: Machine) -> tuple[str, ...]:
+    """Where packages of kernels put the configuration that one was built with, the likeliest first."""
+    of = release(sysconfig, machine)
+    folder = (sysconfig.bootdir or "/boot").rstrip("/")
+    return (f"{folder}/config-{of}", f"{modules_directory(sysconfig, machine)}/config")
+
+
 def kernel_images(sysconfig: Sysconfig, machine: Machine) -> tuple[str, ...]:
     """Where the kernel image may be, the likeliest first; only one place where KDUMP_BOOTDIR and its like say so."""
     of = release(sysconfig, machine)

@@ -18,6 +18,7 @@ from kdumpd.core.symptoms import Mode, Symptoms
 _NOTES = frozenset(
     {
         "collector-compression-replaced",
+        "dracut-args-packing",
         "dracut-args-unused",
         "not-utf-8",
         "flatten-added",

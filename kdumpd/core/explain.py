@@ -112,6 +112,7 @@ def _of_base(old: Json, new: Json) -> Iterator[Difference]:
         ("engine", "the engine", Reason.CONFIG),
         ("recipe", "how kdumpd builds the base", Reason.PROGRAMS),
         ("kernel_release", "the capture kernel", Reason.KERNEL),
+        ("packing", "how the base is packed", Reason.KERNEL),
         ("compression_level", "compression_level", Reason.CONFIG),
         ("dracut_args", "dracut_args", Reason.CONFIG),
     ):
@@ -134,6 +135,9 @@ def _of_overlay(old: Json, new: Json) -> Iterator[Difference]:
         "how kdumpd makes the overlay",
         Reason.PROGRAMS,
         Effect.OVERLAY,
+    )
+    yield from _moved(
+        _at(old, "packing"), _at(new, "packing"), "how the overlay is packed", Reason.KERNEL, Effect.OVERLAY
     )
     items_old, items_new = _by_path(_at(old, "items"), "path"), _by_path(_at(new, "items"), "path")
     for path, what in _changes(items_old, items_new):

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from kdumpd.core.makedumpfile import Abilities
 from kdumpd.core.ssh import SshWish
+from kdumpd.core.unpackers import Unpackers
 
 
 class Kind(StrEnum):
@@ -62,6 +63,7 @@ class Wants:
     directories: frozenset[str] = frozenset()  # their executables are wanted too (pre.d, post.d ...)
     trees: frozenset[str] = frozenset()  # as directories, and all that is below them
     modules_directory: str = ""  # of the capture kernel
+    kernel_configs: tuple[str, ...] = ()  # where what it was built with may be told, the likeliest first
     modules: frozenset[str] = frozenset()  # files of modules whose firmware is wanted with them
     collector: tuple[str, ...] = ()  # a makedumpfile command whose program is to be asked what it can do
     hosts: frozenset[str] = (
@@ -79,6 +81,7 @@ class Inventory:
     firmware: Mapping[str, Firmware] = field(default_factory=lambda: MappingProxyType({}))
     """By the path of a module that names any."""
     makedumpfile: Abilities | None = None  # of the core collector; None where it is another, or not known
+    unpackers: Unpackers | None = None  # of the capture kernel; None where nothing tells
 
     def facts(self, path: str) -> FileFacts:
         return self.files.get(path) or FileFacts(path=path, kind=Kind.MISSING)

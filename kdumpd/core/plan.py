@@ -19,6 +19,18 @@ class Engine(StrEnum):
     DRACUT = "dracut"
 
 
+class Packing(StrEnum):
+    """How one part of the image is packed; `none` is the archive as it is."""
+
+    ZSTD = "zstd"
+    GZIP = "gzip"
+    NONE = "none"
+
+    @property
+    def highest_level(self) -> int:
+        return {Packing.ZSTD: 22, Packing.GZIP: 9, Packing.NONE: 0}[self]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FromHost:
     """A file copied from the host; `digest` is of the contents that were planned, so a later change is another plan."""
@@ -80,11 +92,12 @@ class BasePlan:
     engine: Engine
     recipe: int
     kernel_release: str
-    compression_level: int  # zstd
+    compression_level: int  # of `packing`; 0 where nothing is compressed
     modules: tuple[ModuleFile, ...] = ()
     items: tuple[ImageItem, ...] = ()
     dracut_args: tuple[str, ...] = ()
     dracut_sources: tuple[Source, ...] = ()
+    packing: Packing = Packing.ZSTD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +106,7 @@ class OverlayPlan:
 
     recipe: int
     items: tuple[ImageItem, ...] = ()
+    packing: Packing = Packing.GZIP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +134,7 @@ class Plan:
         0  # of the files whose size is known before the image is built: the least it will be
     )
     memory_kind: str = ""  # captures of one kind need about the same memory
+    packing_reason: str = ""
 
     @cached_property
     def base_fingerprint(self) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from types import MappingProxyType
+from collections.abc import Collection, Iterable
 
 from kdumpd import agent
 from kdumpd.core import dracut, packages
@@ -13,15 +12,15 @@ from kdumpd.core.contents import SKELETON, Contents, merged
 from kdumpd.core.inventory import Inventory, Kind
 from kdumpd.core.located import KDUMP_CONF
 from kdumpd.core.needs import Needs
-from kdumpd.core.plan import Engine, Link
+from kdumpd.core.plan import Engine, Link, Packing
 from kdumpd.core.problems import Problem
 
 MAKEDUMPFILE = "makedumpfile"
 """It saves the kernel log apart from the memory, whatever the core collector is: the agent looks for it on PATH, and
 goes on without it where there is none."""
 
-OUTSIDE = MappingProxyType({"kexec": "it loads the crash kernel", "zstd": "it packs the image"})
-"""Needed outside the image, and why."""
+OUTSIDE = frozenset({"kexec", "zstd"})
+"""Needed outside the image, zstd not always."""
 
 _ON_PATH = (f"/usr/bin/{MAKEDUMPFILE}", f"/usr/sbin/{MAKEDUMPFILE}")
 
@@ -39,10 +38,18 @@ def wanted(config: Config, needs: Needs) -> frozenset[str]:
     )
 
 
-def missing_outside(inventory: Inventory) -> Iterable[Problem]:
-    for name, why in OUTSIDE.items():
-        if name not in inventory.programs:
-            yield packages.missing(name, why=why)
+def missing_outside(
+    inventory: Inventory, *, packing: Packing, modules: Collection[str] = ()
+) -> Iterable[Problem]:
+    """`modules` are the files of those that engine direct puts in."""
+    if "kexec" not in inventory.programs:
+        yield packages.missing("kexec", why="it loads the crash kernel")
+    if "zstd" in inventory.programs:
+        return
+    if packing is Packing.ZSTD:
+        yield packages.missing("zstd", why="it packs the image")
+    elif any(path.endswith(".zst") for path in modules):
+        yield packages.missing("zstd", why="it unpacks the kernel's modules")
 
 
 def of_base(config: Config, inventory: Inventory, needs: Needs, engine: Engine) -> Contents:

@@ -20,6 +20,7 @@ from kdumpd.core import (
     locate,
     makedumpfile,
     programs,
+    unpackers,
 )
 from kdumpd.core import hooks as own_programs
 from kdumpd.core.config import Config, FailureAction, printable
@@ -48,6 +49,7 @@ from kdumpd.core.plan import (
     BasePlan,
     Engine,
     OverlayPlan,
+    Packing,
     Plan,
     Resolution,
     Written,
@@ -89,11 +91,12 @@ def wants(
     argv = config.core_collector
     named = {hook.path for hook in own_programs.named(config)}
     kernel = capture_kernel.kernel_images(sysconfig, machine)
+    kernel_configs = capture_kernel.kernel_configs(sysconfig, machine)
     module_files = {ground.modules.path(name) for name in image_modules(ground)} if ground else set[str]()
     return Wants(
         files=frozenset(
             {
-                *(*kernel, *named, *module_files, "/etc/hosts"),
+                *(*kernel, *kernel_configs, *named, *module_files, "/etc/hosts"),
                 *(fence.SENDERS if config.fence_kdump_nodes else ()),
                 *([argv[0]] if "/" in argv[0] else []),
                 *(ground.target.private if ground else ()),
@@ -112,6 +115,7 @@ def wants(
         ),
         trees=frozenset(dracut.TREES if may_be_dracut else ()),
         modules_directory=capture_kernel.modules_directory(sysconfig, machine),
+        kernel_configs=kernel_configs,
         hosts=locate.hosts(config, machine) | fence.hosts(config),
         ssh=locate.ssh_wish(config),
         modules=frozenset(module_files),
@@ -145,7 +149,7 @@ def resolve(
     problems = [
         *search.problems,
         *capture_kernel.problems(sysconfig, machine, inventory),
-        *programs.missing_outside(inventory),
+        *unpackers.problems(inventory.unpackers),
         *hooks.problems,
         *(at_line(config, "core_collector", problem) for problem in suited.problems),
         *fence.problems(config, inventory),
@@ -154,7 +158,12 @@ def resolve(
     if not modules.files:
         problems.append(_no_modules(sysconfig, machine))
         ground = None
+    packed = unpackers.packed(inventory.unpackers)
     choice = dracut.chosen(config, tuning, ground.target, inventory) if ground else dracut.NO_CHOICE
+    module_files = [ground.modules.path(name) for name in image_modules(ground)] if ground else []
+    problems += programs.missing_outside(
+        inventory, packing=packed.base, modules=module_files if choice.engine is Engine.DIRECT else ()
+    )
     base_contents = programs.of_base(config, inventory, ground.needs if ground else Needs(), choice.engine)
     sender = fence.sender(config, inventory)
     if sender:
@@ -175,13 +184,16 @@ def resolve(
         engine=choice.engine,
         recipe=BASE_RECIPE,
         kernel_release=capture_kernel.release(sysconfig, machine),
-        compression_level=tuning.compression_level,
+        compression_level=min(tuning.compression_level, packed.base.highest_level),
         items=base_contents.sorted_items,
+        packing=packed.base,
     )
     kind = footprint.memory_kind(ground, choice.engine)
     environment = _environment(ground, hooks, most_threads=suited.most_threads, sender=sender, kind=kind)
     if choice.engine is Engine.DRACUT:
         problems += dracut.key_problems(ground.target, machine)
+        in_vain = unpackers.asked_in_vain(inventory.unpackers, dracut.arguments_beside_mount(config))
+        problems += (at_line(config, "dracut_args", problem) for problem in in_vain)
         base = replace(
             base, dracut_args=dracut.arguments(ground), dracut_sources=dracut.counted(ground, inventory)
         )
@@ -202,7 +214,7 @@ def resolve(
     overlay_contents.put(ground.target.written)
     overlay_contents.put(ground.root.written if ground.root else ())
     try:
-        blank = _overlay(overlay_contents, environment, choice.engine)
+        blank = _overlay(overlay_contents, environment, choice.engine, packed.overlay)
     except Trouble as trouble:
         problems += trouble.problems
         return Resolution(plan=None, problems=_once(problems))
@@ -214,7 +226,9 @@ def resolve(
     kernel = inventory.facts(load.kernel_image)
     plan = Plan(
         base=base,
-        overlay=_overlay(overlay_contents, replace(environment, capture_id=capture_id), choice.engine),
+        overlay=_overlay(
+            overlay_contents, replace(environment, capture_id=capture_id), choice.engine, packed.overlay
+        ),
         load=load,
         engine_reason=_engine_reason(ground, choice),
         target=_told(ground),
@@ -224,6 +238,7 @@ def resolve(
         kernel_bytes=kernel_size.resident_bytes(loaded=kernel.loaded_bytes, file=kernel.size_bytes),
         unpacked_bytes=footprint.unpacked(base, blank, inventory),
         memory_kind=kind,
+        packing_reason=packed.why,
     )
     return Resolution(plan=plan, problems=told)
 
@@ -254,14 +269,17 @@ def _put_private(overlay: Contents, ground: Ground) -> tuple[Problem, ...]:
     return tuple(problem for key, problem in overlay.problems.items() if key not in before)
 
 
-def _overlay(contents: Contents, environment: CaptureEnvironment, engine: Engine) -> OverlayPlan:
+def _overlay(
+    contents: Contents, environment: CaptureEnvironment, engine: Engine, packing: Packing
+) -> OverlayPlan:
     items = {item.path: item for item in contents.sorted_items}
     for path, data in agent.files().items():
         mode = 0o755 if path == "init" else 0o644
         place = f"/{dracut.AGENT if path == 'init' and engine is Engine.DRACUT else path}"
         items[place] = Written(path=place, text=data.decode("utf-8"), mode=mode)
     items["/kdump/plan.env"] = Written(path="/kdump/plan.env", text=render(environment), mode=0o600)
-    return OverlayPlan(recipe=OVERLAY_RECIPE, items=tuple(items[path] for path in sorted(items)))
+    ordered = tuple(items[path] for path in sorted(items))
+    return OverlayPlan(recipe=OVERLAY_RECIPE, items=ordered, packing=packing)
 
 
 def _environment(

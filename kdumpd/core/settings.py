@@ -287,7 +287,7 @@ _ROWS: tuple[Setting, ...] = (
         name="dracut_args",
         argument="OPTIONS",
         meaning='Passed to dracut, which then builds the image. One `--mount "DEVICE MOUNTPOINT TYPE OPTIONS"` '
-        "among them is the target.",
+        "among them is the target. How the image is packed is not dracut's to say: the kernel has to unpack it.",
         parse=values.words,
         affects=Affects.BASE,
     ),

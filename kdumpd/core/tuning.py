@@ -56,7 +56,11 @@ class Tuning(BaseModel, frozen=True, extra="forbid", strict=True):
         pattern=r"^(/[^\x00]*)?$",
     )
     compression_level: int = Field(
-        default=9, ge=1, le=19, description="How hard zstd compresses the base of the image, from 1 to 19."
+        default=9,
+        ge=1,
+        le=19,
+        description="How hard the base of the image is compressed, from 1 to 19: by zstd, or by gzip (9 at most) where the "
+        "configuration of the capture kernel is without CONFIG_RD_ZSTD, and not at all where it is without both.",
     )
     build_timeout_seconds: Seconds = Field(
         default=600.0, ge=1, description="A build that takes longer is stopped and counts as failed."

@@ -1,14 +1,16 @@
-"""Asks makedumpfile what its build can do and whether it takes the planned options; remembers what it said."""
+"""What the builds of makedumpfile and of a kernel can do, as the one says and the other's configuration; it is remembered."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from kdumpd.core import makedumpfile
+from kdumpd.core import makedumpfile, unpackers
+from kdumpd.core.identity import digest_of
 from kdumpd.core.inventory import FileFacts, Kind
 from kdumpd.core.makedumpfile import Abilities
-from kdumpd.host.doors import Files, ProgramFailed, Programs
+from kdumpd.core.unpackers import Unpackers
+from kdumpd.host.doors import Files, ProgramFailed, Programs, contents
 
 ASK_SECONDS = 30.0
 REMEMBERED_AT_MOST = 100
@@ -48,3 +50,27 @@ async def of_collector(
 
 _told_before: dict[tuple[str, ...], Abilities | None] = {}
 """By the program's place, the digest of its contents, and the options that it was asked to judge."""
+
+
+def of_kernel(configs: Iterable[FileFacts], *, files: Files) -> Unpackers | None:
+    """From the first of `configs` that can be read and is a kernel's; None where none is."""
+    for facts in configs:
+        if facts.kind is not Kind.FILE or facts.unreadable:
+            continue
+        key = (facts.path, facts.digest)
+        if key not in _built_before:
+            told = contents(files, facts.path)
+            built = unpackers.parse(told.decode("utf-8", "replace"), file=facts.path)
+            if digest_of(told) != facts.digest:
+                return built  # it has been changed just now, which another look is to come of
+            if len(_built_before) > KERNELS_REMEMBERED:
+                _built_before.clear()
+            _built_before[key] = built
+        if (known := _built_before[key]) is not None:
+            return known
+    return None
+
+
+KERNELS_REMEMBERED = 16
+_built_before: dict[tuple[str, str], Unpackers | None] = {}
+"""By the place of a kernel's configuration and its digest: it has a quarter of a megabyte."""

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
-import io
 import lzma
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import BinaryIO
 
 from kdumpd.core import newc
 from kdumpd.core.identity import digest_of
 from kdumpd.core.layer import Placed, base_layer, overlay_layer
-from kdumpd.core.plan import BasePlan, Engine, Folder, FromHost, Link, ModuleFile, OverlayPlan, Written
+from kdumpd.core.plan import (
+    BasePlan,
+    Engine,
+    Folder,
+    FromHost,
+    Link,
+    ModuleFile,
+    OverlayPlan,
+    Packing,
+    Written,
+)
 from kdumpd.core.problems import Problem, Trouble
 from kdumpd.core.storing import is_out_of_space, storing_fault
 from kdumpd.host.doors import Files, Output, ProgramFailed, Programs
@@ -56,7 +67,8 @@ async def build_base(
     await _pack(
         layer,
         unpacked,
-        plan.compression_level,
+        plan.packing,
+        level=plan.compression_level,
         files=files,
         programs=programs,
         target=target,
@@ -74,17 +86,14 @@ async def build_overlay(
 ) -> None:
     """Write the overlay that lies on `base` to `target`, which is not synced: it is to be joined to the base.
 
-    Packed with gzip, which every kernel unpacks that was not told to do without (RD_GZIP). Raises Trouble as
-    `build_base` does.
+    No program has to be started for it: zstd is for the base. Raises Trouble as `build_base` does.
     """
     layer = overlay_layer(plan, base=base)
 
     def pack(stop: threading.Event) -> None:
-        contents = _Contents(files, {}, stop)
-        archive = io.BytesIO()
-        newc.write((contents.entry(placed) for placed in layer), archive.write)
-        with files.create(target) as file:
-            file.write(gzip.compress(archive.getvalue(), OVERLAY_LEVEL, mtime=0))
+        _write_archive(
+            files, _Contents(files, {}, stop), layer, target, packing=plan.packing, level=OVERLAY_LEVEL
+        )
 
     try:
         await _in_thread(pack)
@@ -95,20 +104,32 @@ async def build_overlay(
 async def _pack(
     layer: Sequence[Placed],
     unpacked: dict[str, str],
-    level: int,
+    packing: Packing,
     *,
+    level: int,
     files: Files,
     programs: Programs,
     target: str,
     on_stage: Callable[[str], None],
     beneath: str,
 ) -> None:
-    archive = f"{target}.cpio"
+    is_for_zstd = packing is Packing.ZSTD
+    archive = f"{target}.cpio" if is_for_zstd else target
     try:
         on_stage("files")
         await _in_thread(
-            lambda stop: _write_archive(files, _Contents(files, unpacked, stop), layer, archive, beneath)
+            lambda stop: _write_archive(
+                files,
+                _Contents(files, unpacked, stop),
+                layer,
+                archive,
+                packing=Packing.NONE if is_for_zstd else packing,
+                level=level,
+                beneath=beneath,
+            )
         )
+        if not is_for_zstd:
+            return
         on_stage("compress")
         await _zstd(
             programs,
@@ -264,8 +285,17 @@ class _Stopped(Exception):
 
 
 def _write_archive(
-    files: Files, contents: _Contents, layer: Iterable[Placed], archive: str, beneath: str
+    files: Files,
+    contents: _Contents,
+    layer: Iterable[Placed],
+    archive: str,
+    *,
+    packing: Packing,
+    level: int,
+    beneath: str = "",
 ) -> None:
+    """Packed on the way but for zstd, which is a program's."""
+
     def entries() -> Iterator[tuple[newc.Entry, Iterable[bytes]]]:
         ours = {placed.path: placed for placed in layer}
         if beneath:
@@ -274,8 +304,18 @@ def _write_archive(
         for placed in ours.values():
             yield contents.entry(placed)
 
-    with files.create(archive) as file:
-        newc.write(entries(), file.write)
+    with files.create(archive) as file, _packed_into(file, packing, level=level) as take:
+        newc.write(entries(), take)
+
+
+@contextlib.contextmanager
+def _packed_into(file: BinaryIO, packing: Packing, *, level: int) -> Iterator[Callable[[bytes], object]]:
+    if packing is not Packing.GZIP:
+        yield file.write
+        return
+    # Without name and time: one and the same result on every machine.
+    with gzip.GzipFile(filename="", mode="wb", compresslevel=level, fileobj=file, mtime=0) as packer:
+        yield packer.write
 
 
 async def _in_thread(work: Callable[[threading.Event], None]) -> None:

@@ -174,11 +174,14 @@ async def inventory(files: Files, programs: Programs, wants: Wants) -> Inventory
         program = found.get(name if "/" in name else named.get(name, ""))
         if program is not None:
             able = await abilities.of_collector(wants.collector, program, files=files, programs=programs)
+    configs = [found[path] for path in wants.kernel_configs]
+    built = await asyncio.to_thread(lambda: abilities.of_kernel(configs, files=files))
     return Inventory(
         files=MappingProxyType(found),
         programs=MappingProxyType(named),
         firmware=MappingProxyType(dict(fed)),
         makedumpfile=able,
+        unpackers=built,
     )
 
 

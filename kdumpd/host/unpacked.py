@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import io
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 from kdumpd.core import newc
 from kdumpd.core.problems import Problem, Trouble
@@ -16,6 +18,9 @@ from kdumpd.core.tree import Look, Tree, look_inside
 from kdumpd.host.doors import Files, ProgramFailed, Programs
 
 UNPACK_SECONDS = 600.0
+_ZSTD = b"\x28\xb5\x2f\xfd"
+_GZIP = b"\x1f\x8b"
+"""How a packed archive begins: the kernel goes by that as well."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,8 +59,11 @@ async def unpacked(image: str, look: Look, *, files: Files, programs: Programs, 
     try:
         files.make_folder(root, lasts=False)
         ground = Unpacked(files=files.below(root))
-        await _unzstd(programs, files.outside(image), files.outside(archive), folder=folder)
-        await asyncio.to_thread(_unpack, ground, files, archive, look)
+        beginning = files.read_bytes(image, limit=len(_ZSTD))
+        if beginning == _ZSTD:
+            await _unzstd(programs, files.outside(image), files.outside(archive), folder=folder)
+            image = archive
+        await asyncio.to_thread(_unpack, ground, files, image, look)
         files.remove(archive)
     except OSError as fault:
         raise Trouble(storing_fault(fault, folder)) from fault
@@ -74,13 +82,29 @@ async def _unzstd(programs: Programs, image: str, archive: str, *, folder: str) 
 
 
 def _unpack(ground: Unpacked, files: Files, archive: str, look: Look) -> None:
-    with files.open(archive) as source:
-        try:
-            for entry, contents in newc.read(source):
-                if ground.tree.lay(entry, contents, look):
-                    ground.put(entry, contents)
-        except newc.Damaged as fault:
-            raise Trouble(_damaged(str(fault))) from fault
+    with files.open(archive) as source, _damage_told():
+        for entry, contents in _read(source):
+            if ground.tree.lay(entry, contents, look):
+                ground.put(entry, contents)
+
+
+def _read(packed: BinaryIO) -> Iterator[tuple[newc.Entry, bytes]]:
+    beginning = packed.read(len(_GZIP))
+    packed.seek(0)
+    if beginning == _GZIP:
+        with gzip.GzipFile(fileobj=packed) as archive:
+            yield from newc.read(archive)
+            archive.read()  # nothing more, and then the checksum of all
+    else:
+        yield from newc.read(packed)
+
+
+@contextlib.contextmanager
+def _damage_told() -> Iterator[None]:
+    try:
+        yield
+    except (newc.Damaged, gzip.BadGzipFile, EOFError, zlib.error) as fault:
+        raise Trouble(_damaged(str(fault))) from fault
 
 
 def entries(files: Files, overlay: str) -> list[tuple[newc.Entry, bytes]]:
@@ -89,10 +113,8 @@ def entries(files: Files, overlay: str) -> list[tuple[newc.Entry, bytes]]:
         packed = files.read_bytes(overlay)
     except OSError as fault:
         raise Trouble(storing_fault(fault, overlay.rpartition("/")[0])) from fault
-    try:
-        return list(newc.read(io.BytesIO(gzip.decompress(packed))))
-    except (newc.Damaged, gzip.BadGzipFile, EOFError, zlib.error) as fault:
-        raise Trouble(_damaged(str(fault))) from fault
+    with _damage_told():
+        return list(_read(io.BytesIO(packed)))
 
 
 def _damaged(why: str) -> Problem:

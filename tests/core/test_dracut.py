@@ -12,7 +12,7 @@ import pytest
 from kdumpd.core import config
 from kdumpd.core.document import parse
 from kdumpd.core.inventory import Inventory
-from kdumpd.core.plan import Engine, FromHost, Plan
+from kdumpd.core.plan import Engine, FromHost, Packing, Plan
 from kdumpd.core.problems import Problem
 from kdumpd.core.proofs import dracut_problems
 from kdumpd.core.tuning import EngineChoice, Tuning
@@ -150,6 +150,22 @@ async def test_engine_dracut_is_taken_where_it_is_asked_for(tmp_path: Path) -> N
     assert "xfs" in words_after(plan, "--add-drivers")
     # The target is mounted by the agent alone.
     assert "--mount" not in plan.base.dracut_args
+
+
+async def test_a_packing_that_dracut_is_asked_for_is_told_where_the_kernel_cannot_unpack_it(
+    tmp_path: Path,
+) -> None:
+    unpack("virtio", tmp_path)
+    (tmp_path / "usr/bin/dracut").write_text("#!/bin/sh\n")
+    (tmp_path / "usr/bin/dracut").chmod(0o755)
+    machine = await look(tmp_path, conf="# for dracut\ndracut_args --compress=xz\n")
+    assert planned(machine).warnings == ()
+    config = tmp_path / f"boot/config-{machine.machine.kernel_release}"
+    config.write_text("CONFIG_BLK_DEV_INITRD=y\nCONFIG_RD_GZIP=y\n")
+    plan = planned(await look(tmp_path, conf="# for dracut\ndracut_args --compress=xz\n"))
+    (warning,) = plan.warnings
+    assert (warning.code, warning.line, warning.key) == ("dracut-args-packing", 2, "dracut_args")
+    assert (plan.base.engine, plan.base.packing) == (Engine.DRACUT, Packing.GZIP)
 
 
 async def test_words_for_dracut_are_not_lost_in_silence_where_it_is_missing(tmp_path: Path) -> None:

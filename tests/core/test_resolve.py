@@ -16,7 +16,7 @@ from kdumpd.core.dumps import ON_ROOTFS
 from kdumpd.core.inventory import FileFacts, Firmware, Inventory, Kind
 from kdumpd.core.machine import KernelFiles, Lockdown, Mount
 from kdumpd.core.modules import ModuleIndex
-from kdumpd.core.plan import FromHost, Link, Plan, Resolution, Written, describe
+from kdumpd.core.plan import FromHost, Link, Packing, Plan, Resolution, Written, describe
 from kdumpd.core.resolve import wants
 from kdumpd.core.sysconfig import Sysconfig
 from kdumpd.core.tuning import EngineChoice, Tuning
@@ -211,7 +211,9 @@ async def test_secure_boot_and_lockdown_ask_for_the_call_that_checks_signatures(
 def without(looked: Looked, *paths: str) -> None:
     files = {path: facts for path, facts in looked.inventory.files.items() if path not in paths}
     programs = {name: path for name, path in looked.inventory.programs.items() if path not in paths}
-    looked.inventory = Inventory(files=MappingProxyType(files), programs=MappingProxyType(programs))
+    looked.inventory = replace(
+        looked.inventory, files=MappingProxyType(files), programs=MappingProxyType(programs)
+    )
 
 
 @pytest.mark.parametrize(
@@ -231,6 +233,68 @@ async def test_what_is_missing_is_told(looked: Looked, paths: tuple[str, ...], c
     assert [(problem.code, problem.line) for problem in resolution.problems if problem.is_error] == [
         (code, line)
     ]
+
+
+async def built_with(tmp_path: Path, looked: Looked, options: str, *, conf: str = TARGET) -> Looked:
+    """The same machine, whose kernel tells what it was built with."""
+    release = looked.machine.kernel_release
+    (tmp_path / f"boot/config-{release}").write_text(f"CONFIG_BLK_DEV_INITRD=y\n{options}")
+    return await look(tmp_path, conf=conf)
+
+
+async def test_a_kernel_without_zstd_gets_a_base_that_it_unpacks(looked: Looked, tmp_path: Path) -> None:
+    before = again(looked, TARGET).plan
+    assert before is not None
+    looked = await built_with(tmp_path, looked, "CONFIG_RD_GZIP=y\n# CONFIG_RD_ZSTD is not set\n")
+    looked.tuning = Tuning(compression_level=19)
+    plan = planned(looked)
+    assert (plan.base.packing, plan.base.compression_level) == (Packing.GZIP, 9)
+    assert plan.packing_reason.endswith(" is without CONFIG_RD_ZSTD")
+    assert moved(before, plan) == {"base", "overlay", "load"}  # the overlay names the image that it is of
+    (difference,) = explain.differences(describe(before), describe(plan))
+    assert (difference.what, difference.reason) == (
+        "how the base is packed zstd \N{RIGHTWARDS ARROW} gzip",
+        "kernel-changed",
+    )
+
+
+async def test_a_kernel_that_unpacks_nothing_gets_archives_as_they_are(
+    looked: Looked, tmp_path: Path
+) -> None:
+    plan = planned(await built_with(tmp_path, looked, "CONFIG_RD_XZ=y\n"))
+    assert plan.base.packing is plan.overlay.packing is Packing.NONE
+    assert plan.base.compression_level == 0
+
+
+async def test_the_configuration_beside_the_modules_counts_where_boot_has_none(
+    looked: Looked, tmp_path: Path
+) -> None:
+    release = looked.machine.kernel_release
+    place = tmp_path / f"lib/modules/{release}/config"
+    place.write_text("CONFIG_BLK_DEV_INITRD=y\nCONFIG_RD_GZIP=y\n")
+    (tmp_path / f"boot/config-{release}").write_text("")
+    plan = planned(await look(tmp_path, conf=TARGET))
+    assert plan.base.packing is Packing.GZIP
+    assert plan.packing_reason == f"/lib/modules/{release}/config is without CONFIG_RD_ZSTD"
+
+
+async def test_zstd_is_needed_only_where_it_has_something_to_pack_or_to_unpack(
+    looked: Looked, tmp_path: Path
+) -> None:
+    looked = await built_with(tmp_path, looked, "CONFIG_RD_GZIP=y\n")
+    without(looked, "/usr/sbin/zstd", "/usr/bin/zstd")
+    assert not looked.resolve().problems
+    paths = {name: path.replace(".ko", ".ko.zst") for name, path in looked.modules.files.items()}
+    looked.modules = replace(looked.modules, files=MappingProxyType(paths))
+    told = {problem.code: problem.message for problem in looked.resolve().problems}
+    assert "unpacks the kernel's modules" in told["program-missing"]
+
+
+async def test_a_kernel_that_takes_no_image_stands_in_the_way(looked: Looked, tmp_path: Path) -> None:
+    (tmp_path / f"boot/config-{looked.machine.kernel_release}").write_text("CONFIG_SMP=y\n")
+    resolution = (await look(tmp_path, conf=TARGET)).resolve()
+    assert resolution.plan is None
+    assert [problem.code for problem in resolution.problems] == ["kernel-takes-no-image"]
 
 
 async def test_all_is_told_at_once_though_there_is_no_target(looked: Looked) -> None:

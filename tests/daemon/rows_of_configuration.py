@@ -174,6 +174,14 @@ ROWS = (
         reasons=COMMAND_LINE,
     ),
     Row(
+        name="what the kernel was built to unpack",
+        number=0,
+        change=has(f"/boot/config-{RELEASE}", "CONFIG_BLK_DEV_INITRD=y\nCONFIG_RD_GZIP=y\n"),
+        heard=f"/boot/config-{RELEASE}",
+        work=Work.BASE,
+        reasons=KERNEL,
+    ),
+    Row(
         name="kdumpd.toml",
         number=0,
         change=has("/etc/kdumpd.toml", "slow_poll_seconds = 86400\ncompression_level = 3\n"),

@@ -188,6 +188,7 @@ async def test_plan_and_why_touch_nothing(tmp_path: Path) -> None:
     plan = await kdumpctl(None, "plan", "--root", str(root))
     assert plan.status == 0, plan.complaint
     assert "/dev/vda1 (ext4) in /var/crash" in plan.output
+    assert "base zstd, overlay gzip: no configuration of the kernel is there to be read" in plan.output
     told = json.loads((await kdumpctl(None, "plan", "--root", str(root), "--json")).output)
     assert told["fingerprints"]["base"]
     why = await kdumpctl(None, "why", "--root", str(root))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import stat
 import subprocess
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 from kdumpd.core import environment
 from kdumpd.core.environment import CaptureEnvironment
 from kdumpd.core.layer import base_layer
-from kdumpd.core.plan import FromHost, ImageItem, Link, Written
+from kdumpd.core.plan import FromHost, ImageItem, Link, Packing, Written
 from kdumpd.core.problems import Trouble
 from kdumpd.host.direct import build_base, build_overlay
 from kdumpd.host.doors import Output
@@ -366,6 +367,59 @@ async def test_unpacking_takes_a_mebibyte_of_the_capture_kernel_at_most(bench: B
     await build_base(plan, files=bench.files, programs=bench.programs, target=target, on_stage=lambda _: None)
     told = await bench.programs.run(("zstd", "-lv", bench.files.outside(target)), timeout=60)
     assert b"Window Size: 1.000 MiB" in told.stdout + told.stderr
+
+
+def _packed(bench: Bench, base: Packing, overlay: Packing) -> Bench:
+    plan = bench.plan
+    plan = replace(
+        plan, base=replace(plan.base, packing=base), overlay=replace(plan.overlay, packing=overlay)
+    )
+    return replace(bench, plan=plan)
+
+
+BEGINNINGS = {Packing.ZSTD: b"\x28\xb5\x2f\xfd", Packing.GZIP: b"\x1f\x8b", Packing.NONE: b"070701"}
+
+
+@pytest.mark.parametrize("base", Packing)
+@pytest.mark.parametrize("overlay", [Packing.GZIP, Packing.NONE])
+async def test_each_part_is_packed_as_planned_and_proved_so(
+    bench: Bench, base: Packing, overlay: Packing
+) -> None:
+    plain = await _prove(bench)
+    bench = _packed(bench, base, overlay)
+    bench.files.remove("/var/lib/kdumpd/tmp-test")
+    record = (await _prove_base(bench)).record
+    assert (await _prove(bench, beneath=record)).unpacked_bytes == plain.unpacked_bytes
+    folder = "/var/lib/kdumpd/tmp-test"
+    assert bench.files.read_bytes(f"{folder}/base.img").startswith(BEGINNINGS[base])
+    assert bench.files.read_bytes(f"{folder}/overlay.img").startswith(BEGINNINGS[overlay])
+    assert not bench.files.exists(f"{folder}/base.img.cpio")
+
+
+async def test_a_base_that_gzip_packed_is_the_same_each_time_and_gunzip_reads_it(bench: Bench) -> None:
+    bench = _packed(bench, Packing.GZIP, Packing.GZIP)
+    first = bench.files.read_bytes(await _base(bench))
+    bench.files.remove("/var/lib/kdumpd/tmp-test")
+    assert bench.files.read_bytes(await _base(bench)) == first
+    assert gzip.decompress(first).startswith(b"070701")
+
+
+@pytest.mark.parametrize("packing", [Packing.GZIP, Packing.NONE])
+@pytest.mark.parametrize("kept", [0.5, -4])
+async def test_a_base_that_is_cut_off_is_no_image_however_it_is_packed(
+    bench: Bench, packing: Packing, kept: float
+) -> None:
+    bench = _packed(bench, packing, Packing.GZIP)
+    image = await _base(bench)
+    whole = bench.files.read_bytes(image)
+    end = int(kept) if kept < 0 else int(len(whole) * kept)
+    bench.files.remove(image)
+    with bench.files.create(image) as file:
+        file.write(whole[:end])
+    proving = prove_base(
+        image, bench.plan.base, files=bench.files, programs=bench.programs, folder=f"{_workshop(bench)}/proof"
+    )
+    assert await _codes(proving) == {"image-damaged"}
 
 
 async def test_a_build_that_is_cancelled_leaves_nobody_writing(bench: Bench) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.service.world import World, world
+from tests.simulate import RELEASE
 
 EDITS = 1000
 SECONDS_BETWEEN = 0.01
@@ -55,6 +56,10 @@ CHANGES: dict[str, tuple[Callable[[World], None], Made]] = {
     "a hook": (written("etc/kdump/pre.d/10-hook", "#!/bin/sh\necho other\n"), IMAGE),
     "a module": (conf("extra_modules fuse\n"), BASE),
     "a program": (written("usr/bin/makedumpfile", "another makedumpfile\n"), BASE),
+    "what the kernel unpacks": (
+        written(f"boot/config-{RELEASE}", "CONFIG_BLK_DEV_INITRD=y\nCONFIG_RD_GZIP=y\n"),
+        BASE,
+    ),
     "compression_level": (written("etc/kdumpd.toml", "compression_level = 1\n"), BASE),
     "the command line": (written("etc/default/kdump", 'KDUMP_COMMANDLINE_APPEND="quiet"\n'), LOAD),
     "processors": (written("sys/devices/system/cpu/present", "0-63\n"), LOAD),
@@ -71,7 +76,7 @@ def prepared(w: World) -> None:
 def files_of(w: World) -> dict[Path, bytes]:
     return {
         path: path.read_bytes()
-        for folder in ("etc", "usr/bin")
+        for folder in ("boot", "etc", "usr/bin")
         for path in (w.root / folder).rglob("*")
         if path.is_file()
     }
