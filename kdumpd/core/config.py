@@ -39,6 +39,8 @@ MOST_GUESSES = 50
 
 NEXT_LINE = ", and on the next line "
 """Between the two lines of a hint."""
+IN_PLACE_OF = " in place of "
+"""Between two directives of a hint: what is written after them stays, of which a hint would show only so much."""
 
 LEAST_MOUNT_WORDS = 3
 """Device, mount point and type; the options may be missing."""
@@ -271,14 +273,15 @@ def _meant_by(line: Line) -> str:
 
 
 def _modern(draft: _Draft, line: Line, value: Value) -> str:
-    """The line to write instead of a deprecated one, or two of them with NEXT_LINE between."""
+    """The line to write instead of a deprecated one, or two of them with NEXT_LINE between; or only its directive."""
     match value:
         case FailureAction():
             also = also_final(value) if "final_action" not in draft.keys else None
             then = f"{NEXT_LINE}final_action {also.value}" if also is not None else ""
             return f"failure_action {value.value}{then}"
         case Filesystem() | Raw() | Nfs() | Ssh() | Virtiofs():
-            return " ".join(directive_of(value))
+            directive, _ = directive_of(value)
+            return f"{directive}{IN_PLACE_OF}{line.key}"
         case _:
             return line.value
 

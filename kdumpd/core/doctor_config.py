@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from kdumpd.core import packages
-from kdumpd.core.config import NEXT_LINE
+from kdumpd.core.config import IN_PLACE_OF, NEXT_LINE
 from kdumpd.core.finding import Finding, Gravity, of_problem, remount, unless_loaded
 from kdumpd.core.inventory import Kind
 from kdumpd.core.located import KDUMP_CONF
@@ -69,13 +69,18 @@ def _command(of: Symptoms, problem: Problem) -> str:
         case "ssh-key-missing" | "ssh-key-unusable" | "host-key-unknown":
             return "kdumpctl propagate"
         case code if code.startswith("deprecated-") and problem.hint.startswith("write "):
-            lines = problem.hint.removeprefix("write ").split(NEXT_LINE)
-            text = "\\n".join(re.sub(r"[\\/&]", r"\\\g<0>", line) for line in lines)
-            # Up to what stands before a comment, and only where the line is still the one that was read.
-            old = rf"[^#]*\b{problem.key}\b[^#]*[^#[:space:]]"
-            return f"sed -i {shlex.quote(f'{problem.line}s/{old}/{text}/')} {KDUMP_CONF}"
+            return f"sed -i {shlex.quote(f'{problem.line}{_rewriting(problem)}')} {KDUMP_CONF}"
         case _:
             return ""
+
+
+def _rewriting(problem: Problem) -> str:
+    """For sed(1), and only where the line is still the one that was read: other words, up to what stands before a comment."""
+    new, in_place, old = problem.hint.removeprefix("write ").partition(IN_PLACE_OF)
+    if in_place:
+        return rf"s/^\([^[:alnum:]#]*\){old}\([[:blank:]]\)/\1{new}\2/"
+    text = "\\n".join(new.split(NEXT_LINE))
+    return rf"s/[^#]*\b{problem.key}\b[^#]*[^#[:space:]]/{text}/"
 
 
 def _unmounted(of: Symptoms) -> str:

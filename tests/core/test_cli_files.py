@@ -40,7 +40,7 @@ def test_warnings_are_told_and_let_the_file_pass() -> None:
     status, output = check("net u@h\ndefault halt\n", file="k.conf")
     assert status == 0
     assert output.splitlines() == [
-        "k.conf:1: warning: `net` is an old spelling (write ssh u@h)",
+        "k.conf:1: warning: `net` is an old spelling (write ssh in place of net)",
         (
             "k.conf:2: warning: `default` is the old name of `failure_action` "
             "(write failure_action halt, and on the next line final_action halt)"

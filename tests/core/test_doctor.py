@@ -666,6 +666,10 @@ def test_the_line_for_retention_leaves_the_file_whole(tmp_path: Path, before: st
     assert "deletes" in finding.remedy
 
 
+LONG = "it's/$HOME/`x`/a/é/%s/" + "&\\1/" * 700
+"""Longer than any sentence shows."""
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [
@@ -674,6 +678,11 @@ def test_the_line_for_retention_leaves_the_file_whole(tmp_path: Path, before: st
         ("default halt\nfinal_action reboot\n", "failure_action halt\nfinal_action reboot\n"),
         ("default\tmount_root_run_init #x\n", "failure_action dump_to_rootfs #x\n"),
         ("net h:/e&f/\\1 # of old\r\n", "nfs h:/e&f/\\1 # of old\r\n"),
+        (f"net h:/{LONG}\n", f"nfs h:/{LONG}\n"),
+        (
+            f'\ufeff \tnet\t"u@{".".join(["net"] * 50)}" #net\n',
+            f'\ufeff \tssh\t"u@{".".join(["net"] * 50)}" #net\n',
+        ),
     ],
 )
 def test_the_line_for_an_old_word_says_the_same_in_todays_words(
