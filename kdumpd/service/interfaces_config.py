@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from kdumpd.core import collector, config, document
 from kdumpd.core.export import Format
-from kdumpd.core.problems import Problem, errors
+from kdumpd.core.problems import Problem, Trouble, errors
 from kdumpd.core.target_test import required
 from kdumpd.reading import ConfigText
 from kdumpd.service.bus import BusError, Caller, Description, ErrorName, Interface, Value, clean
@@ -83,7 +83,7 @@ class ConfigInterface(Interface):
 
     def require_admissible(self, _caller: Caller, member: str, arguments: tuple[Value, ...]) -> None:
         if member == "TestTarget" and isinstance(arguments[0], Mapping) and arguments[0]:
-            required(_texts(arguments[0]))
+            _required(arguments[0])
 
     def tell_change(self) -> None:
         """Emit Changed where the text of the last look is another than before."""
@@ -139,7 +139,7 @@ class ConfigInterface(Interface):
 
     async def test_target(self, caller: Caller, target: Mapping[str, Value], options: Options) -> str:
         require_known(options)
-        return job_path(self._proving.ask(_texts(target), uid=await caller.uid()))
+        return job_path(self._proving.ask(_required(target) if target else {}, uid=await caller.uid()))
 
     async def propagate(self, caller: Caller, options: Options) -> str:
         require_known(options, password=str, host_key=str)
@@ -186,11 +186,14 @@ def _values(key: str, value: Value) -> tuple[str, ...]:
     return tuple(text for text in found if text)
 
 
-def _texts(target: Mapping[str, Value]) -> Mapping[str, str]:
+def _required(target: Mapping[str, Value]) -> Mapping[str, str]:
     texts = {key: value for key, value in target.items() if isinstance(value, str)}
     if len(texts) != len(target):
         raise BusError(ErrorName.INVALID_ARGS, "Every value of the target is text.")
-    return texts
+    try:
+        return required(texts)
+    except Trouble as trouble:
+        raise BusError(ErrorName.INVALID_ARGS, f"{trouble}.") from trouble
 
 
 def _answer(written: Written) -> tuple[Value, ...]:

@@ -310,7 +310,6 @@ REFUSED: tuple[tuple[str, str, tuple[Value, ...], str], ...] = (
     (CONFIG, "SetText", ("path /x\n", "of another text", {}), "Conflict"),
     (CONFIG, "Set", ({"pth": "/x"}, "ETAG", {}), "InvalidConfig"),
     (CONFIG, "SetText", ("pth /x\n", "ETAG", {}), "InvalidConfig"),
-    (CONFIG, "TestTarget", ({"type": "raw"}, {}), "Failed"),
     (CONFIG, "Propagate", ({},), "NotSupported"),
 )
 WHILE_INHIBITED: tuple[tuple[str, str, tuple[Value, ...], str], ...] = (

@@ -597,7 +597,8 @@ async def test_what_is_no_target_is_not_tested(
 ) -> None:
     async with served(tmp_path, bus) as s:
         before = len(s.world.jobs.known)
-        await refused(s.client, CONFIG, "TestTarget", "a{sv}a{sv}", target, {})
+        name = await refused(s.client, CONFIG, "TestTarget", "a{sv}a{sv}", target, {})
+        assert name == f"{STANDARD}InvalidArgs"
         assert len(s.world.jobs.known) == before
 
 
