@@ -85,7 +85,12 @@ class Propagations:
         is_fips = await asyncio.to_thread(lambda: text(self._files, propagate.FIPS) == "1")
         await asyncio.to_thread(lambda: self._files.make_folder(key.rpartition("/")[0]))
         argv = propagate.new_key(self._files.outside(key), is_fips=is_fips, host_name=wish.host_name)
-        await self._run(argv, f"the key {key} cannot be made", "")
+        try:
+            await self._run(argv, f"the key {key} cannot be made", "")
+        except asyncio.CancelledError:
+            for path in (key, public):  # one that is half written would be taken for a key
+                self._files.remove(path)
+            raise
         say(f"made the key {key}")
 
     async def _believe(self, wish: Propagation, say: Callable[[str], None]) -> None:

@@ -1,8 +1,8 @@
-"""Gives the configured ssh target a key when somebody asks, as a job; one after the other, in nobody's way."""
+"""Gives the configured ssh target a key when somebody asks, as a job."""
 
 from __future__ import annotations
 
-import asyncio
+from functools import partial
 
 from kdumpd.core import ssh
 from kdumpd.core.problems import Problem, Trouble
@@ -10,46 +10,38 @@ from kdumpd.core.targets import Ssh
 from kdumpd.core.values import DEFAULT_SSH_KEY
 from kdumpd.host.propagate import Propagation, Propagations
 from kdumpd.service.hands import Sight
+from kdumpd.service.in_turn import InTurn
 from kdumpd.service.jobs import Job, Jobs, Kind, Result
-
-WAITING_MOST = 4
 
 
 class Propagating:
     def __init__(self, *, propagations: Propagations, jobs: Jobs) -> None:
         self._propagations = propagations
         self._jobs = jobs
-        self._asked: asyncio.Queue[tuple[Job, Propagation]] = asyncio.Queue()
+        self._in_turn = InTurn(jobs, half_done="the server may have the key already")
 
     def ask(self, sight: Sight, *, password: str, host_key: str, uid: int) -> Job:
         """Raises Trouble where the configuration names no ssh target, or too many ask."""
         wish = _wish(sight, password=password, host_key=host_key)
-        if self._asked.qsize() >= WAITING_MOST:
-            raise Trouble(Problem(code="busy", message="keys are being given to other servers; ask again"))
+        self._in_turn.require_room("keys are being given to other servers; ask again")
         job = self._jobs.ask(Kind.PROPAGATE, reason=f"a key for {wish.destination} was asked for", uid=uid)
-        self._jobs.start(job)
-        self._jobs.enter(job, "give the key", cancelable=False, remaining=())
-        self._asked.put_nowait((job, wish))
+        self._in_turn.add(job, partial(self._give, wish), stage="give the key")
         return job
 
     async def run(self) -> None:
         """For ever."""
-        while True:
-            job, wish = await self._asked.get()
-            try:
-                await self._propagations.give(wish, say=job.say)
-            except Trouble as trouble:
-                self._jobs.end(job, Result.FAILED, problems=trouble.problems)
-            except OSError as fault:
-                told = Problem(
-                    code="failed", message=f"the key could not be given: {fault.strerror or fault}"
-                )
-                self._jobs.end(job, Result.FAILED, problems=(told,))
-            except asyncio.CancelledError:
-                self._jobs.end(job, Result.CANCELLED, message="kdumpd ends")
-                raise
-            else:
-                self._jobs.end(job, Result.DONE, message=f"a dump can be saved on {wish.destination}")
+        await self._in_turn.run()
+
+    async def _give(self, wish: Propagation, job: Job) -> None:
+        try:
+            await self._propagations.give(wish, say=job.say)
+        except Trouble as trouble:
+            self._jobs.end(job, Result.FAILED, problems=trouble.problems)
+        except OSError as fault:
+            told = Problem(code="failed", message=f"the key could not be given: {fault.strerror or fault}")
+            self._jobs.end(job, Result.FAILED, problems=(told,))
+        else:
+            self._jobs.end(job, Result.DONE, message=f"a dump can be saved on {wish.destination}")
 
 
 def _wish(sight: Sight, *, password: str, host_key: str) -> Propagation:

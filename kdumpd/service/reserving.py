@@ -1,4 +1,4 @@
-"""Sets crashkernel= of the next boots when somebody asks, as a job; one after the other, in nobody's way."""
+"""Sets crashkernel= of the next boots when somebody asks, as a job."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from kdumpd.core import reserve, usual
 from kdumpd.core.boot_entries import BootFiles, next_command_line
@@ -14,10 +15,10 @@ from kdumpd.core.problems import Problem, Trouble
 from kdumpd.host.bootloader import Bootloader
 from kdumpd.service.bus import BusError, Caller, ErrorName, Value
 from kdumpd.service.hands import Sight
+from kdumpd.service.in_turn import InTurn
 from kdumpd.service.jobs import Job, Jobs, Kind, Result
 from kdumpd.service.options import require_known
 
-WAITING_MOST = 4
 SEEN_SECONDS = 10.0
 """A look is over in less, unless the daemon is busy; who waits for the job need not wait for that."""
 
@@ -49,7 +50,7 @@ class Reserving:
         self._sight = sight
         self._on_change = on_change
         self._is_here = is_here
-        self._asked: asyncio.Queue[tuple[Job, Reservation]] = asyncio.Queue()
+        self._in_turn = InTurn(jobs, half_done="the boot menu is as it was")
         self._looked = asyncio.Event()
 
     async def ask(self, caller: Caller, value: str, options: Mapping[str, Value]) -> Job:
@@ -58,14 +59,11 @@ class Reserving:
         wish = self._wish(value, options)
         uid = await caller.uid()
         await asyncio.to_thread(self._require_possible, wish)
-        if self._asked.qsize() >= WAITING_MOST:
-            raise Trouble(Problem(code="busy", message="the boot menu is being changed already; ask again"))
+        self._in_turn.require_room("the boot menu is being changed already; ask again")
         words = " ".join(f"crashkernel={each}" for each in wish.values)
         asked = "it was asked what would be done for" if wish.is_dry else "asked for"
         job = self._jobs.ask(Kind.CRASHKERNEL, reason=f"{asked} {words}", uid=uid)
-        self._jobs.start(job)
-        self._jobs.enter(job, "change the boot menu", cancelable=False, remaining=())
-        self._asked.put_nowait((job, wish))
+        self._in_turn.add(job, partial(self._carry_out, wish), stage="look at the boot menu")
         return job
 
     def follow(self, _sight: Sight) -> None:
@@ -74,21 +72,19 @@ class Reserving:
 
     async def run(self) -> None:
         """For ever."""
-        while True:
-            job, wish = await self._asked.get()
-            try:
-                await self._work(job, wish)
-            except Trouble as trouble:
-                self._jobs.end(job, Result.FAILED, problems=trouble.problems)
-            except OSError as fault:
-                why = fault.strerror or str(fault)
-                said = Problem(code="boot-loader-failed", message=f"the boot menu was not changed: {why}")
-                self._jobs.end(job, Result.FAILED, problems=(said,))
-            except asyncio.CancelledError:
-                self._jobs.end(job, Result.CANCELLED, message="kdumpd ends")
-                raise
-            else:
-                self._jobs.end(job, Result.DONE)
+        await self._in_turn.run()
+
+    async def _carry_out(self, wish: Reservation, job: Job) -> None:
+        try:
+            await self._work(job, wish)
+        except Trouble as trouble:
+            self._jobs.end(job, Result.FAILED, problems=trouble.problems)
+        except OSError as fault:
+            why = fault.strerror or str(fault)
+            said = Problem(code="boot-loader-failed", message=f"the boot menu was not changed: {why}")
+            self._jobs.end(job, Result.FAILED, problems=(said,))
+        else:
+            self._jobs.end(job, Result.DONE)
 
     async def _work(self, job: Job, wish: Reservation) -> None:
         change, before = await asyncio.to_thread(self._planned, wish)
@@ -101,6 +97,8 @@ class Reserving:
         for line in told(change, is_done=not wish.is_dry):
             job.say(line)
         if not wish.is_dry:
+            # What the machine's own tool has half written nobody could put back: from here on it is done to the end.
+            self._jobs.enter(job, "change the boot menu", cancelable=False, remaining=())
             after = await self._bootloader.apply(change, say=job.say)
             for line in outcome(change, before=before, after=after):
                 job.say(line)

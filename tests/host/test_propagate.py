@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -148,3 +149,28 @@ async def test_what_the_server_refuses_is_told_and_cleared_away(
     with pytest.raises(Trouble) as trouble:
         await given(tmp_path, refuses=refuses)
     assert (trouble.value.problems[0].code, trouble.value.problems[0].message) == ("target-unreachable", told)
+
+
+class HalfAKey(StandIns):
+    """An ssh-keygen that is ended while it writes."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(str(root))
+        self.reached = asyncio.Event()
+
+    async def answer(self, asked: Asked) -> Output | None:
+        Path(asked.argv[-1]).write_text("-----BEGIN")  # noqa: ASYNC240
+        self.reached.set()
+        await asyncio.Event().wait()
+        return None
+
+
+async def test_half_a_key_is_not_left_to_be_taken_for_one(tmp_path: Path) -> None:
+    programs = HalfAKey(tmp_path)
+    giving = asyncio.create_task(Propagations(RealFiles(str(tmp_path)), programs).give(WISH, say=print))
+    async with asyncio.timeout(10):
+        await programs.reached.wait()
+    giving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await giving
+    assert not (tmp_path / KEY.lstrip("/")).exists()

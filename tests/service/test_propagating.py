@@ -15,8 +15,9 @@ from kdumpd.core.problems import Problem, Trouble
 from kdumpd.core.ssh import SshServer
 from kdumpd.host.propagate import Propagation, Propagations
 from kdumpd.service.hands import Sight
+from kdumpd.service.in_turn import WAITING_MOST
 from kdumpd.service.jobs import Job, JobState, Kind, Result
-from kdumpd.service.propagating import WAITING_MOST, Propagating
+from kdumpd.service.propagating import Propagating
 from tests.service.world import World, world
 
 SERVER = SshServer(options={"hostname": "192.0.2.1", "port": "22", "user": "dump"})
@@ -33,6 +34,25 @@ class Given(Propagations):
         say("giving it")
         if self._problem is not None:
             raise Trouble(self._problem)
+
+
+class Silent(Given):
+    """A server that has not answered yet when somebody asks for its key; the second one does."""
+
+    def __init__(self, w: World) -> None:
+        super().__init__(w)
+        self.reached = asyncio.Event()
+        self.was_left = False
+
+    async def give(self, wish: Propagation, *, say: Callable[[str], None]) -> None:
+        await super().give(wish, say=say)
+        if len(self.wishes) > 1:
+            return
+        self.reached.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.was_left = True
 
 
 def _of_ssh(sight: Sight) -> Sight:
@@ -97,3 +117,45 @@ async def test_not_more_than_a_few_wait(tmp_path: Path) -> None:
         with pytest.raises(Trouble) as trouble:
             propagating.ask(sight, password="", host_key="", uid=0)
         assert trouble.value.problems[0].code == "busy"
+
+
+async def test_who_waits_and_who_is_at_work_can_be_cancelled_and_the_next_one_goes_on(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.armed()
+        silent = Silent(w)
+        propagating = Propagating(propagations=silent, jobs=w.jobs)
+        running = asyncio.create_task(propagating.run())
+        try:
+            sight = _of_ssh(w.reconciler.sight)
+            jobs = [propagating.ask(sight, password=word, host_key="", uid=0) for word in "abc"]
+            assert all(job.cancelable for job in jobs)
+            async with asyncio.timeout(10):
+                await silent.reached.wait()
+                await w.reconciler.cancel(jobs[1])
+                assert not silent.was_left
+                await w.reconciler.cancel(jobs[0])
+                await jobs[2].ended.wait()
+            assert silent.was_left
+            assert [job.result for job in jobs] == [Result.CANCELLED, Result.CANCELLED, Result.DONE]
+            assert jobs[0].message == "it was cancelled; the server may have the key already"
+            assert jobs[1].message == "it was cancelled before it began"
+            assert [wish.password for wish in silent.wishes] == ["a", "c"]
+            with pytest.raises(Trouble, match="cannot be cancelled"):
+                await w.reconciler.cancel(jobs[0])
+        finally:
+            running.cancel()
+            await asyncio.wait({running})
+
+
+async def test_the_end_of_kdumpd_is_told_to_who_waits_for_a_key(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.armed()
+        silent = Silent(w)
+        propagating = Propagating(propagations=silent, jobs=w.jobs)
+        running = asyncio.create_task(propagating.run())
+        job = propagating.ask(_of_ssh(w.reconciler.sight), password="", host_key="", uid=0)
+        async with asyncio.timeout(10):
+            await silent.reached.wait()
+        running.cancel()
+        await asyncio.wait({running})
+        assert (job.result, job.message, silent.was_left) == (Result.CANCELLED, "kdumpd ends", True)

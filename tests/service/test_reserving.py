@@ -29,6 +29,9 @@ class Grub(StandIns):
         super().__init__(str(self.root))
         self.runs = 0
         self.fails = False
+        self.reached = asyncio.Event()
+        self.goes_on = asyncio.Event()
+        self.goes_on.set()
 
     def lay(self, *, crashkernel: str = "crashkernel=256M") -> None:
         for path, said in (
@@ -52,6 +55,8 @@ class Grub(StandIns):
     async def answer(self, asked: Asked) -> Output:
         assert asked.argv == ("/usr/sbin/update-grub",)
         self.runs += 1
+        self.reached.set()
+        await self.goes_on.wait()
         output = Output(argv=asked.argv, status=1, stdout=b"", stderr=b"")
         if self.fails:
             raise ProgramFailed(output, "exit status 1: no space left")
@@ -166,3 +171,27 @@ async def test_nobody_changes_the_menu_while_a_package_manager_holds_us_back(
         assert fault.value.name == f"{OURS}Inhibited"
         await done(s, "512M", {"dry-run": True})
         assert grub.runs == 0
+
+
+async def test_what_waits_can_be_cancelled_and_what_is_being_written_cannot(
+    tmp_path: Path, bus: PrivateBus
+) -> None:
+    async with on_debian(tmp_path, bus) as (s, grub):
+        grub.goes_on.clear()
+        (first,) = await s.client.call(ROOT, MANAGER, "SetCrashkernel", "sa{sv}", "512M", {})
+        (second,) = await s.client.call(ROOT, MANAGER, "SetCrashkernel", "sa{sv}", "1G", {})
+        async with asyncio.timeout(10):
+            await grub.reached.wait()
+        assert await s.client.get(str(first), JOB, "Cancelable") is False
+        with pytest.raises(BusError) as refusal:
+            await s.client.call(str(first), JOB, "Cancel", "a{sv}", {})
+        assert refusal.value.name == f"{OURS}NotCancelable"
+        assert await s.client.get(str(second), JOB, "Cancelable") is True
+        await s.client.call(str(second), JOB, "Cancel", "a{sv}", {})
+        assert await s.client.get(str(second), JOB, "Result") == "cancelled"
+        grub.goes_on.set()
+        job = await s.client.wait_until(str(first), JOB, lambda now: now["State"] == "done")
+        assert job["Result"] == "done"
+        _, again = await done(s, "512M", {})
+        assert again[0].startswith("No need to update")
+        assert (grub.runs, grub.menu) == (1, MENU.format("crashkernel=512M"))
