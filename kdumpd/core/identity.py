@@ -1,4 +1,4 @@
-"""What names contents: 32 hexadecimal digits that are others as soon as one byte is."""
+"""The name that contents have: 32 hexadecimal digits of a digest, different as soon as one byte differs."""
 
 from __future__ import annotations
 

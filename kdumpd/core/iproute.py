@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from kdumpd.core.links import USUAL_MTU, Link
 from kdumpd.core.network import Hop, OwnAddress
 
-JsonWord = str | int | float | bool | None
 _KEPT_OPTIONS = MappingProxyType(
     {
         "bond": (

@@ -1,4 +1,4 @@
-"""What a layer below the target, of storage or of the network, asks of the capture image."""
+"""What a layer below the target, of storage or of the network, needs to have in the capture image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands beside each artefact of the store: read and parsed once, for it is never written to again."""
+"""The manifests beside the bases and images of the store: each is read and parsed once, for it is never written to again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dumps that go: by the rules of retention after a good dump was found, and by somebody's wish."""
+"""When dumps are deleted: by the rules of retention after a good dump was found, and when somebody asks for it."""
 
 from __future__ import annotations
 

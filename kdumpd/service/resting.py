@@ -1,4 +1,4 @@
-"""Does something once, some time after the last piece of work."""
+"""When the daemon rests: something is done once, a while after the last piece of work."""
 
 from __future__ import annotations
 

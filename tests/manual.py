@@ -1,8 +1,12 @@
-"""The parts of the manual pages that follow from the tables, so that the pages cannot fall behind."""
+"""`python -m tests.manual`: writes the parts of the manual pages that follow from the tables of kdumpd.core.
+
+The pages are kept in the repository; tests/core/test_manual.py sees that they are current.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 from kdumpd.core.settings import SETTINGS, Affects, Setting
@@ -69,3 +73,11 @@ def _directive(row: Setting) -> str:
     if row.needs_value:
         sentences.append(f"An edit {EFFECTS[row.affects]}.")
     return f"{names}{argument}\n: {' '.join(sentences)}\n"
+
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = MappingProxyType({"kdump.conf.5.md": directives, "kdumpd.toml.5.md": tuning_keys})
+
+if __name__ == "__main__":
+    for page, section in PAGES.items():
+        (DOCS / page).write_text(refreshed((DOCS / page).read_text(), section()))
