@@ -19,7 +19,9 @@ from kdumpd.core.import_draft import (
     nothing,
     number,
     put,
+    put_kernel,
     put_makedumpfile,
+    sets_no_sysctl,
     to_variable,
     value,
 )
@@ -29,8 +31,9 @@ DEFAULT_ARGUMENTS = "-c -d 31"
 DEFAULT_FOLDER = "/var/crash"
 DEFAULT_FOLDER_OF_IMAGES = "/var/lib/kdump"
 OWN_WORDS = frozenset(
-    {"reset_devices", "systemd.unit=kdump-tools-dump.service", "nr_cpus=1", "maxcpus=1", "irqpoll", "nousb"}
-    | {"usbcore.nousb", "ata_piix.prefer_ms_hyperv=0", "noefi", "acpi_rsdp"}
+    {"reset_devices", "systemd.unit=kdump-tools-dump.service", "systemd.unit=kdump-tools.service"}
+    | {"nr_cpus=1", "maxcpus=1", "irqpoll", "noirqdistrib", "nousb", "usbcore.nousb"}
+    | {"ata_piix.prefer_ms_hyperv=0", "noefi", "acpi_rsdp"}
 )
 """What kdump-tools itself adds to the capture kernel's command line, in one release or another. What of it a capture
 needs, kdumpd adds by itself."""
@@ -42,6 +45,8 @@ def read(given: Given, *, architecture: str) -> Draft:
     draft = Draft()
     _target(draft, given)
     _collector(draft, given)
+    if not given.get("KDUMP_SYSCTL"):
+        sets_no_sysctl(draft)
     for by in given.values():
         if by.name in READERS and by.value:
             READERS[by.name](draft, given, by)
@@ -111,18 +116,14 @@ def _use(draft: Draft, _given: Given, by: Assignment) -> None:
 
 def _kernel(draft: Draft, _given: Given, by: Assignment) -> None:
     """Its own folder holds links to the running kernel, which is what kdumpd loads unless told otherwise."""
-    folder, _, name = by.value.rpartition("/")
-    image, dash, release = name.partition("-")
-    if folder == DEFAULT_FOLDER_OF_IMAGES:
-        return
-    if not dash or not image.startswith("vmlinu"):
-        draft.lack(by, "kdumpd finds a kernel by its release: set KDUMP_KERNELVER in the sysconfig file")
-        return
-    draft.variables["KDUMP_KERNELVER"] = release, by
-    if folder != "/boot":
-        draft.variables["KDUMP_BOOTDIR"] = folder, by
-    if image != "vmlinuz":
-        draft.variables["KDUMP_IMG"] = image, by
+    if not by.value.startswith(f"{DEFAULT_FOLDER_OF_IMAGES}/"):
+        put_kernel(draft, by)
+
+
+def _sysctl(draft: Draft, _given: Given, by: Assignment) -> None:
+    """A blank is how none is said."""
+    if by.value.strip():
+        draft.lack(by, "kdumpd sets no sysctl: put it into a file of /etc/sysctl.d")
 
 
 def _initrd(draft: Draft, _given: Given, by: Assignment) -> None:
@@ -174,12 +175,14 @@ _MOUNTED_SOFT = lacking("kdumpd mounts soft, with 60 seconds and two repetitions
 READERS: Mapping[str, Reader] = MappingProxyType(
     {
         "USE_KDUMP": _use,
-        "KDUMP_SYSCTL": lacking("kdumpd sets no sysctl: put it into a file of /etc/sysctl.d"),
+        "KDUMP_SYSCTL": _sysctl,
         "KDUMP_KERNEL": _kernel,
         "KDUMP_INITRD": _initrd,
         "KDUMP_COREDIR": nothing,
         "KDUMP_FAIL_CMD": _fail,
         "KDUMP_DUMP_DMESG": _kernel_log,
+        "KDUMP_SAVE_KERNLOG": _kernel_log,
+        "DEBUG_KERNEL": lacking("makedumpfile filters by what the crashed kernel says of itself"),
         "KDUMP_NUM_DUMPS": _count,
         "KDUMP_COMPRESSION": lacking(
             "makedumpfile compresses by itself, and its dump can be read as it is: -z (zstd), -l (lzo) or -c (zlib)"

@@ -67,6 +67,12 @@ class Draft:
         self.lacks.append(Lack(line=by.line, name=by.name, why=why))
 
 
+def sets_no_sysctl(draft: Draft) -> None:
+    """Both tools set it when they load; Debian's kernel has 0."""
+    why = "an oops crashes the machine there; kdumpd sets no sysctl: put it as 1 into a file of /etc/sysctl.d"
+    draft.lacks.append(Lack(line=0, name="kernel.panic_on_oops", why=why))
+
+
 Reader = Callable[[Draft, Given, Assignment], None]
 """What one variable comes to; of an empty one nothing is asked, for it is as good as unset to both tools."""
 
@@ -107,6 +113,20 @@ def put_makedumpfile(draft: Draft, words: Iterable[str], by: Assignment | None) 
         " ".join(["makedumpfile", *(["-F"] if "ssh" in draft.directives else []), *others]),
         by,
     )
+
+
+def put_kernel(draft: Draft, by: Assignment) -> None:
+    """The kernel whose image lies at this path."""
+    folder, _, name = by.value.rpartition("/")
+    image, dash, release = name.partition("-")
+    if not dash or not image.lower().startswith(("vmlinu", "image")):
+        draft.lack(by, "kdumpd finds a kernel by its release: set KDUMP_KERNELVER in the sysconfig file")
+        return
+    draft.variables["KDUMP_KERNELVER"] = release, by
+    if folder != "/boot":
+        draft.variables["KDUMP_BOOTDIR"] = folder, by
+    if image != "vmlinuz":
+        draft.variables["KDUMP_IMG"] = image, by
 
 
 def number(draft: Draft, by: Assignment) -> int | None:

@@ -1,7 +1,7 @@
 """openSUSE's /etc/sysconfig/kdump: each variable of its kdump(5), and what it means in kdump.conf.
 
-Defaults are those of kdump 2: /var/crash, `compressed` at level 31, all processors, no dump deleted. Variables of
-kdump 0.8 and 1 (SLE 11 to 15) are known as well.
+Defaults are those of kdump 2: /var/crash, `compressed` at level 31, up to 32 processors, no dump deleted. Variables of
+kdump 0.1 to 1 (SLE 11 to 15) are known as well.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from kdumpd.core.import_draft import (
     nothing,
     number,
     put,
+    put_kernel,
     put_makedumpfile,
+    sets_no_sysctl,
     to_variable,
     value,
 )
@@ -31,11 +33,16 @@ FORMATS: Mapping[str, str] = MappingProxyType(
     {"ELF": "-E", "compressed": "-c", "lzo": "-l", "snappy": "-p", "zstd": "-z"}
 )
 DEFAULT_FOLDER = "/var/crash"
+DEFAULT_PROCESSORS = 32
 FIRST_KEY = "/root/.ssh/id_rsa"
 """The first of root's own keys that are tried where KDUMP_SSH_IDENTITY names none."""
 _FENCE = "fence_kdump_send"
 _FENCE_OPTIONS_WITH_VALUE = frozenset({"-p", "-f", "-c", "-i"})
 _URL = re.compile(r"(?P<scheme>[a-z]+)://(?P<place>[^/]*)(?P<path>/.*)?", re.IGNORECASE)
+_NEXT_TARGET = re.compile(r"\s+(?=/|[a-z]+://)", re.IGNORECASE)
+"""Several targets were allowed up to kdump 1; since then a blank is a part of the one directory's name."""
+_ESCAPED = re.compile(r"%[0-9a-f]{2}", re.IGNORECASE)
+_SSH_PORT = "22"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +51,7 @@ class Place:
 
     user: str
     host: str
-    has_port: bool
+    port: str
     has_password: bool
 
 
@@ -53,6 +60,7 @@ def read(given: Given, *, architecture: str) -> Draft:
     _target(draft, given)
     _collector(draft, given)
     _command_line(draft, given, architecture=architecture)
+    sets_no_sysctl(draft)
     for by in given.values():
         if by.name in READERS and by.value:
             READERS[by.name](draft, given, by)
@@ -63,22 +71,46 @@ def read(given: Given, *, architecture: str) -> Draft:
 
 def _target(draft: Draft, given: Given) -> None:
     said = given.get("KDUMP_SAVEDIR")
-    first, *others = value(given, "KDUMP_SAVEDIR", DEFAULT_FOLDER).split() or [DEFAULT_FOLDER]
+    first, *others = _NEXT_TARGET.split(value(given, "KDUMP_SAVEDIR").strip() or DEFAULT_FOLDER)
     if others and said is not None:
         draft.lack(said, "kdumpd saves to one directory, the first; the others are left out")
     url = _URL.fullmatch(first)
-    if url is None or said is None:
+    if said is not None and (why := _unclear(first, url)):
+        draft.lack(said, why)
+        draft.saves_there = False
+    elif url is None or said is None:
         put(draft, "path", first, said)
-        return
-    place, path = _place(url["place"]), (url["path"] or "/").rstrip("/") or "/"
+    else:
+        _of_url(draft, given, said, url)
+    if (transfer := given.get("KDUMP_TRANSFER")) is not None and transfer.value:
+        draft.saves_there = False  # the command alone knows where to
+
+
+def _unclear(target: str, url: re.Match[str] | None) -> str:
+    """Why nobody can tell where this is; "" where it is clear."""
+    if _ESCAPED.search(target):
+        return "kdump 1 takes %xx for a character and kdump 2 does not: write the character itself"
+    if url is None:
+        return ""
+    if not url["path"]:
+        return "it names no directory"
+    if url["scheme"].lower() == "file" and url["place"] not in {"", "localhost"}:
+        return "a directory of this machine has three slashes: file:///var/crash"
+    return ""
+
+
+def _of_url(draft: Draft, given: Given, said: Assignment, url: re.Match[str]) -> None:
+    place, path = _place(url["place"]), url["path"].rstrip("/") or "/"
     match url["scheme"].lower():
         case "file":
             put(draft, "path", path, said)
             return
         case "nfs":
-            # What is named is mounted, whether it is what the server exports or a folder below it.
-            put(draft, "nfs", f"{place.host}:{path}", said)
-            put(draft, "path", "/", said)
+            # What is named is mounted, whether it is what the server exports or a folder below it. kdump 0.1 had a
+            # colon behind the export.
+            export, _, below = path.partition(":/")
+            put(draft, "nfs", f"{place.host}:{export}", said)
+            put(draft, "path", f"/{below}", said)
         case "ssh" | "sftp" | "scp":
             put(draft, "ssh", f"{place.user or 'root'}@{place.host}", said)
             put(draft, "path", path, said)
@@ -87,7 +119,7 @@ def _target(draft: Draft, given: Given) -> None:
             draft.lack(said, f"kdumpd knows no target {scheme}://; use ssh or nfs")
             draft.saves_there = False
             return
-    if place.has_port:
+    if place.port not in {"", _SSH_PORT if "ssh" in draft.directives else ""}:
         draft.lack(said, "a port is not said here: for ssh write Host and Port into /root/.ssh/config")
     if place.has_password:
         draft.lack(said, "a password cannot be given: `kdumpctl propagate` gives the server a key")
@@ -95,15 +127,15 @@ def _target(draft: Draft, given: Given) -> None:
 
 def say_where(_given: Given) -> frozenset[str]:
     """The variables on which it depends where dumps go."""
-    return frozenset({"KDUMP_SAVEDIR"})
+    return frozenset({"KDUMP_SAVEDIR", "KDUMP_TRANSFER"})
 
 
 def _place(text: str) -> Place:
     who, _, where = text.rpartition("@")
     user, colon, _password = who.partition(":")
-    found = re.fullmatch(r"(\[[^]]*\]|[^:]*)(:[0-9]+)?", where)
-    host, port = (found[1], found[2]) if found is not None else (where, None)
-    return Place(user=user, host=host, has_port=bool(port), has_password=bool(colon))
+    found = re.fullmatch(r"(\[[^]]*\]|[^:]*)(?::([0-9]*))?", where)
+    host, port = (found[1], found[2] or "") if found is not None else (where, "")
+    return Place(user=user, host=host, port=port, has_password=bool(colon))
 
 
 def _key(draft: Draft, given: Given) -> None:
@@ -149,7 +181,12 @@ def _command_line(draft: Draft, given: Given, *, architecture: str) -> None:
 
 
 def _processors(draft: Draft, by: Assignment, count: int, words: list[str]) -> None:
-    if count > 1 and not any(word.startswith("nr_cpus=") for word in words):
+    if count == DEFAULT_PROCESSORS:
+        draft.lack(
+            by,
+            f"up to {count} are its default, and take memory: kdumpd has one unless nr_cpus= says how many",
+        )
+    elif count > 1 and not any(word.startswith("nr_cpus=") for word in words):
         words.append(f"nr_cpus={count}")  # makedumpfile's threads follow by themselves
     elif count < 1:
         draft.lack(
@@ -167,8 +204,13 @@ def _on_error(draft: Draft, _given: Given, by: Assignment) -> None:
         put(draft, "failure_action", "shell", by)
 
 
-def _before(draft: Draft, _given: Given, by: Assignment) -> None:
+def _before(draft: Draft, given: Given, by: Assignment) -> None:
     _hook(draft, by, "kdump_pre")
+    on_error = given.get("KDUMP_CONTINUE_ON_ERROR")
+    if "kdump_pre" in draft.directives and (on_error is None or _is_yes(on_error)):
+        draft.lack(
+            by, "kdump_pre runs it, and where it fails no dump is saved; there one is saved all the same"
+        )
 
 
 def _after(draft: Draft, _given: Given, by: Assignment) -> None:
@@ -240,15 +282,39 @@ def _network(draft: Draft, _given: Given, by: Assignment) -> None:
 
 
 def _patience(draft: Draft, _given: Given, by: Assignment) -> None:
-    if {"ssh", "nfs"} & draft.directives.keys():
+    """30 is the default. Who does not answer for so long is tried all the same there, and is a failure here."""
+    if by.value.strip() == "30" or not {"ssh", "nfs"} & draft.directives.keys():
+        return
+    if number(draft, by) == 0:
+        draft.lack(by, "disk_timeout is how long a server is tried, and its default stands")
+    else:
         put(draft, "disk_timeout", by.value, by)
 
 
 def _kernel(draft: Draft, _given: Given, by: Assignment) -> None:
-    if re.match(r"[0-9]", by.value):
+    if by.value.startswith("/"):
+        put_kernel(draft, by)
+    elif re.match(r"[0-9]", by.value):
         draft.variables["KDUMP_KERNELVER"] = by.value, by
     else:
         draft.lack(by, "kdumpd needs the whole release, as uname -r says it; the running kernel captures")
+
+
+def _reservation(draft: Draft, _given: Given, by: Assignment) -> None:
+    if by.value.strip() != "auto":
+        draft.lack(by, "crashkernel= is what the boot loader says: `kdumpctl reset-crashkernel` sets it")
+
+
+def _boot_loader(draft: Draft, _given: Given, by: Assignment) -> None:
+    """The defaults of both leave it to the tool."""
+    if not _is_yes(by):
+        put(draft, "auto_reset_crashkernel", "no", by)
+
+
+def _words_of_fadump(draft: Draft, given: Given, by: Assignment) -> None:
+    fadump = given.get("KDUMP_FADUMP")
+    if fadump is not None and _is_yes(fadump):
+        draft.lack(by, _NO_FADUMP)
 
 
 def _verbose(draft: Draft, _given: Given, by: Assignment) -> None:
@@ -265,6 +331,7 @@ def _is_yes(by: Assignment) -> bool:
     return by.value in {"yes", "1", "true"}
 
 
+_NO_FADUMP = "kdumpd does not arm firmware-assisted dumps"
 _MAIL = lacking("kdumpd sends no mail: journald and D-Bus tell of a dump after the reboot")
 _HOST_KEY = lacking(
     "the server's key is looked up in known_hosts: `kdumpctl propagate` asks for it, and it is never passed over"
@@ -286,7 +353,7 @@ READERS: Mapping[str, Reader] = MappingProxyType(
         "KDUMP_IMMEDIATE_REBOOT": _reboot,
         "KDUMP_CONTINUE_ON_ERROR": _on_error,
         "KDUMP_TRANSFER": lacking(
-            "nothing takes the place of the core collector's command; see core_collector"
+            "where the command sends the dump is not known, and nothing takes its place; see core_collector"
         ),
         "KDUMP_PRESCRIPT": _before,
         "KDUMP_POSTSCRIPT": _after,
@@ -304,8 +371,13 @@ READERS: Mapping[str, Reader] = MappingProxyType(
         "KDUMP_AUTO_RESIZE": _only_yes(
             "the reservation is left as it is; `kdumpctl estimate` says what it needs"
         ),
-        "KDUMP_FADUMP": _only_yes("kdumpd does not arm firmware-assisted dumps"),
-        "KDUMP_FADUMP_SHELL": _only_yes("kdumpd does not arm firmware-assisted dumps"),
+        "KDUMP_CRASHKERNEL": _reservation,
+        "KDUMP_UPDATE_BOOTLOADER": _boot_loader,
+        "KDUMP_FADUMP": _only_yes(_NO_FADUMP),
+        "KDUMP_FADUMP_SHELL": _only_yes(_NO_FADUMP),
+        "FADUMP_COMMANDLINE_APPEND": _words_of_fadump,
+        "KDUMP_DUMPDEV": lacking("a device that the dump is first written to is `raw` here"),
+        "KDUMP_RUNLEVEL": lacking("no init runs in the capture kernel"),
         "KDUMP_VERBOSE": _verbose,
         "KDUMP_COPY_KERNEL": _only_yes("the kernel is not copied to the dump: its package has it"),
         "KDUMPTOOL_FLAGS": lacking("these flags are only for kdumptool"),

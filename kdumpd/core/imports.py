@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
@@ -19,6 +20,10 @@ _ONLY_OF_OPENSUSE = frozenset(import_opensuse.READERS) - frozenset(
     (*import_debian.READERS, *sysconfig.VARIABLES)
 )
 """Without those that the sysconfig file of kdump-utils, and so ours, has under the same name."""
+_SOURCED = r"(?:^|[\s;&|])(?:\.|source)\s"
+_EXPORT = re.compile(r".*\bexport(?:\s+\w+)+\s*")
+_BEGINS = re.compile(r"\s*(?:if|case|for|while|until)\b|.*\{\s*$")
+_ENDS = re.compile(r"(?:.*[\s;])?(?:fi|esac|done|\})\s*(?:;|$)")
 _ONLY_OF_DEBIAN = frozenset(import_debian.READERS) - frozenset(import_opensuse.READERS)
 
 
@@ -42,7 +47,7 @@ def imported(text: str, *, file: str, architecture: str, tool: Tool | None = Non
         )
     of_tool = import_debian if whose is Tool.KDUMP_TOOLS else import_opensuse
     draft = of_tool.read(given, architecture=architecture)
-    if _unread(given, problems) & of_tool.say_where(given):
+    if _is_doubtful(of_tool.say_where(given), text, given, problems):
         draft.saves_there = False
     return assembled(whose, draft, file=file, problems=tuple(problems))
 
@@ -106,9 +111,19 @@ def _is_of_opensuse(text: str) -> bool:
     return _told({each.name for each in sysconfig.assignments(text)[0]}) is Tool.OPENSUSE
 
 
-def _unread(given: Given, problems: Iterable[Problem]) -> set[str]:
-    """The variables whose last assignment could not be read as data."""
-    return {each.key for each in problems if each.key not in given or each.line >= given[each.key].line}
+def _is_doubtful(names: Iterable[str], text: str, given: Given, problems: Collection[Problem]) -> bool:
+    """Whether a shell may have made of one of them what is not in `given`."""
+    lines = text.split("\n")
+    unread = [(each.line, each.key or lines[each.line - 1]) for each in problems]
+    for name in names:
+        set_at = given[name].line if name in given else 0
+        is_touched = re.compile(rf"\b{name}\b|{_SOURCED}").search
+        if any(line >= set_at and is_touched(said) and not _EXPORT.fullmatch(said) for line, said in unread):
+            return True
+        before = [said for line, said in unread if line < set_at]
+        if sum(bool(_BEGINS.match(said)) - bool(_ENDS.match(said)) for said in before) > 0:
+            return True  # only in some case is it set so
+    return False
 
 
 def _told(names: AbstractSet[str]) -> Tool | None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kdumpd.cli import main
 from kdumpd.cli_files import check
 from kdumpd.core import document, import_debian, import_opensuse, tuning
-from kdumpd.core.import_draft import Import, Tool, with_keys, with_variables
+from kdumpd.core.import_draft import Import, Lack, Tool, with_keys, with_variables
 from kdumpd.core.imports import beside, changes, imported
 from kdumpd.core.problems import Trouble
 from kdumpd.core.sysconfig import read as read_sysconfig
@@ -74,6 +74,7 @@ MEANT = {
     "opensuse-as-shipped": Meant(
         conf="path /var/crash\ncore_collector makedumpfile -c -d 31\n",
         place={"type": "filesystem", "directory": "/var/crash"},
+        lacks={5: "KDUMP_CPUS"},
     ),
     "opensuse-local": Meant(
         conf=(
@@ -140,6 +141,11 @@ def body(found: Import) -> str:
     return "".join(line.text for line in found.conf.lines if line.is_setting)
 
 
+def of_its_lines(found: Import) -> tuple[Lack, ...]:
+    """Without what a tool does unasked."""
+    return tuple(lack for lack in found.lacks if lack.line)
+
+
 def test_each_example_is_looked_at() -> None:
     assert {path.stem for path in EXAMPLES.iterdir()} == MEANT.keys() | WITHOUT_TARGET.keys()
 
@@ -149,7 +155,7 @@ def test_an_example_becomes_what_means_the_same(name: str) -> None:
     found, meant = read(name), MEANT[name]
     assert found.tool is (Tool.OPENSUSE if name.startswith("opensuse") else Tool.KDUMP_TOOLS)
     assert body(found) == meant.conf
-    assert {lack.line: lack.name for lack in found.lacks} == meant.lacks
+    assert {lack.line: lack.name for lack in of_its_lines(found)} == meant.lacks
     assert all(lack.why for lack in found.lacks)
     assert dict(found.variables) == meant.variables
     assert dict(found.keys) == meant.keys
@@ -178,7 +184,7 @@ async def test_its_plan_saves_to_the_same_place(name: str, tmp_path: Path) -> No
 def test_a_target_that_kdumpd_does_not_know_is_said(name: str) -> None:
     found = read(name)
     assert not found.saves_there
-    assert {lack.line: lack.name for lack in found.lacks} == WITHOUT_TARGET[name]
+    assert {lack.line: lack.name for lack in of_its_lines(found)} == WITHOUT_TARGET[name]
     assert "s3cret" not in repr(found)
 
 
@@ -192,13 +198,46 @@ def test_a_target_that_kdumpd_does_not_know_is_said(name: str) -> None:
         'SERVER=vault\nSERVER=$(hostname)\nSSH="root@$SERVER"\nKDUMP_NUM_DUMPS=2\n',
         'KDUMP_COREDIR="/var/crash/$(hostname)"\nKDUMP_NUM_DUMPS=2\n',
         'SSH=vault\nKDUMP_COREDIR="/var/crash/$(hostname)"\n',
+        "KDUMP_COREDIR=/srv\nunset KDUMP_COREDIR\n",
+        "KDUMP_COREDIR=/srv\n. /etc/default/crash.local\n",
+        "KDUMP_COREDIR=/srv\n[ -r /etc/local ] && source /etc/local\n",
+        "KDUMP_COREDIR=/srv\nif mountpoint -q /big; then KDUMP_COREDIR=/big; fi\n",
+        "if mountpoint -q /big; then\n  KDUMP_COREDIR=/big\nfi\n",
+        "where() {\n  if true; then\n    :\n  fi\n  KDUMP_COREDIR=/big\n}\n",
+        "readonly KDUMP_COREDIR=/srv\nKDUMP_NUM_DUMPS=2\n",
+        'KDUMP_COREDIR=/srv\nKDUMP_COREDIR+="/crash"\n',
+        "KDUMP_COREDIR=/srv mkdir /srv\nKDUMP_NUM_DUMPS=2\n",
+        "KDUMP_SAVEDIR=/srv\nKDUMP_TRANSFER=$(pick)\n",
     ],
 )
 def test_a_target_that_only_a_shell_could_read_is_not_taken_for_the_local_disk(text: str) -> None:
     found = imported(text, file="f", architecture="x86_64")
     assert not found.saves_there
     assert found.keys == (), "nothing is to be deleted because of it"
-    assert {lack.name for lack in found.lacks} & {"KDUMP_SAVEDIR", "SSH", "KDUMP_COREDIR"}
+    assert {lack.name for lack in found.lacks} & {
+        "KDUMP_SAVEDIR",
+        "SSH",
+        "KDUMP_COREDIR",
+        "KDUMP_TRANSFER",
+        "",
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "KDUMP_COREDIR=/srv; export KDUMP_COREDIR\n",
+        "if true; then echo; fi\nKDUMP_COREDIR=/srv\n",
+        "if true; then\n  KDUMP_NUM_DUMPS=3\nfi\nKDUMP_COREDIR=/srv\n",
+        "unset KDUMP_COREDIR\nKDUMP_COREDIR=/srv\n",
+        "KDUMP_COREDIR=/srv\nulimit -c 0\n",
+    ],
+)
+def test_what_a_shell_would_do_elsewhere_keeps_no_target_from_being_taken(text: str) -> None:
+    found = imported(text, file="f", architecture="x86_64")
+    assert found.saves_there
+    assert body(found).startswith("path /srv\n")
+    assert {lack.name for lack in of_its_lines(found)} == {""}
 
 
 def test_what_is_set_again_in_a_way_that_can_be_read_is_what_counts() -> None:
@@ -221,12 +260,174 @@ def test_a_value_of_blanks_alone_is_borne(target: str, name: str, blank: str) ->
     assert check(found.conf.render(), file="k.conf").status == 0
 
 
+@pytest.mark.parametrize(
+    ("savedir", "target", "lacks"),
+    [
+        ("/srv/my crash", "path /srv/my crash", 0),
+        ("file:///srv/my crash", "path /srv/my crash", 0),
+        ("FILE://localhost/srv/", "path /srv", 0),
+        ("/srv/a file:///srv/b", "path /srv/a", 1),
+        ("nfs://[2001:db8::1]/srv", "nfs [2001:db8::1]:/srv\npath /", 0),
+        ("nfs://vault:/srv", "nfs vault:/srv\npath /", 0),
+        ("nfs://vault:/srv:/crash/here", "nfs vault:/srv\npath /crash/here", 0),
+        ("sftp://dump@vault:22/srv", "ssh dump@vault\npath /srv\nsshkey /root/.ssh/id_rsa", 0),
+        ("scp://vault:/srv", "ssh root@vault\npath /srv\nsshkey /root/.ssh/id_rsa", 0),
+        ("ssh://vault:2222/srv", "ssh root@vault\npath /srv\nsshkey /root/.ssh/id_rsa", 1),
+        ("ssh://a:b@[2001:db8::1]:22/srv", "ssh a@[2001:db8::1]\npath /srv\nsshkey /root/.ssh/id_rsa", 1),
+    ],
+)
+def test_each_form_of_a_target_of_opensuse(savedir: str, target: str, lacks: int) -> None:
+    found = imported(f'KDUMP_SAVEDIR="{savedir}"\n', file="f", architecture="x86_64")
+    assert found.saves_there
+    assert body(found).startswith(f"{target}\ncore_collector ")
+    assert [lack.name for lack in of_its_lines(found)] == ["KDUMP_SAVEDIR"] * lacks
+
+
+@pytest.mark.parametrize(
+    "savedir",
+    [
+        *("file://srv/crash", "ssh://vault", "nfs://vault", "var/crash", "~/crash", "vault:/srv"),
+        *(
+            "file:///srv/my%20crash",
+            "/srv/100%25",
+            "ssh://a%40b@vault/srv",
+            "ftp://vault:21/srv",
+            "smb://vault:/srv",
+        ),
+    ],
+)
+def test_a_target_of_opensuse_that_is_none_or_not_clear_is_not_guessed(savedir: str) -> None:
+    found = imported(f'KDUMP_SAVEDIR="{savedir}"\nKDUMP_KEEP_OLD_DUMPS=2\n', file="f", architecture="x86_64")
+    assert not found.saves_there
+    assert found.keys == ()
+    assert "KDUMP_SAVEDIR" in {lack.name for lack in found.lacks}
+
+
+def test_where_a_command_sends_the_dump_is_not_guessed() -> None:
+    found = imported("KDUMP_SAVEDIR=/srv\nKDUMP_TRANSFER=/sbin/send\n", file="f", architecture="x86_64")
+    assert not found.saves_there
+    assert [lack.name for lack in of_its_lines(found)] == ["KDUMP_TRANSFER"]
+
+
+@pytest.mark.parametrize(
+    ("line", "directive"),
+    [
+        ("KDUMP_CRASHKERNEL=auto", ""),
+        ("KDUMP_UPDATE_BOOTLOADER=true", ""),
+        ("KDUMP_UPDATE_BOOTLOADER=false", "auto_reset_crashkernel no\n"),
+        ("FADUMP_COMMANDLINE_APPEND='numa=off cma=0'", ""),
+        ("KDUMP_CPUS=1", ""),
+        ("KDUMP_NETCONFIG=auto", ""),
+        ("KDUMP_NET_TIMEOUT=30", ""),
+        ("KDUMP_COPY_KERNEL=no", ""),
+    ],
+)
+def test_what_opensuse_sets_in_each_file_needs_no_word(line: str, directive: str) -> None:
+    found = imported(f"KDUMP_SAVEDIR=nfs://vault/srv\n{line}\n", file="f", architecture="x86_64")
+    expected = f"nfs vault:/srv\npath /\ncore_collector makedumpfile -c -d 31\n{directive}"
+    assert (body(found), of_its_lines(found), found.variables, found.keys) == (expected, (), (), ())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "KDUMP_CRASHKERNEL='crashkernel=72M,low crashkernel=300M,high'",
+        "KDUMP_CPUS=32",
+        "KDUMP_CPUS=0",
+        "KDUMP_NET_TIMEOUT=0",
+        "KDUMP_DUMPDEV=/dev/sdb1",
+        "KDUMP_RUNLEVEL=3",
+        "KDUMP_DUMPFORMAT=none",
+        "KDUMP_KERNELVER=kdump",
+        "KDUMP_KERNELVER=/srv/bzImage",
+        "KDUMP_COPY_KERNEL=yes",
+    ],
+)
+def test_what_of_opensuse_has_no_place_is_told_with_its_reason(line: str) -> None:
+    found = imported(f"KDUMP_SAVEDIR=nfs://vault/srv\n{line}\n", file="f", architecture="x86_64")
+    assert body(found) == "nfs vault:/srv\npath /\ncore_collector makedumpfile -c -d 31\n"
+    assert [(lack.line, lack.name) for lack in of_its_lines(found)] == [(2, line.partition("=")[0])]
+    assert all("no such setting" not in lack.why for lack in found.lacks)
+    assert found.variables == ()
+
+
+def test_words_of_a_firmware_assisted_dump_are_told_where_there_is_to_be_one() -> None:
+    text = "KDUMP_FADUMP=yes\nKDUMP_FADUMP_SHELL=yes\nFADUMP_COMMANDLINE_APPEND=cma=0\n"
+    found = imported(text, file="f", architecture="x86_64")
+    assert [lack.line for lack in of_its_lines(found)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("line", "variables"),
+    [
+        ("KDUMP_KERNELVER=6.3.1-2-default", {"KDUMP_KERNELVER": "6.3.1-2-default"}),
+        ("KDUMP_KERNELVER=/boot/vmlinuz-6.3.1-2-default", {"KDUMP_KERNELVER": "6.3.1-2-default"}),
+        (
+            "KDUMP_KERNELVER=/srv/Image-6.3.1-2-default",
+            {"KDUMP_KERNELVER": "6.3.1-2-default", "KDUMP_BOOTDIR": "/srv", "KDUMP_IMG": "Image"},
+        ),
+        ("KDUMP_KERNEL=/boot/vmlinuz-6.1.0-1-amd64", {"KDUMP_KERNELVER": "6.1.0-1-amd64"}),
+    ],
+)
+def test_a_kernel_that_is_named_is_the_one_that_captures(line: str, variables: dict[str, str]) -> None:
+    tool = Tool.OPENSUSE if line.startswith("KDUMP_KERNELVER") else Tool.KDUMP_TOOLS
+    found = imported(f"{line}\n", file="f", architecture="x86_64", tool=tool)
+    assert (dict(found.variables), of_its_lines(found)) == (variables, ())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "irqpoll maxcpus=1 nousb",
+        "irqpoll nr_cpus=1 nousb systemd.unit=kdump-tools.service ata_piix.prefer_ms_hyperv=0",
+        "reset_devices systemd.unit=kdump-tools-dump.service maxcpus=1 irqpoll noirqdistrib usbcore.nousb",
+    ],
+)
+def test_what_each_release_of_kdump_tools_adds_by_itself_is_not_taken_along(words: str) -> None:
+    found = imported(f'USE_KDUMP=1\nKDUMP_CMDLINE_APPEND="{words}"\n', file="f", architecture="x86_64")
+    assert (found.variables, of_its_lines(found)) == ((), ())
+
+
+def test_settings_of_older_releases_of_kdump_tools_are_known() -> None:
+    text = (
+        'KDUMP_SYSCTL=" "\nKDUMP_SAVE_KERNLOG=1\nDEBUG_KERNEL=/usr/lib/debug/vmlinux\nKDUMP_SAVE_KERNLOG=0\n'
+    )
+    found = imported(text, file="f", architecture="x86_64", tool=Tool.KDUMP_TOOLS)
+    assert [lack.line for lack in of_its_lines(found)] == [3, 4]
+    assert all("no such setting" not in lack.why for lack in found.lacks)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_told"),
+    [
+        ("KDUMP_COREDIR=/srv\n", True),
+        ("KDUMP_SAVEDIR=/srv\n", True),
+        ('KDUMP_COREDIR=/srv\nKDUMP_SYSCTL=" "\n', False),
+        ("KDUMP_COREDIR=/srv\nKDUMP_SYSCTL=vm.panic_on_oom=1\n", False),
+    ],
+)
+def test_what_a_tool_sets_unasked_is_told_as_its_default(text: str, *, is_told: bool) -> None:
+    found = imported(text, file="f", architecture="x86_64")
+    defaults = [lack.name for lack in found.lacks if not lack.line]
+    assert defaults == (["kernel.panic_on_oops"] if is_told else [])
+
+
+@pytest.mark.parametrize(
+    "on_error", ["", "KDUMP_CONTINUE_ON_ERROR=true\n", "KDUMP_CONTINUE_ON_ERROR=false\n"]
+)
+def test_a_program_before_the_dump_that_may_keep_it_from_being_saved_is_told(on_error: str) -> None:
+    text = f"KDUMP_SAVEDIR=/srv\nKDUMP_PRESCRIPT=/sbin/before\n{on_error}"
+    found = imported(text, file="f", architecture="x86_64")
+    assert found.conf.get("kdump_pre") == "/sbin/before"
+    assert [lack.line for lack in of_its_lines(found)] == ([] if "false" in on_error else [2])
+
+
 def test_what_is_the_default_is_written_all_the_same() -> None:
     """The tools differ in what they do unasked: kdump-tools compresses with zlib."""
     for tool in Tool:
         found = imported("", file="f", architecture="x86_64", tool=tool)
         assert body(found) == "path /var/crash\ncore_collector makedumpfile -c -d 31\n"
-        assert found.lacks == ()
+        assert of_its_lines(found) == ()
 
 
 def test_a_file_that_tells_nothing_is_asked_about() -> None:
@@ -244,7 +445,9 @@ def test_nothing_in_it_is_executed_and_nothing_gets_out_of_its_line(tmp_path: Pa
     )
     assert not witness.exists()
     assert "evil" not in body(found)
-    assert {"MAKEDUMP_ARGS", "KDUMP_FAIL_CMD", "SSH", "SSH_KEY", ""} == {lack.name for lack in found.lacks}
+    assert {"MAKEDUMP_ARGS", "KDUMP_FAIL_CMD", "SSH", "SSH_KEY", ""} == {
+        lack.name for lack in of_its_lines(found)
+    }
     assert not found.saves_there
 
 
@@ -285,7 +488,7 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main(["import", "--json", "--from", "kdump-tools", example]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["from"], told["saves_there"]) == ("kdump-tools", True)
-    assert [lack["line"] for lack in told["lacks"]] == [4, 5, 7, 8, 9]
+    assert [lack["line"] for lack in told["lacks"]] == [0, 4, 5, 7, 8, 9]
 
     out.unlink()
     assert main(["import", str(EXAMPLES / "opensuse-cifs.conf"), "--output", str(out)]) == 2
