@@ -89,7 +89,7 @@ async def finished(client: Client, path: str, *, plainly: bool = False) -> Prope
         job = await client.wait_until(path, JOB, lambda job: job["State"] == "done", told=progress.tell)
     except asyncio.CancelledError:
         progress.clear()
-        complain("no longer waited for; kdumpd goes on with it, and `kdumpctl watch` shows how far it is")
+        complain("no longer waited for; kdumpd continues it, and `kdumpctl watch` shows how far it is")
         raise
     finally:
         progress.clear()

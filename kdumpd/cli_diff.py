@@ -65,7 +65,7 @@ def _work(found: offline.Comparison, on: Screen) -> list[str]:
     if found.after.plan is None:
         return [on.painted("it cannot be armed", Tone.BAD)]
     if found.before.plan is None:
-        return ["the present text cannot be armed: everything is built as this one says"]
+        return ["the present text cannot be armed, so everything would be built from the new one"]
     lines = [line for each in found.differences for line in on.paragraph(str(each), Tone.PLAIN)]
     return [*lines, *on.paragraph(explain.what_follows(found.differences), Tone.STRONG)]
 

@@ -239,7 +239,7 @@ class _Daemon:
             return await finished(client, text_of(path)) if path != NO_OBJECT else {"Result": "done"}
 
         if any("\ud800" <= each <= "\udfff" for each in text):
-            return Written(Fate.REFUSED, "it is not UTF-8, and the bus carries nothing else")
+            return Written(Fate.REFUSED, "it is not UTF-8, and D-Bus can carry nothing else")
         try:
             job = asked_of(self._address, ask)
         except BusError as fault:

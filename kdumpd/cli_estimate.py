@@ -26,7 +26,9 @@ def run(asked: argparse.Namespace) -> int:
         return BAD_CONFIG if is_config else FAILED
     print(json.dumps(found, indent=2, sort_keys=True) if asked.json else told(found))
     if not asked.json and _size(found, "reserved") < _size(found, "recommended"):
-        complain(f"less is reserved than is recommended; write crashkernel={text_of(found['crashkernel'])}")
+        complain(
+            f"less memory is reserved than recommended; write crashkernel={text_of(found['crashkernel'])}"
+        )
     return OPERATIONAL
 
 

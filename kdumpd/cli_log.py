@@ -29,8 +29,8 @@ async def _log(client: Client, asked: argparse.Namespace) -> int:
     if number not in jobs:
         which = f"there is no job {number}" if number else "no job runs"
         complain(
-            f"{which}, and none is kept for longer than a minute after its end; `kdumpctl history` tells of earlier"
-            " ones, and `journalctl -u kdumpd` what was said"
+            f"{which}; jobs are kept for a minute after their end. `kdumpctl history` lists earlier ones, and "
+            "`journalctl -u kdumpd` has their logs"
         )
         return FAILED
     path, job = jobs[number]
@@ -40,7 +40,7 @@ async def _log(client: Client, asked: argparse.Namespace) -> int:
     lines = await _lines(client, path, is_shown=not asked.json)
     job = await client.get_all(path, JOB)
     if not lines and not asked.json:
-        complain(f"job {number} said nothing")
+        complain(f"job {number} has logged nothing")
     if asked.json:
         print(json.dumps({**job, "Log": lines}, default=plain, indent=2, sort_keys=True))
     elif on.is_terminal:

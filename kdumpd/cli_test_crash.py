@@ -53,7 +53,7 @@ def run(asked: argparse.Namespace) -> int:
         return status
     # Between two connections, so that whoever thinks it over does not hold a token that grows old.
     if not asked.yes and not sys.stdin.isatty():
-        complain("nothing was crashed: there is no terminal to ask at; --yes crashes without a question")
+        complain("nothing was crashed: there is no terminal to ask on; --yes crashes without asking")
         return FAILED
     if not asked.yes and not _is_meant():
         return OPERATIONAL if asked.verb == "test" else FAILED
@@ -104,7 +104,7 @@ async def _prepared(client: Client) -> tuple[str, Mapping[str, Value]]:
 async def _crash(client: Client, asked: argparse.Namespace, *, shown: Mapping[str, Value]) -> int:
     token, plan = await _prepared(client)
     if (plan["where"], plan["kernel"]) != (shown["where"], shown["kernel"]):
-        complain("nothing was crashed: the dump would now be saved otherwise than was shown")
+        complain("nothing was crashed: the target or the kernel has changed since the question was asked")
         return FAILED
     if not asked.json:
         say(f"crashing; {AFTERWARDS}")

@@ -74,10 +74,8 @@ def why(*, root: str = "/", as_json: bool = False) -> Answer:
 def _without_record(crash: CrashKernel) -> str:
     """Where neither a record of what is loaded nor of a last good one can be read."""
     if crash.loaded:
-        return (
-            "something is loaded, and no record of it can be read: it is somebody else's, or you are not root"
-        )
-    return "kdumpd has loaded nothing yet: everything is to be built"
+        return "a crash kernel is loaded, but no record of it can be read: somebody else loaded it, or you are not root"
+    return "kdumpd has loaded nothing yet: everything has to be built"
 
 
 class _OtherwiseConfigured(RealFiles):

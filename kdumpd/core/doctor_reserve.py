@@ -123,7 +123,7 @@ def _spelling(of: Symptoms) -> Iterator[Finding]:
             code="crashkernel-low-none",
             gravity=Gravity.RISK,
             message="crashkernel=0,low leaves the crash kernel no memory below 4 GiB, which devices with 32-bit DMA need",
-            remedy="leave ,low out, so that the kernel reserves what it takes for enough",
+            remedy="leave ,low out, so that the kernel chooses the size itself",
             command=f"kdumpctl reserve set {reserve.size_text(places[Place.HIGH])},high && systemctl reboot",
         )
     if Place.CMA in places:

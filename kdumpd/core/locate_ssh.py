@@ -40,7 +40,7 @@ def target(config: Config, machine: Machine, target: Ssh, line: Line) -> Search:
                 line.problem(
                     "ssh-unanswered",
                     f"ssh does not say how it would reach {target.destination}: {why}",
-                    f"see what `ssh -G {target.destination}` says",
+                    f"look at what `ssh -G {target.destination}` says",
                 )
             ]
         )

@@ -192,7 +192,7 @@ async def test_plan_and_why_touch_nothing(tmp_path: Path) -> None:
     told = json.loads((await kdumpctl(None, "plan", "--root", str(root), "--json")).output)
     assert told["fingerprints"]["base"]
     why = await kdumpctl(None, "why", "--root", str(root))
-    assert (why.status, why.output) == (0, "kdumpd has loaded nothing yet: everything is to be built\n")
+    assert (why.status, why.output) == (0, "kdumpd has loaded nothing yet: everything has to be built\n")
     assert _tree(root) == before
     loaded = root / "sys/kernel/kexec_crash_loaded"
     loaded.write_text("1\n")

@@ -147,7 +147,7 @@ async def test_kdumpctl_shows_asks_and_crashes(tmp_path: Path, bus: PrivateBus) 
         refused = await kdumpctl(bus, "test-crash", stdin="crash\n")
         assert refused.status == 1
         assert refused.output == shown.output
-        assert "there is no terminal to ask at" in refused.complaint
+        assert "there is no terminal to ask on" in refused.complaint
         assert not (machine.root / CRASHED[1:]).exists()
 
         for verb, status in (("test", 0), ("test-crash", 1)):
