@@ -92,6 +92,7 @@ class Prebuilding:
             await nap_until(self._interrupted, self._clock, seconds=QUIET_SECONDS)
             if self._rest is None or self._interrupted.is_set():
                 continue  # the next rest wakes us again
+            self._wake.clear()  # whatever was told during the quiet is taken up now
             rest = self._under_way = self._rest
             if await self._all(rest):
                 self._done = rest

@@ -105,6 +105,15 @@ async def test_an_installed_kernel_is_built_for_at_rest_and_its_first_boot_build
         assert after.programs.ran["zstd"] == 0
 
 
+async def test_what_is_told_again_during_the_quiet_before_it_is_not_worked_on_twice(tmp_path: Path) -> None:
+    async with ahead(tmp_path, before=install_kernel) as w:
+        await w.clock.until_asleep(QUIET_SECONDS)
+        w.prebuilding.follow(w.reconciler.status, w.reconciler.sight)
+        w.clock.advance(QUIET_SECONDS)
+        await done(w)
+        assert [job.result for job in prebuilds(w)] == ["done"]
+
+
 async def test_all_of_it_runs_at_the_lowest_priority(tmp_path: Path) -> None:
     async with ahead(tmp_path, before=install_kernel) as w:
         assert w.programs.niceness["zstd"] == {os.getpriority(os.PRIO_PROCESS, 0)}
