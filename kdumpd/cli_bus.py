@@ -23,6 +23,7 @@ QUICKLY = 5.0  # seconds that a verb which has an answer of its own waits for th
 Properties = Mapping[str, Value]
 T = TypeVar("T")
 
+UNSPEAKABLE = "is not UTF-8, and D-Bus can carry nothing else"
 NOT_RUNNING = "kdumpd is not running; start it with `systemctl start kdumpd`"
 
 
@@ -73,6 +74,11 @@ def count(of: Properties, name: str) -> int:
     """A number among properties; 0 where it is not told."""
     value = of.get(name)
     return value if isinstance(value, int) else 0
+
+
+def is_speakable(text: str) -> bool:
+    """Whether the bus carries it as it is: bytes that are no UTF-8 stand in it as lone surrogates."""
+    return not any("\ud800" <= each <= "\udfff" for each in text)
 
 
 def text_of(value: Value) -> str:

@@ -7,9 +7,11 @@ import json
 import sys
 from collections.abc import Mapping
 
-from kdumpd.cli_bus import FAILED, finished, plain, text_of, with_daemon
+from kdumpd.cli_bus import FAILED, UNSPEAKABLE, finished, is_speakable, plain, text_of, with_daemon
+from kdumpd.cli_files import read_input
 from kdumpd.cli_screen import complain, legible
 from kdumpd.core.edits import unknown_directive
+from kdumpd.core.problems import Problem
 from kdumpd.service.bus import NO_OBJECT, Client, Value
 from kdumpd.service.permissions import CONFIG, ROOT
 
@@ -52,6 +54,13 @@ async def _get(client: Client, asked: argparse.Namespace) -> int:
 
 
 async def _set(client: Client, asked: argparse.Namespace, values: tuple[str, ...]) -> int:
+    if "" in values:  # which over the bus would unset it
+        complain("an empty value cannot be written; unset the directive instead")
+        return FAILED
+    for word in (asked.key, *values):
+        if not is_speakable(word):
+            complain(f"{legible(word)} {UNSPEAKABLE}")
+            return FAILED
     _settings, etag = await client.call(ROOT, CONFIG, "Get", "a{sv}", {})
     written: Value = values if len(values) > 1 else "".join(values)
     return await _effective(client, asked, "Set", "a{sv}sa{sv}", {asked.key: written}, etag, {})
@@ -62,24 +71,14 @@ async def _text(client: Client, asked: argparse.Namespace) -> int:
     new = asked.new
     if not new:
         return _written(asked, {"text": text, "etag": etag}, text_of(text))
-    try:
-        wanted = _read(new)
-    except OSError as fault:
-        complain(f"{new} cannot be read: {fault.strerror}")
+    contents = read_input(new)
+    if isinstance(contents, Problem):
+        complain(str(contents))
         return FAILED
-    except (
-        UnicodeDecodeError
-    ) as fault:  # the bus carries nothing else, and the file is not to be changed on the way
-        complain(f"{new} is not UTF-8: {fault.reason} at byte {fault.start}")
+    if not is_speakable(contents.text):  # the file is not to be changed on the way
+        complain(f"{new} {UNSPEAKABLE}")
         return FAILED
-    return await _effective(client, asked, "SetText", "ssa{sv}", wanted, etag, {})
-
-
-def _read(path: str) -> str:
-    if path == "-":
-        return sys.stdin.buffer.read().decode()
-    with open(path, encoding="utf-8", newline="") as file:
-        return file.read()
+    return await _effective(client, asked, "SetText", "ssa{sv}", contents.text, etag, {})
 
 
 async def _effective(

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from collections.abc import Sequence
 
 from kdumpd import offline
-from kdumpd.cli_files import read_contents
+from kdumpd.cli_files import read_input
 from kdumpd.cli_screen import Screen, Tone, complain, screen
 from kdumpd.core import explain
 from kdumpd.core.comparing import Change
@@ -26,11 +25,11 @@ def run(asked: argparse.Namespace) -> int:
     if not os.path.isdir(asked.root):
         complain(f"{asked.root} is not a directory")
         return FAILED
-    text = _text(asked.new)
-    if isinstance(text, Problem):
-        complain(str(text))
+    contents = read_input(asked.new)
+    if isinstance(contents, Problem):
+        complain(str(contents))
         return FAILED
-    found = offline.compare(text, root=asked.root)
+    found = offline.compare(contents.text, root=asked.root)
     if asked.json:
         print(json.dumps(_told(found), indent=2, sort_keys=True))
     else:
@@ -46,13 +45,6 @@ def changed_rows(changes: Sequence[Change]) -> list[tuple[str, str, Tone]]:
         (printable(each.name), f"{_values(each.before)}{_ARROW}{_values(each.after)}", Tone.PLAIN)
         for each in changes
     ]
-
-
-def _text(path: str) -> str | Problem:
-    if path == "-":
-        return sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
-    contents = read_contents(path)
-    return contents if isinstance(contents, Problem) else contents.text
 
 
 def _lines(found: offline.Comparison, on: Screen) -> list[str]:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from enum import Enum
 from typing import NamedTuple, Protocol
 
-from kdumpd.cli_bus import asked_of, finished, said_of, text_of
+from kdumpd.cli_bus import UNSPEAKABLE, asked_of, finished, is_speakable, said_of, text_of
 from kdumpd.cli_diff import changed_rows
 from kdumpd.cli_files import Contents, read_contents, replaced, sentence
 from kdumpd.cli_screen import complain, say, screen
@@ -238,8 +238,8 @@ class _Daemon:
             _, path = await client.call(ROOT, CONFIG, "SetText", "ssa{sv}", text, seen.etag, {})
             return await finished(client, text_of(path)) if path != NO_OBJECT else {"Result": "done"}
 
-        if any("\ud800" <= each <= "\udfff" for each in text):
-            return Written(Fate.REFUSED, "it is not UTF-8, and D-Bus can carry nothing else")
+        if not is_speakable(text):
+            return Written(Fate.REFUSED, f"it {UNSPEAKABLE}")
         try:
             job = asked_of(self._address, ask)
         except BusError as fault:

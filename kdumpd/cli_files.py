@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -38,8 +39,8 @@ def check(text: str, *, file: str, as_json: bool = False) -> Outcome:
 
 
 def check_file(path: str, *, as_json: bool = False) -> Outcome:
-    """As `check`, of a file; one that cannot be read is a problem like any other."""
-    contents = read_contents(path)
+    """As `check`, of a file or the input; one that cannot be read is a problem like any other."""
+    contents = read_input(path)
     if isinstance(contents, Problem):
         return _told((contents,), file=path, as_json=as_json)
     return check(contents.text, file=path, as_json=as_json)
@@ -86,6 +87,18 @@ def read_contents(path: str, *, may_be_new: bool = False) -> Contents | Problem:
         return Contents("", existed=False) if may_be_new else _unreadable(path, "does not exist")
     except (OSError, ValueError) as fault:
         return _unreadable(path, f"cannot be read: {_reason(fault)}")
+    if len(found) > LARGEST_FILE_BYTES:
+        return _unreadable(path, f"is larger than {LARGEST_FILE_BYTES} bytes")
+    return Contents(found.decode(errors="surrogateescape"), existed=True)
+
+
+def read_input(path: str) -> Contents | Problem:
+    """As `read_contents`, and of the standard input where it is called `-`."""
+    if path != "-":
+        return read_contents(path)
+    if not sys.stdin.readable():
+        return _unreadable(path, "is closed")
+    found = sys.stdin.buffer.read(LARGEST_FILE_BYTES + 1)
     if len(found) > LARGEST_FILE_BYTES:
         return _unreadable(path, f"is larger than {LARGEST_FILE_BYTES} bytes")
     return Contents(found.decode(errors="surrogateescape"), existed=True)
