@@ -3,40 +3,81 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
 from kdumpd.cli_screen import Tone, complain, legible, say, screen
-from kdumpd.cli_words import FAILED, parser, usage
+from kdumpd.cli_words import FAILED, innermost, parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit status: 0 or 1; 3 for a `status` that finds nothing armed; 2 as kdumpctl(8) says of single verbs."""
-    words = tuple(sys.argv[1:] if argv is None else argv)
-    if not words:
-        print(usage(), file=sys.stderr)
-        return FAILED
+    """The exit status: 0 or 1; 3 for a `status` that finds nothing armed; 2 as kdumpctl(8) says of single verbs.
+
+    Ended by Ctrl-C, or because nobody reads its output any more, it ends as a signal ends a program.
+    """
+    _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):  # a file's name may be bytes that the terminal has no letters for
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    known = parser()
-    asked, unknown = known.parse_known_args(words)
-    if unknown:
-        known.error(f"{unknown[0]} not recognized")
     try:
-        return _verb(asked)
+        status = _status_of(tuple(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # so that the exit does not complain again
-        return FAILED
+        _give_up_output()
+        return _ended_by(signal.SIGPIPE)
     except KeyboardInterrupt:
-        return FAILED
+        return _ended_by(signal.SIGINT)
     except OSError as fault:
-        complain(str(fault))
+        _give_up_output()
+        complain(f"{fault.filename}: {fault.strerror}" if fault.filename else fault.strerror or str(fault))
         return FAILED
+    return status
+
+
+def _status_of(words: Sequence[str]) -> int:
+    known = parser()
+    if not words:
+        print(known.usage_line, file=sys.stderr)
+        return FAILED
+    try:
+        asked, unknown = known.parse_known_args(words)
+        if unknown:
+            innermost(known, asked).error(f"{unknown[0]} not recognized")
+    except SystemExit as end:  # --help and --version end like this too
+        return end.code if isinstance(end.code, int) else FAILED
+    return _verb(asked)
+
+
+def _open_what_is_closed() -> None:
+    """So that no other file of ours gets the number of a closed stream, and each can be asked for what it is.
+
+    The input is then one that cannot be read: its end would pass for an empty text.
+    """
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # to the end
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
+def _give_up_output() -> None:
+    """What is not written yet goes nowhere, so that the exit does not complain of it again."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _ended_by(number: signal.Signals) -> int:
+    """A shell ends its loop on Ctrl-C only where the program was ended by the signal itself."""
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
+    return 128 + number  # where the signal is blocked
 
 
 def _verb(asked: argparse.Namespace) -> int:
@@ -60,10 +101,7 @@ def _verb(asked: argparse.Namespace) -> int:
         case "dumps" if asked.action == "recover":
             from kdumpd import cli_recover
 
-            if len(asked.words) != 2:
-                complain("dumps recover needs two names: the stream to read and the vmcore to write")
-                return FAILED
-            return cli_recover.run(*asked.words, as_json=asked.json)
+            return cli_recover.run(asked.stream, asked.core, as_json=asked.json)
         case "dumps":
             from kdumpd import cli_dumps
 

@@ -90,12 +90,11 @@ def _table(rows: Sequence[Row], on: Screen) -> list[str]:
 
 
 async def _show(client: Client, asked: argparse.Namespace) -> int:
+    rows = await _rows(client)
     ends = [word.rstrip("/") for word in asked.words if word]
-    found = [
-        row
-        for row in await _rows(client)
-        if any(text_of(row["Path"]).rstrip("/").endswith(end) for end in ends)
-    ]
+    found = [row for row in rows if any(text_of(row["Path"]).rstrip("/").endswith(end) for end in ends)]
+    if not asked.words:
+        found = rows[-1:]
     if not found:
         complain(f"there is no dump {' '.join(asked.words)}".rstrip())
         return FAILED
@@ -117,9 +116,6 @@ async def _show(client: Client, asked: argparse.Namespace) -> int:
 
 async def _delete(client: Client, asked: argparse.Namespace) -> int:
     """Each by its name or its whole path; the others go though one stays."""
-    if not asked.words:
-        complain("dumps delete needs the names of dumps")
-        return FAILED
     rows = await _rows(client)
     outcomes = [(word, await _deleted(client, rows, word)) for word in asked.words]
     if asked.json:

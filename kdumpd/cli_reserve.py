@@ -18,6 +18,7 @@ from kdumpd.service.permissions import BUS_NAME, JOB, KERNEL, MANAGER, ROOT
 LINES_AT_ONCE = 1000
 LOGIND = "org.freedesktop.login1"
 NOT_INTERACTIVE = False
+_WRONG_KERNEL = "Invalid --kernel={}, please specify a valid kernel path, ALL or DEFAULT"
 REBOOT = "WARNING: Please reboot the system for the change to take effect."
 
 
@@ -33,18 +34,28 @@ def run(asked: argparse.Namespace) -> int:
             print(_as_json(default) if asked.json else default)
             return OPERATIONAL
         case "reserve":
+            refusal = _no_kernel(asked.kernel)
+            if "" in asked.values:  # as of a variable that is not set: nobody meant what is recommended
+                refusal = "the value of crashkernel= is empty"
+            if refusal:
+                complain(refusal)
+                return FAILED
             return _with_bus(
-                asked.bus, value=asked.value, kernel=asked.kernel, is_dry=asked.dry_run, as_json=asked.json
+                asked.bus,
+                value=" ".join(asked.values),
+                kernel=asked.kernel or "",
+                is_dry=asked.dry_run,
+                as_json=asked.json,
             )
         case _:
-            refusal = _refusal(asked.fadump)
+            refusal = _refusal(asked.fadump) or _no_kernel(asked.kernel)
             if refusal:
                 complain(refusal)
                 return FAILED
             return _with_bus(
                 asked.bus,
                 value="",
-                kernel=asked.kernel,
+                kernel=asked.kernel or "",
                 is_reset=True,
                 reboots=asked.reboot,
                 as_json=asked.json,
@@ -81,6 +92,11 @@ def _refusal(fadump: str) -> str:
     return "kdumpd does not arm firmware-assisted dumps, and leaves fadump= as it is"
 
 
+def _no_kernel(kernel: str | None) -> str:
+    """Of a --kernel that names none: in the words of kdump-utils."""
+    return _WRONG_KERNEL.format("") if kernel == "" else ""
+
+
 def _with_bus(
     address: str,
     *,
@@ -106,8 +122,7 @@ def _with_bus(
         return asyncio.run(attempt())
     except (BusError, Trouble) as fault:
         is_kernel = isinstance(fault, BusError) and fault.name == ErrorName.KERNEL_NOT_FOUND
-        wrong = f"Invalid --kernel={kernel}, please specify a valid kernel path, ALL or DEFAULT"
-        complain(wrong if is_kernel else said_of(fault))
+        complain(_WRONG_KERNEL.format(kernel) if is_kernel else said_of(fault))
         return FAILED
 
 

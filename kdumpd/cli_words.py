@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping
+from difflib import get_close_matches
 from functools import partial
 from typing import NoReturn, TypeAlias
 
@@ -14,14 +15,30 @@ from kdumpd import __version__
 FAILED = 1
 DEFAULT_CONFIG = "/etc/kdump.conf"
 KERNELS = "PATH|ALL|DEFAULT"
+VERB = "COMMAND"
 
 
 class Words(argparse.ArgumentParser):
-    """Ends with status 1, as kdumpctl always did, where argparse has 2."""
+    """Ends with status 1, as kdumpctl always did, where argparse has 2; takes no word that is cut short."""
 
     def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
+        print(self.usage_line, file=sys.stderr)
         self.exit(FAILED, f"{self.prog}: {message}\n")
+
+    @property
+    def usage_line(self) -> str:
+        """`Usage: kdumpctl {status|...}`, as kdumpctl always said it, in one line; else what the verb takes."""
+        verbs = choices_of(self)
+        if verbs:
+            return f"Usage: {self.prog} {{{'|'.join(verbs)}}}"
+        return f"U{self.format_usage()[1:]}".rstrip()
+
+    def _check_value(self, action: argparse.Action, value: str) -> None:
+        if isinstance(action, argparse._SubParsersAction) and value not in action.choices:  # noqa: SLF001
+            close = get_close_matches(value, action.choices, n=1)
+            meant = f"; did you mean {close[0]}?" if close else ""
+            raise argparse.ArgumentError(None, f"there is no command {value!r}{meant}")
+        super()._check_value(action, value)
 
 
 Verbs: TypeAlias = "argparse._SubParsersAction[Words]"  # noqa: SLF001  # it has no other name
@@ -29,14 +46,23 @@ Verbs: TypeAlias = "argparse._SubParsersAction[Words]"  # noqa: SLF001  # it has
 
 def parser() -> Words:
     """Every verb with its options. Each one takes --json, so that a program need not read what is for people."""
-    top = Words(prog="kdumpctl", description="Look after the crash kernel of this machine.")
+    top = Words(
+        prog="kdumpctl",
+        description="Look after the crash kernel of this machine.",
+        epilog="`kdumpctl COMMAND --help` says more about a command, and kdumpctl(8) says all.",
+        allow_abbrev=False,
+    )
     top.add_argument(
         "--bus",
         default=os.environ.get("KDUMPD_BUS", ""),
-        help="address of the message bus, if it is not the system bus",
+        metavar="ADDRESS",
+        help="the address of the message bus, if it is not the system bus",
     )
-    top.add_argument("--version", action="version", version=f"kdumpd {__version__}")
-    verbs = top.add_subparsers(dest="verb", required=True, parser_class=Words)
+    top.add_argument("--json", action="store_true", help="the same as --json behind the command")
+    top.add_argument(
+        "--version", action="version", version=f"kdumpd {__version__}", help="print the version of kdumpd"
+    )
+    verbs = top.add_subparsers(dest="verb", metavar=VERB, required=True, parser_class=Words)
     _add_state(verbs)
     _add_arming(verbs)
     _add_test_crash(verbs)
@@ -44,8 +70,14 @@ def parser() -> Words:
     _add_offline(verbs)
     _add_config(verbs)
     _add_dumps(verbs)
-    verbs.metavar = "COMMAND"
     return top
+
+
+def innermost(words: Words, asked: argparse.Namespace) -> Words:
+    """The parser of the verb that was asked for, which knows what it takes."""
+    for name in (asked.verb, getattr(asked, "action", None)):
+        words = choices_of(words).get(name or "", words)
+    return words
 
 
 def choices_of(words: Words) -> Mapping[str, Words]:
@@ -56,15 +88,20 @@ def choices_of(words: Words) -> Mapping[str, Words]:
     return {}
 
 
-def usage() -> str:
-    """The line that kdumpctl always said where it was called without a word."""
-    return f"Usage: kdumpctl {{{'|'.join(choices_of(parser()))}}}"
-
-
 def _verb(verbs: Verbs, name: str, does: str, *, as_json: str = "the outcome as JSON") -> Words:
-    verb = verbs.add_parser(name, help=does, description=does[:1].upper() + does[1:] + ".")
-    verb.add_argument("--json", action="store_true", help=as_json)
+    """--json may stand behind the verb or before it: so the verb itself leaves it as it is."""
+    verb = _plain_verb(verbs, name, does)
+    verb.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=as_json)
     return verb
+
+
+def _plain_verb(verbs: Verbs, name: str, does: str) -> Words:
+    sentence = f"{does[:1].upper()}{does[1:]}."
+    return verbs.add_parser(name, help=does, description=sentence, allow_abbrev=False)
+
+
+def _actions_of(words: Words, *, required: bool = True) -> Verbs:
+    return words.add_subparsers(dest="action", metavar=VERB, required=required, parser_class=Words)
 
 
 def _count(word: str) -> int:
@@ -130,7 +167,7 @@ def _add_test_crash(verbs: Verbs) -> None:
             name,
             "crash this machine now, to see whether the crash is captured; asks first"
             if name == "test-crash"
-            else "the same as test-crash",
+            else "the same as test-crash, but with exit status 0 if you answer no",
             as_json="what would happen, as JSON; it crashes only if --yes is given too; with --outcome: the outcome",
         )
         test.add_argument("--yes", "--force", action="store_true", help="do not ask")
@@ -145,26 +182,37 @@ def _add_test_crash(verbs: Verbs) -> None:
 
 def _add_reserve(verbs: Verbs) -> None:
     """Of crashkernel=: by our names, and by those of kdump-utils."""
-    mine = verbs.add_parser("reserve", help="show or set the crashkernel= of the next boots")
-    actions = mine.add_subparsers(dest="action", required=True, parser_class=Words)
+    actions = _actions_of(_plain_verb(verbs, "reserve", "show or set the crashkernel= of the next boots"))
     _verb(actions, "get-default", "print the recommended value for this machine")
     _verb(actions, "estimate", "the same as kdumpctl estimate")
     setting = _verb(actions, "set", "write a value into the boot entries, and show first what will be done")
     setting.add_argument(
-        "value", nargs="?", default="", help="such as 256M; if none is given, the recommended value"
+        "values",
+        nargs="*",
+        metavar="VALUE",
+        help="such as 256M, or 1G,high 128M,low; if none is given, the recommended value",
     )
     setting.add_argument(
         "--kernel",
-        default="",
         metavar=KERNELS,
         help="the kernel whose boot entry is changed; ALL if none is given",
     )
     setting.add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
 
     default = _verb(verbs, "get-default-crashkernel", "the same as reserve get-default, without a newline")
-    default.add_argument("mode", nargs="?", choices=("kdump", "fadump"), default="kdump")
+    default.add_argument(
+        "mode",
+        nargs="?",
+        choices=("kdump", "fadump"),
+        default="kdump",
+        help="the kind of dump to reserve for; kdump if none is given",
+    )
     reset = _verb(verbs, "reset-crashkernel", "set the recommended crashkernel= for the kernel that captures")
-    reset.add_argument("--kernel", default="", metavar=KERNELS)
+    reset.add_argument(
+        "--kernel",
+        metavar=KERNELS,
+        help="the kernel whose boot entry is changed; the one that captures if none is given",
+    )
     reset.add_argument("--fadump", default="", metavar="on|off|nocma", help="only for PPC; kdumpd refuses it")
     reset.add_argument("--reboot", action="store_true", help="reboot at once if anything was changed")
 
@@ -189,7 +237,13 @@ def _add_offline(verbs: Verbs) -> None:
     )
     keys.add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
     check = _verb(verbs, "check", "list the errors of a kdump.conf with their lines; needs no daemon")
-    check.add_argument("file", nargs="?", default=DEFAULT_CONFIG, metavar="FILE")
+    check.add_argument(
+        "file",
+        nargs="?",
+        default=DEFAULT_CONFIG,
+        metavar="FILE",
+        help=f"{DEFAULT_CONFIG} if none is given; - is the standard input",
+    )
     doctor = _verb(
         verbs,
         "doctor",
@@ -217,8 +271,7 @@ def _add_offline(verbs: Verbs) -> None:
 
 
 def _add_config(verbs: Verbs) -> None:
-    config = verbs.add_parser("config", help="read or change the configuration")
-    actions = config.add_subparsers(dest="action", required=True, parser_class=Words)
+    actions = _actions_of(_plain_verb(verbs, "config", "read or change the configuration"))
     for name, does in (
         ("get", "print the values of a directive"),
         ("set", "set a directive"),
@@ -228,11 +281,12 @@ def _add_config(verbs: Verbs) -> None:
         action.add_argument(
             "--file", default="", metavar="FILE", help="read or write this FILE; needs no daemon"
         )
-        action.add_argument("key")
+        action.add_argument("key", metavar="NAME", help="the directive, as in kdump.conf(5)")
         if name == "set":
-            action.add_argument("values", nargs="+", metavar="value")
-    does = "edit the configuration in $VISUAL or $EDITOR, check it, and make it effective"
-    edit = actions.add_parser("edit", help=does, description=does[:1].upper() + does[1:] + ".")
+            action.add_argument("values", nargs="+", metavar="VALUE", help="its new value")
+    edit = _plain_verb(
+        actions, "edit", "edit the configuration in $VISUAL or $EDITOR, check it, and make it effective"
+    )
     edit.add_argument("--file", default="", metavar="FILE", help="read or write this FILE; needs no daemon")
     diff = _verb(
         actions, "diff", "show what FILE would change, and what kdumpd would have to do; needs no daemon"
@@ -244,29 +298,27 @@ def _add_config(verbs: Verbs) -> None:
     export = _verb(
         actions, "export", "print a script or Ansible tasks that give another machine this configuration"
     )
-    export.add_argument("format", choices=("shell", "ansible"))
+    export.add_argument("format", choices=("shell", "ansible"), help="what is to run it there")
     text = _verb(
         actions, "text", "print the whole kdump.conf, or replace it with FILE (- is the standard input)"
     )
-    text.add_argument("new", nargs="?", default="", metavar="FILE")
+    text.add_argument("new", nargs="?", default="", metavar="FILE", help="the whole new text")
 
 
 def _add_dumps(verbs: Verbs) -> None:
     dumps = _verb(verbs, "dumps", "list, show, delete or check the dumps that were found")
-    dumps.add_argument(
-        "action",
-        nargs="?",
-        choices=("list", "show", "delete", "prune", "verify", "recover"),
-        default="list",
-        help="list: all; show: all that is known of a dump; delete: these dumps; prune: those that the keep_ settings "
-        "of kdumpd.toml do not keep; verify: compare with their sums; recover: make a vmcore of a flattened stream",
-    )
-    dumps.add_argument(
-        "words",
-        nargs="*",
-        metavar="dump",
-        help="the directory of a dump, or the end of its path; for recover: the flattened stream and the vmcore to write",
-    )
-    dumps.add_argument(
-        "--dry-run", action="store_true", help="prune: only say what would be deleted, and why"
-    )
+    actions = _actions_of(dumps, required=False)
+    add = partial(_verb, actions)
+    add("list", "list the dumps that were found, the newest last; the same as dumps alone")
+    for name, does, count in (
+        ("show", "show all that is known of a dump; of the last one if none is named", "*"),
+        ("delete", "delete dumps", "+"),
+        ("verify", "read each vmcore and say whether it has changed since it was found", "*"),
+    ):
+        which = "its directory, or the end of it" if name == "show" else "its name or its directory"
+        add(name, does).add_argument("words", nargs=count, metavar="DUMP", help=which)
+    prune = add("prune", "delete the dumps that kdumpd.toml(5) does not keep, and say why")
+    prune.add_argument("--dry-run", action="store_true", help="say what would be deleted, and do nothing")
+    recover = add("recover", "make a vmcore of a flattened stream; needs no daemon")
+    recover.add_argument("stream", metavar="STREAM", help="such as vmcore.flat, or the copy of a raw device")
+    recover.add_argument("core", metavar="VMCORE", help="the file to write, which must not exist yet")

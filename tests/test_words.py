@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from kdumpd.cli import main
 from kdumpd.cli_words import Words, choices_of, parser
 from tests.completions import FILES, FOLDER, completions
 from tests.terminal import on_terminal
@@ -104,6 +105,51 @@ def test_what_all_verbs_take_is_in_the_description() -> None:
     assert without == {("config", "edit")}, "which is what the description says"
 
 
+@pytest.mark.parametrize("path", VERBS, ids=" ".join)
+def test_what_help_says_is_a_sentence_and_of_everything(path: tuple[str, ...]) -> None:
+    words = VERBS[path]
+    described = words.description or ""
+    assert described[:1].isupper()
+    assert described.endswith(".")
+    assert all(action.help for action in words._actions)
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("statsu",), "kdumpctl: there is no command 'statsu'; did you mean status?"),
+        (("dumps", "lits"), "kdumpctl dumps: there is no command 'lits'; did you mean list?"),
+        (("start", "stop"), "kdumpctl start: stop not recognized"),
+        (("status", "--jso"), "kdumpctl status: --jso not recognized"),
+        (("test", "--f"), "kdumpctl test: --f not recognized"),
+        (("dumps", "delete"), "kdumpctl dumps delete: the following arguments are required: DUMP"),
+        (("dumps", "delete", "--dry-run", "x"), "kdumpctl dumps delete: --dry-run not recognized"),
+        (("dumps", "prune", "x"), "kdumpctl dumps prune: x not recognized"),
+        (("reserve", "set", ""), "kdump: the value of crashkernel= is empty"),
+        (
+            ("reset-crashkernel", "--kernel="),
+            "kdump: Invalid --kernel=, please specify a valid kernel path, ALL or DEFAULT",
+        ),
+    ],
+)
+def test_what_is_not_understood_is_told_and_nothing_is_done(
+    capsys: pytest.CaptureFixture[str], words: Sequence[str], why: str
+) -> None:
+    assert main(["--bus", "unix:path=/nonexistent/bus", *words]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines()[-1] == why
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["--json status", "status --json", "--json dumps list", "dumps --json list", "dumps delete --json x y"],
+)
+def test_json_may_stand_before_the_verb_or_behind(words: str) -> None:
+    assert parser().parse_args(words.split()).json
+    assert not parser().parse_args(words.replace("--json", "").split()).json
+
+
 # --- completions --------------------------------------------------------------------------------------------------
 
 
@@ -116,7 +162,8 @@ TYPED = [
     ("kdumpctl stat", "kdumpctl status"),
     ("kdumpctl reset", "kdumpctl reset-crashkernel"),
     ("kdumpctl config ed", "kdumpctl config edit"),
-    ("kdumpctl dumps --dry", "kdumpctl dumps --dry-run"),
+    ("kdumpctl dumps del", "kdumpctl dumps delete"),
+    ("kdumpctl dumps prune --dry", "kdumpctl dumps prune --dry-run"),
     ("kdumpctl config get core", "kdumpctl config get core_collector"),
     ("kdumpctl config export an", "kdumpctl config export ansible"),
 ]

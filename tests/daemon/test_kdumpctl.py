@@ -156,6 +156,7 @@ async def test_dumps_are_listed(tmp_path: Path, bus: PrivateBus) -> None:
         assert listed.output.startswith("/var/crash/127.0.0.1-2026-01-03-03:04:05  ")
         shown = json.loads((await kdumpctl(bus, "dumps", "show", dump.name, "--json")).output)
         assert (shown[0]["Size"], shown[0]["Complete"]) == (4, True)
+        assert json.loads((await kdumpctl(bus, "dumps", "show", "--json")).output) == shown, "the last one"
         assert (await kdumpctl(bus, "dumps", "show", "nothing")).status == 1
 
 

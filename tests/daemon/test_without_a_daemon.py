@@ -53,7 +53,9 @@ ROWS = (
     anyone("history"),
     anyone("estimate"),
     anyone("reserve estimate"),
-    anyone("dumps"),
+    anyone("dumps list"),
+    anyone("dumps show"),
+    anyone("dumps verify"),
     anyone("config get path"),
     alone("config get path --file {file}"),
     alone("config diff {file} --root {root}"),
@@ -82,13 +84,16 @@ ROWS = (
     Row("config export shell"),
     Row("config text"),
     Row("dumps prune"),
+    Row("dumps delete {dump}"),
 )
 ELSEWHERE = {
     "status": "test_kdumpctl: without the daemon it says what the kernel says",
     "watch": "test_screens: it ends when it is told to",
     "doctor": "test_doctor: that the daemon does not run is one of its findings",
     "propagate": "test_propagate: it wants an ssh server, and no bus",
+    "dumps recover": "test_cli_recover: it needs none of them",
 }
+DUMPS = ("127.0.0.1-2026-01-03-03:04:05", "127.0.0.1-2026-01-04-03:04:05")
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ class World:
     def __init__(self, folder: Path, address: str) -> None:
         self._address = address
         self._turn = asyncio.Semaphore(AT_ONCE)
-        self._names = {"root": str(make_machine(folder))}
+        self._names = {"root": str(make_machine(folder)), "dump": DUMPS[0]}
         for name, text in (("file", "path /var/crash\n"), ("tools", 'KDUMP_COREDIR="/var/crash"\n')):
             (folder / name).write_text(text)
             self._names[name] = str(folder / name)
@@ -142,7 +147,17 @@ def test_every_verb_has_a_row() -> None:
     without = {
         path for path in VERBS if not any(row.words.split()[: len(path)] == list(path) for row in ROWS)
     }
-    assert without == {(verb,) for verb in ELSEWHERE}
+    assert without == {tuple(words.split()) for words in ELSEWHERE}
+
+
+def with_dumps(folder: Path) -> Path:
+    """A machine where two dumps lie."""
+    root = make_machine(folder)
+    for name in DUMPS:
+        dump = root / "var/crash" / name
+        dump.mkdir()
+        (dump / "vmcore").write_bytes(b"core")
+    return root
 
 
 @pytest.mark.timeout(180)
@@ -171,8 +186,12 @@ async def test_without_a_daemon(bus: PrivateBus) -> None:
 @pytest.mark.timeout(180)
 @pytest.mark.usefixtures("can_be_nobody")
 async def test_without_the_permission(tmp_path: Path, bus: PrivateBus) -> None:
-    async with simulated(tmp_path, bus) as machine, world(bus.address) as place:
+    async with (
+        simulated(tmp_path, bus, root=with_dumps(tmp_path)) as machine,
+        world(bus.address) as place,
+    ):
         await machine.until_armed()
+        await machine.until(lambda now: str(now["LastDump"]) != "/")
         before = machine.armed_with, machine.conf.read_text()
         said = await place.all(lambda row: row.words, as_nobody=True)
         assert (machine.armed_with, machine.conf.read_text()) == before
@@ -193,8 +212,12 @@ async def test_each_verb_has_json_for_programs(tmp_path: Path, bus: PrivateBus) 
         "reset-crashkernel",
         "config edit",
     }
-    async with simulated(tmp_path, bus) as machine, world(bus.address) as place:
+    async with (
+        simulated(tmp_path, bus, root=with_dumps(tmp_path)) as machine,
+        world(bus.address) as place,
+    ):
         await machine.until_armed()
+        await machine.until(lambda now: str(now["LastDump"]) != "/")
         said = await place.all(lambda row: f"{row.words} --json" if row.words not in spared else "--version")
     for words in set(said) - spared:
         try:

@@ -50,11 +50,11 @@ ASKED = (
 ONCE = (
     Verb(words="reserve get-default", says=USUAL),
     Verb(words="get-default-crashkernel fadump", says=USUAL),
-    Verb(words="get-default-crashkernel sideways", status=1, says="usage: kdumpctl"),
+    Verb(words="get-default-crashkernel sideways", status=1, says="Usage: kdumpctl"),
     Verb(words="reset-crashkernel --fadump=on", status=1, says=NO_PPC),
     Verb(words="reset-crashkernel --sideways", status=1, says="--sideways not recognized"),
     Verb(words="reset-crashkernel --kernel=/boot/none", status=1, says=NO_KERNEL),
-    Verb(words="sideways", status=1, says="usage: kdumpctl"),
+    Verb(words="sideways", status=1, says="Usage: kdumpctl"),
 )
 BUILT = "Rebuilding the capture image: [OK]"
 DONE = (
