@@ -35,7 +35,9 @@ def run(asked: argparse.Namespace) -> int:
             return OPERATIONAL
         case "reserve":
             refusal = _no_kernel(asked.kernel)
-            if "" in asked.values:  # as of a variable that is not set: nobody meant what is recommended
+            if not all(
+                map(str.strip, asked.values)
+            ):  # as of a variable that is not set: nobody meant what is recommended
                 refusal = "the value of crashkernel= is empty"
             if refusal:
                 complain(refusal)

@@ -191,6 +191,15 @@ def test_where_service_asks_for_actions_it_gets_the_one_that_systemd_does_not_kn
     assert not (installed / "usr/libexec/initscripts").exists()
 
 
+@pytest.mark.skipif(Path("/usr/bin/kdumpctl").exists(), reason="kdumpd is installed on this machine")
+@pytest.mark.parametrize(("word", "status"), [("status", 3), ("start", 0), ("stop", 0)])
+def test_the_script_that_a_removed_package_leaves_behind_does_not_say_that_it_is_armed(
+    word: str, status: int
+) -> None:
+    done = subprocess.run(["sh", str(ROOT / "units/rhel6/kdump"), word], check=False, capture_output=True)
+    assert (done.returncode, done.stdout + done.stderr) == (status, b"")
+
+
 def test_the_template_of_python_dbusmock_finds_the_interfaces_from_where_it_lies(installed: Path) -> None:
     beside = installed / "usr/share/python-dbusmock/templates/../../dbus-1/interfaces"
     assert {each.name for each in beside.iterdir()} == {each.name for each in (ROOT / "dbus").glob("*.xml")}

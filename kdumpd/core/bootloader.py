@@ -94,14 +94,28 @@ class Change:
 
 
 def values_of(text: str) -> tuple[str, ...] | Problem:
-    """One value of crashkernel= or several with blanks between them (`1G,high 128M,low`), each in its shortest spelling."""
+    """One value of crashkernel= or several with blanks between them (`1G,high 128M,low`), each in its shortest spelling.
+
+    What the kernel cannot read is a Problem, and so is a size in bytes that was meant in MiB.
+    """
     found: list[str] = []
     for word in text.split():
         one = reserve.parse(word.removeprefix("crashkernel="))
         if isinstance(one, Problem):
             return one
+        for size in reserve.sizes_of(one):
+            if 0 < size < MIB:
+                return _forgotten_unit(word, size)
         found.append(reserve.render(one))
     return tuple(found)
+
+
+def _forgotten_unit(word: str, size: int) -> Problem:
+    return Problem(
+        code="bad-crashkernel",
+        message=f"crashkernel={word.removeprefix('crashkernel=')} reserves {size} bytes, which hold no kernel",
+        hint="write M behind a number of MiB, such as 256M",
+    )
 
 
 def planned(boot: BootFiles, tools: Tools, *, values: tuple[str, ...], kernel: str = ALL) -> Change | Problem:

@@ -130,6 +130,15 @@ def size_text(size: int) -> str:
     return "0"
 
 
+def sizes_of(reservation: Reservation) -> tuple[int, ...]:
+    """Each size that it names, in bytes."""
+    match reservation:
+        case Fixed(size=size) | Suffixed(size=size):
+            return (size,)
+        case Ranges(ranges=ranges):
+            return tuple(one.size for one in ranges)
+
+
 def size_for(reservation: Reservation, memory_bytes: int) -> int:
     """The size that one crashkernel= asks for on a machine with so much RAM; 0 where it asks for none.
 

@@ -213,6 +213,18 @@ def test_what_the_kernel_cannot_read_is_refused(text: str) -> None:
     assert problem.code == "bad-crashkernel"
 
 
+@pytest.mark.parametrize("text", ["256", "1G,high 128,low", "2G-64G:256M,64G-:512", "crashkernel=512K"])
+def test_a_number_without_its_unit_is_refused(text: str) -> None:
+    problem = values_of(text)
+    assert isinstance(problem, Problem)
+    assert "such as 256M" in problem.hint
+
+
+def test_no_memory_at_all_may_be_wished() -> None:
+    assert values_of("0") == ("0",)
+    assert values_of("1G,high 0,low") == ("1G,high", "0,low")
+
+
 def test_what_would_surprise_is_said() -> None:
     change = change_of(DEBIAN, DEBIAN_TOOLS, "2G-64G:256M")
     assert warnings_of(change, memory_bytes=4 << 30, architecture="x86_64") == ()
