@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
@@ -175,6 +175,20 @@ def contents(files: Files, path: str) -> bytes:
         return files.read_bytes(path)
     except OSError:
         return b""
+
+
+def drop_ins(folders: Sequence[str], names: Callable[[str], Iterable[str]]) -> tuple[str, ...]:
+    """The files NAME.conf that count, in the order of their names: each of the first folder that has that name.
+
+    `names` tells what lies in a folder, as `Files.names` does.
+    """
+    chosen = {
+        name: f"{folder}/{name}"
+        for folder in reversed(folders)
+        for name in names(folder)
+        if name.endswith(".conf")
+    }
+    return tuple(path for _, path in sorted(chosen.items()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from kdumpd.host import abilities, firmware
 from kdumpd.host.blocks import block_devices, shared_directories, with_contents
 from kdumpd.host.boot_entries import boot_files
 from kdumpd.host.crash_kernel import crash_kernel
-from kdumpd.host.doors import Files, ProgramFailed, Programs, contents, text
+from kdumpd.host.doors import Files, ProgramFailed, Programs, contents, drop_ins, text
 from kdumpd.host.libraries import with_libraries
 
 ASK_SECONDS = 30.0
@@ -113,7 +113,7 @@ def kernel_modules(
         softdep=text(files, f"{directory}/modules.softdep"),
         builtin=text(files, f"{directory}/modules.builtin"),
         alias=text(files, f"{directory}/modules.alias") if has_patterns else _names(files, directory),
-        modprobe="\n".join(text(files, path) for path in _modprobe(files)),
+        modprobe="\n".join(text(files, path) for path in drop_ins(MODPROBE_FOLDERS, files.names)),
     )
     if (
         is_kept and _version(files, directory, has_patterns=has_patterns) == version
@@ -131,7 +131,7 @@ _indexes: dict[_Version, ModuleIndex] = {}
 
 
 def _version(files: Files, directory: str, *, has_patterns: bool) -> _Version:
-    sources = (*index_files(directory), *_modprobe(files))
+    sources = (*index_files(directory), *drop_ins(MODPROBE_FOLDERS, files.names))
     return directory, has_patterns, tuple((path, _digest(files, path)) for path in sources)
 
 
@@ -269,16 +269,6 @@ def _is_told(device: BlockDevice) -> bool:
 def _node(files: Files, device: BlockDevice) -> str:
     path = f"/dev/{device.name.replace('!', '/')}"
     return path if device.size_bytes and files.stat(path).kind is Kind.BLOCK else ""
-
-
-def _modprobe(files: Files) -> tuple[str, ...]:
-    """The files of modprobe.d that count, in the order of names."""
-    chosen: dict[str, str] = {}
-    for folder in MODPROBE_FOLDERS:
-        for name in files.names(folder):
-            if name.endswith(".conf"):
-                chosen.setdefault(name, f"{folder}/{name}")
-    return tuple(path for _, path in sorted(chosen.items()))
 
 
 def _folders(files: Files, paths: Iterable[str], trees: Iterable[str]) -> dict[str, FileFacts]:

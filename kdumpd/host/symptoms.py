@@ -13,7 +13,7 @@ from kdumpd.core.inventory import Kind
 from kdumpd.core.problems import Problem
 from kdumpd.core.storing import UNKNOWN_ROOM, Room
 from kdumpd.core.symptoms import DumpFolder, Mode, Sysctl, Unit, Watchdog
-from kdumpd.host.doors import Facts, Files, ProgramFailed, Programs, text
+from kdumpd.host.doors import Facts, Files, ProgramFailed, Programs, drop_ins, text
 
 T = TypeVar("T")
 
@@ -73,13 +73,8 @@ class Look:
         return MappingProxyType(found)
 
     def sysctl_files(self) -> Mapping[str, Sysctl]:
-        chosen: dict[str, str] = {}
-        for folder in symptoms.SYSCTL_FOLDERS:
-            for name in self._names(folder):
-                if name.endswith(".conf"):
-                    chosen.setdefault(name, f"{folder}/{name}")
         # systemd-sysctl does not read /etc/sysctl.conf, but where a link in one of the folders leads to it.
-        paths = [self._to_edit(path) for _, path in sorted(chosen.items())]
+        paths = [self._to_edit(path) for path in drop_ins(symptoms.SYSCTL_FOLDERS, self._names)]
         return symptoms.sysctl_lines((path, text(self._files, path)) for path in paths)
 
     def has_post_notifiers(self) -> bool:
@@ -91,12 +86,7 @@ class Look:
     def runtime_watchdog(self) -> str:
         """Of systemd's own files and their drop-ins, the folders' names in the order in which they count."""
         main = next((path for path in SYSTEM_CONF if self._files.exists(path)), SYSTEM_CONF[0])
-        drop_ins: dict[str, str] = {}
-        for path in SYSTEM_CONF:
-            for name in self._names(f"{path}.d"):
-                if name.endswith(".conf"):
-                    drop_ins.setdefault(name, f"{path}.d/{name}")
-        paths = (main, *(path for _, path in sorted(drop_ins.items())))
+        paths = (main, *drop_ins([f"{path}.d" for path in SYSTEM_CONF], self._names))
         value = symptoms.manager_setting((text(self._files, path) for path in paths), "RuntimeWatchdogSec")
         return "" if value in {"0", "off", "infinity", "default"} else value
 
