@@ -31,7 +31,10 @@ SYSCTLS = {
     )
 }
 WATCHDOGS = "/sys/class/watchdog"
-SYSTEM_CONF = ("/etc/systemd/system.conf", "/run/systemd/system.conf", "/usr/lib/systemd/system.conf")
+SYSTEM_CONF = (
+    *("/etc/systemd/system.conf", "/run/systemd/system.conf"),
+    *("/usr/local/lib/systemd/system.conf", "/usr/lib/systemd/system.conf"),
+)
 UNIT_FOLDERS = (
     *("/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system"),
     *("/usr/lib/systemd/system", "/lib/systemd/system"),

@@ -77,6 +77,10 @@ def test_systemds_watchdog_by_its_file_and_the_drop_ins(tmp_path: Path) -> None:
     assert look(tmp_path).runtime_watchdog() == ""
     write(tmp_path, "/etc/systemd/system.conf", "[Manager]\n#RuntimeWatchdogSec=off\nRuntimeWatchdogSec=30\n")
     assert look(tmp_path).runtime_watchdog() == "30"
+    write(tmp_path, "/usr/lib/systemd/system.conf.d/b.conf", "RuntimeWatchdogSec=40\n")
+    assert look(tmp_path).runtime_watchdog() == "40"
+    write(tmp_path, "/usr/local/lib/systemd/system.conf.d/b.conf", "RuntimeWatchdogSec=50\n")
+    assert look(tmp_path).runtime_watchdog() == "50"
     write(tmp_path, "/etc/systemd/system.conf.d/b.conf", "RuntimeWatchdogSec=off\n")
     assert look(tmp_path).runtime_watchdog() == ""
 
