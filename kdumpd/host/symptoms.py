@@ -13,6 +13,7 @@ from kdumpd.core.inventory import Kind
 from kdumpd.core.problems import Problem
 from kdumpd.core.storing import UNKNOWN_ROOM, Room
 from kdumpd.core.symptoms import DumpFolder, Mode, Sysctl, Unit, Watchdog
+from kdumpd.host import units
 from kdumpd.host.doors import Facts, Files, ProgramFailed, Programs, drop_ins, text
 
 T = TypeVar("T")
@@ -35,11 +36,6 @@ SYSTEM_CONF = (
     *("/etc/systemd/system.conf", "/run/systemd/system.conf"),
     *("/usr/local/lib/systemd/system.conf", "/usr/lib/systemd/system.conf"),
 )
-UNIT_FOLDERS = (
-    *("/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system"),
-    *("/usr/lib/systemd/system", "/lib/systemd/system"),
-)
-LINK_FOLDERS = UNIT_FOLDERS[:2]
 PACKAGE_TOOLS = ("apt-get", "dnf", "zypper")
 VERSION_SECONDS = 10.0
 
@@ -66,6 +62,15 @@ class Look:
             self._unread[path] = Problem(code="unseen", message=f"{path} could not be looked at: {why}")
             return otherwise
 
+    def exists(self, path: str) -> bool:
+        return self.attempt(path, lambda: self._files.exists(path), otherwise=False)
+
+    def link(self, path: str) -> str:
+        return self.attempt(path, lambda: self._files.link(path), "")
+
+    def names(self, folder: str) -> tuple[str, ...]:
+        return self.attempt(folder, lambda: self._files.names(folder), ())
+
     def sysctls(self) -> Mapping[str, str]:
         found = {}
         for area, names in SYSCTLS.items():
@@ -77,19 +82,19 @@ class Look:
 
     def sysctl_files(self) -> Mapping[str, Sysctl]:
         # systemd-sysctl does not read /etc/sysctl.conf, but where a link in one of the folders leads to it.
-        paths = [self._to_edit(path) for path in drop_ins(symptoms.SYSCTL_FOLDERS, self._names)]
+        paths = [self._to_edit(path) for path in drop_ins(symptoms.SYSCTL_FOLDERS, self.names)]
         return symptoms.sysctl_lines((path, text(self._files, path)) for path in paths)
 
     def has_post_notifiers(self) -> bool:
         return text(self._files, symptoms.POST_NOTIFIERS) in {"Y", "1"}
 
     def watchdogs(self) -> tuple[Watchdog, ...]:
-        return tuple(self._watchdog(name) for name in self._names(WATCHDOGS))
+        return tuple(self._watchdog(name) for name in self.names(WATCHDOGS))
 
     def runtime_watchdog(self) -> str:
         """Of systemd's own files and their drop-ins, the folders' names in the order in which they count."""
-        main = next((path for path in SYSTEM_CONF if self._files.exists(path)), SYSTEM_CONF[0])
-        paths = (main, *drop_ins([f"{path}.d" for path in SYSTEM_CONF], self._names))
+        main = next((path for path in SYSTEM_CONF if self.exists(path)), SYSTEM_CONF[0])
+        paths = (main, *drop_ins([f"{path}.d" for path in SYSTEM_CONF], self.names))
         value = symptoms.manager_setting((text(self._files, path) for path in paths), "RuntimeWatchdogSec")
         return "" if value in {"0", "off", "infinity", "default"} else value
 
@@ -103,7 +108,7 @@ class Look:
         """The programs that the agent is to run: those that kdump.conf names, and what lies in the three folders."""
         paths = [hook.path for hook in hooks.named(config) if hook.is_run]
         for folder in hooks.FOLDERS:
-            names = self._names(folder)
+            names = self.names(folder)
             paths += (f"{folder}/{name}" for name in names if not hooks.is_left_behind(name))
         return self.modes(paths)
 
@@ -124,7 +129,7 @@ class Look:
 
     def dumps(self, folder: str) -> tuple[DumpFolder, ...]:
         """The oldest first, each with the size of the files that lie in it."""
-        names = sorted((name for name in self._names(folder) if is_dump_name(name)), key=stamp_of)
+        names = sorted((name for name in self.names(folder) if is_dump_name(name)), key=stamp_of)
         return tuple(DumpFolder(name=name, size_bytes=sum(self._sizes(f"{folder}/{name}"))) for name in names)
 
     def is_signed(self, kernel: str) -> bool | None:
@@ -134,17 +139,17 @@ class Look:
         return symptoms.is_signed(beginning)
 
     def encryption(self, command_line: str) -> str:
-        if self._is_there("/dev/tdx_guest"):
+        if self.exists("/dev/tdx_guest"):
             return "TDX"
-        if self._is_there("/dev/sev-guest"):
+        if self.exists("/dev/sev-guest"):
             return "SEV-SNP"
         return "SME" if "mem_encrypt=on" in command_line.split() else ""
 
     def is_on_hyperv(self) -> bool:
-        return self._is_there("/sys/bus/vmbus")
+        return self.exists("/sys/bus/vmbus")
 
     def has_iommu(self) -> bool:
-        return bool(self._names("/sys/class/iommu"))
+        return bool(self.names("/sys/class/iommu"))
 
     def modified_us(self, path: str) -> int:
         return self._facts(path).modified_us
@@ -162,21 +167,12 @@ class Look:
         )
 
     def _unit(self, name: str) -> Unit:
-        there = next(
-            (f"{folder}/{name}" for folder in UNIT_FOLDERS if self._is_there(f"{folder}/{name}")), ""
-        )
-        is_masked = any(self._link(f"{folder}/{name}") == "/dev/null" for folder in LINK_FOLDERS)
-        is_wanted = any(
-            self._is_there(f"{folder}/{wants}/{name}")
-            for folder in LINK_FOLDERS
-            for wants in self._names(folder)
-            if wants.endswith((".wants", ".requires"))
-        )
+        there = units.file_of(name, self)
         return Unit(
             name=name,
             is_there=bool(there),
-            is_enabled=is_wanted and not is_masked,
-            is_masked=is_masked,
+            is_enabled=units.is_enabled(name, self),
+            is_masked=units.is_masked(name, self),
             mentions_kdumpd="kdumpd" in text(self._files, there) if there else False,
         )
 
@@ -192,27 +188,18 @@ class Look:
         return real if real.startswith("/etc/") else path
 
     def _existing(self, folder: str) -> str:
-        while folder != "/" and not self._is_there(folder):
+        while folder != "/" and not self.exists(folder):
             folder = folder.rpartition("/")[0] or "/"
         return folder
 
     def _sizes(self, folder: str) -> Iterator[int]:
-        for name in self._names(folder):
+        for name in self.names(folder):
             seen = self._facts(f"{folder}/{name}")
             if seen.kind is Kind.FILE:
                 yield seen.size_bytes
 
     def _facts(self, path: str) -> Facts:
         return self.attempt(path, lambda: self._files.stat(path), Facts(kind=Kind.MISSING))
-
-    def _link(self, path: str) -> str:
-        return self.attempt(path, lambda: self._files.link(path), "")
-
-    def _is_there(self, path: str) -> bool:
-        return self.attempt(path, lambda: self._files.exists(path), otherwise=False)
-
-    def _names(self, folder: str) -> tuple[str, ...]:
-        return self.attempt(folder, lambda: self._files.names(folder), ())
 
 
 def package_tool(programs: Programs) -> str:

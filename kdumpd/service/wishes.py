@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from kdumpd.core.problems import Problem, Trouble
+from kdumpd.host import units
 from kdumpd.host.doors import Files, ProgramFailed, Programs
 
 UNIT = "kdump.service"
 WANTED = "/run/kdumpd/wanted"
 HELD = "/run/kdumpd/unloaded"
 
-_UNIT_FOLDERS = ("/usr/lib/systemd/system", "/lib/systemd/system", "/usr/local/lib/systemd/system")
-_LINK_FOLDERS = ("/etc/systemd/system", "/run/systemd/system")
 _SYSTEMD_SECONDS = 30.0
 _UNIT_ALONE = {"SYSTEMCTL_SKIP_SYSV": "1"}
 """Without it systemctl also has the links of the script of init in /etc/rc?.d made, by programs that are not everywhere."""
@@ -61,21 +60,14 @@ class Wishes:
 
     @property
     def _is_a_unit(self) -> bool:
-        return any(self._files.exists(f"{folder}/{UNIT}") for folder in _UNIT_FOLDERS)
+        return bool(units.file_of(UNIT, self._files))
 
     @property
     def lasts(self) -> bool:
         """Whether it is to be armed at each boot."""
         if not self._is_a_unit:
             return not self._files.exists(self._disabled)
-        if any(self._files.link(f"{folder}/{UNIT}") == "/dev/null" for folder in _LINK_FOLDERS):
-            return False  # masked, for ever or until the reboot
-        return any(
-            self._files.exists(f"{folder}/{name}/{UNIT}")
-            for folder in _LINK_FOLDERS
-            for name in self._files.names(folder)
-            if name.endswith((".wants", ".requires"))
-        )
+        return units.is_enabled(UNIT, self._files)
 
     async def _make_last(self, *, enabled: bool) -> None:
         if not self._is_a_unit:

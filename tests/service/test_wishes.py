@@ -63,6 +63,13 @@ def test_what_systemctl_enable_makes_is_the_wish(house: House, link: str) -> Non
     assert house.wishes.enabled
 
 
+def test_the_unit_may_be_the_administrators_own(house: House) -> None:
+    house.install("etc/systemd/system/kdump.service")
+    assert not house.wishes.enabled
+    house.link(target="/etc/systemd/system/kdump.service")
+    assert house.wishes.enabled
+
+
 def test_a_link_to_a_unit_that_is_gone_is_no_wish(house: House) -> None:
     house.install("usr/local/lib/systemd/system/kdump.service")
     house.link()
