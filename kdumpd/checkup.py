@@ -90,7 +90,7 @@ def _found(
         now_us=time.time_ns() // 1000,
         newest_us=newest,
         is_kernel_signed=seen.is_signed(plan.load.kernel_image) if plan is not None else None,
-        encryption=seen.encryption(machine.command_line),
+        encryption=seen.encryption(machine),
         is_on_hyperv=seen.is_on_hyperv(),
         has_iommu=seen.has_iommu(),
         package_tool=symptoms.package_tool(programs),

@@ -10,6 +10,7 @@ from kdumpd.core import facts, hooks, kernel_size, symptoms
 from kdumpd.core.config import Config
 from kdumpd.core.dumps import is_dump_name, stamp_of
 from kdumpd.core.inventory import Kind
+from kdumpd.core.machine import Hungry, Machine
 from kdumpd.core.problems import Problem
 from kdumpd.core.storing import UNKNOWN_ROOM, Room
 from kdumpd.core.symptoms import DumpFolder, Mode, Sysctl, Unit, Watchdog
@@ -138,12 +139,12 @@ class Look:
         )
         return symptoms.is_signed(beginning)
 
-    def encryption(self, command_line: str) -> str:
+    def encryption(self, machine: Machine) -> str:
         if self.exists("/dev/tdx_guest"):
             return "TDX"
         if self.exists("/dev/sev-guest"):
             return "SEV-SNP"
-        return "SME" if "mem_encrypt=on" in command_line.split() else ""
+        return "SME" if Hungry.ENCRYPTION in machine.hungry else ""
 
     def is_on_hyperv(self) -> bool:
         return self.exists("/sys/bus/vmbus")

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from kdumpd.core.config import Config
 from kdumpd.core.inventory import Kind
+from kdumpd.core.machine import Machine
 from kdumpd.core.storing import UNKNOWN_ROOM
 from kdumpd.core.symptoms import DumpFolder, Watchdog
+from kdumpd.host import observe
 from kdumpd.host.real import RealFiles
 from kdumpd.host.symptoms import Look, kexec_version, package_tool
 from tests.host.scripted import Answer
@@ -18,6 +20,10 @@ DUMP = "127.0.0.1-2026-01-02-03:04:05"
 
 def look(root: Path) -> Look:
     return Look(RealFiles(str(root)))
+
+
+def machine(root: Path) -> Machine:
+    return observe.look(RealFiles(str(root)))
 
 
 def test_of_files_of_sysctl_the_administrators_hides_the_vendors(tmp_path: Path) -> None:
@@ -99,6 +105,15 @@ def test_units_by_their_files(tmp_path: Path) -> None:
     assert (three.is_there, three.is_enabled, three.is_masked) == (False, False, False)
 
 
+def test_of_what_encrypts_the_memory_a_guests_host_comes_first(tmp_path: Path) -> None:
+    write(tmp_path, "/proc/cmdline", "ro mem_encrypt=on\n")
+    assert look(tmp_path).encryption(machine(tmp_path)) == "SME"
+    write(tmp_path, "/dev/sev-guest", "")
+    assert look(tmp_path).encryption(machine(tmp_path)) == "SEV-SNP"
+    write(tmp_path, "/dev/tdx_guest", "")
+    assert look(tmp_path).encryption(machine(tmp_path)) == "TDX"
+
+
 def test_hooks_with_their_modes(tmp_path: Path) -> None:
     write(tmp_path, "/usr/local/bin/pre", "#!/bin/sh\n", mode=0o755)
     write(tmp_path, "/etc/kdump/post.d/10-ours", "#!/bin/sh\n", mode=0o644)
@@ -156,6 +171,6 @@ async def test_versions_and_tools_are_asked_of_this_machine_alone(tmp_path: Path
 def test_nothing_is_known_of_an_empty_machine(tmp_path: Path) -> None:
     seen = look(tmp_path)
     assert (seen.watchdogs(), seen.has_post_notifiers(), seen.is_signed("/boot/none")) == ((), False, None)
-    assert (seen.encryption("ro"), seen.encryption("mem_encrypt=on")) == ("", "SME")
+    assert seen.encryption(machine(tmp_path)) == ""
     assert seen.room("/") != UNKNOWN_ROOM
     assert seen.unread == ()
