@@ -132,10 +132,9 @@ async def test_connecting_anew_gives_a_user_no_more(bus: PrivateBus, *, stays: b
             assert await outcome(new) == ""
         assert await outcome(root) == ""
     amount = effort(CONFIG, "Validate", octets=len(text))
-    assert (
-        objects[ROOT][1].ran.count("Validate") * amount
-        <= OF_A_USER.at_once + OF_STRANGERS.at_once + 2 * amount
-    )
+    served = objects[ROOT][1].ran.count("Validate") - 2  # which were root's
+    # The last call that an allowance lets through may take it beyond its end.
+    assert served * amount <= OF_A_USER.at_once + OF_STRANGERS.at_once + 2 * amount
 
 
 async def test_a_call_that_waits_for_whose_it_is_is_served_in_its_turn(bus: PrivateBus) -> None:
