@@ -311,7 +311,8 @@ class Connection:
                         0
                     )  # buffered messages are read without waiting; others have their turn too
                 await writer.drain()
-                frame = await stream.next_frame(reader, expected=self._pending, is_dropped=self._is_dropped)
+                unread = self.rations.has_had_enough
+                frame = await stream.next_frame(reader, expected=self._pending, is_unread=unread)
                 if frame is not None:
                     self._receive(frame)
         except (OSError, EOFError, wire.Garbled) as fault:
@@ -337,13 +338,6 @@ class Connection:
                         )
             case Kind.SIGNAL:
                 self._receive_signal(frame)
-
-    def _is_dropped(self, header: bytes) -> bool:
-        """The bus bounds the calls that wait for an answer, and nothing else that anybody sends us."""
-        kind, flags = header[1], header[2]
-        if kind == Kind.SIGNAL or (kind == Kind.CALL and flags & Flag.NO_REPLY_EXPECTED):
-            return self.rations.has_had_enough(wire.sender_of(header))
-        return False
 
     def _receive_signal(self, frame: wire.Frame) -> None:
         head = frame.head

@@ -41,12 +41,14 @@ async def authenticate(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
 
 
 async def next_frame(
-    reader: asyncio.StreamReader, *, expected: Container[int], is_dropped: Callable[[bytes], bool]
+    reader: asyncio.StreamReader, *, expected: Container[int], is_unread: Callable[[str], bool]
 ) -> wire.Frame | None:
     """The next message; its body is left out when too long. Raises OSError, EOFError or wire.Garbled: it is over then.
 
-    None for one that `is_dropped`, which is shown the header, and for a message whose header is too long or unreadable. The bus passes on an object path of any length, so
-    anybody could end the connection with one; where the message ends is known, and what follows is in step.
+    None for one that wants no answer, where what its sender sends `is_unread`: the bus bounds the calls that wait for
+    an answer, and nothing else that anybody sends us. None as well for a message whose header is too long or
+    unreadable. The bus passes on an object path of any length, so anybody could end the connection with one; where the
+    message ends is known, and what follows is in step.
     `expected` holds the serials of our calls that wait for a reply: those may be longer than a stranger's message.
     """
     fixed = await reader.readexactly(wire.FIXED_HEADER)
@@ -55,7 +57,7 @@ async def next_frame(
         await _skip(reader, lengths.header - wire.FIXED_HEADER + lengths.body)
         return None
     header = fixed + await reader.readexactly(lengths.header - wire.FIXED_HEADER)
-    if is_dropped(header):
+    if wire.wants_no_answer(header) and is_unread(wire.sender_of(header)):
         await _skip(reader, lengths.body)
         return None
     try:

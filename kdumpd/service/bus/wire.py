@@ -19,7 +19,7 @@ from dbus_next._private.marshaller import Marshaller
 from dbus_next._private.unmarshaller import Unmarshaller
 from dbus_next.signature import SignatureTree, SignatureType, Variant
 
-from kdumpd.service.bus.messages import Kind, Message, Typed, Value, clean, is_object_path, signature_of
+from kdumpd.service.bus.messages import Flag, Kind, Message, Typed, Value, clean, is_object_path, signature_of
 
 FIXED_HEADER = 16
 VALUES_IN_A_CALL = 4096
@@ -132,6 +132,12 @@ def read_head(header: bytes) -> Message:
         )
     except Exception as fault:
         raise Garbled("unreadable header") from fault
+
+
+def wants_no_answer(header: bytes) -> bool:
+    """A signal, or a call whose caller does not care: the beginning of a header is enough to tell."""
+    kind, flags = header[1], header[2]
+    return kind == Kind.SIGNAL or (kind == Kind.CALL and bool(flags & Flag.NO_REPLY_EXPECTED))
 
 
 def sender_of(header: bytes) -> str:
