@@ -7,12 +7,43 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 _T = TypeVar("_T")
 
 NICEST = 19
+
+
+def in_own_thread(work: Callable[[], _T]) -> asyncio.Future[_T]:
+    """What `work` gives, or raises. The thread is not of the usual pool: those have to stay free and keep their priority.
+
+    It goes on when the future is cancelled, and keeps nobody from ending who does not wait for it.
+    """
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[_T] = loop.create_future()
+
+    def hand_over(give: Callable[[], object]) -> None:
+        if not ended.done():
+            give()
+
+    def run() -> None:
+        give: Callable[[], object]
+        try:
+            os.setpriority(
+                os.PRIO_PROCESS, threading.get_native_id(), NICEST
+            )  # of this thread alone, on Linux
+            give = partial(ended.set_result, work())
+        except asyncio.CancelledError:
+            give = ended.cancel
+        except BaseException as fault:  # noqa: BLE001  # whatever it is, it is raised where the work is waited for
+            give = partial(ended.set_exception, fault)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(hand_over, give)
+
+    threading.Thread(target=run, name="gentle", daemon=True).start()
+    return ended
 
 
 async def gently(work: Callable[[], Coroutine[None, None, _T]]) -> _T:
@@ -22,21 +53,7 @@ async def gently(work: Callable[[], Coroutine[None, None, _T]]) -> _T:
     rule of ioprio_set(2) the place in the queue of the disk. It cannot be raised again, so the thread ends with the work.
     """
     there = _There()
-    ended: Future[_T] = Future()
-
-    def run() -> None:
-        try:
-            os.setpriority(
-                os.PRIO_PROCESS, threading.get_native_id(), NICEST
-            )  # of this thread alone, on Linux
-            ended.set_result(there.run(work))
-        except asyncio.CancelledError:
-            ended.cancel()
-        except BaseException as fault:  # noqa: BLE001  # whatever it is, it is raised where the work is waited for
-            ended.set_exception(fault)
-
-    waited = asyncio.wrap_future(ended)
-    threading.Thread(target=run, name="gentle", daemon=True).start()
+    waited = in_own_thread(lambda: there.run(work))
     try:
         return await asyncio.shield(waited)
     except asyncio.CancelledError:

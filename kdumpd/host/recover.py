@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import logging
 import os
 import secrets
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import TypeVar
 
 from kdumpd.core.dumps import FAILURES
 from kdumpd.core.flattened import CHUNK_BYTES, HEADER_BYTES, lay_out
@@ -23,10 +19,9 @@ from kdumpd.core.rawdump import RECORD_AT_MOST, FirstBlock, behind, first_block,
 from kdumpd.core.summary import Summary, read_summary
 from kdumpd.host.doors import Files, ProgramFailed, Programs
 from kdumpd.host.finishing import finish_writing
+from kdumpd.host.gentle import in_own_thread
 
 logger = logging.getLogger(__name__)
-
-_T = TypeVar("_T")
 
 HALF = ".recovering-from-raw"
 """How the name of a folder below `path` begins until all of it is there: one left by a daemon that was killed is
@@ -98,7 +93,7 @@ class Recovery:
     async def _restored(
         self, node: str, half: str, path: str, stop: threading.Event
     ) -> tuple[int, Summary | None]:
-        work = _in_own_thread(lambda: self._restore(node, half, path, stop))
+        work = in_own_thread(lambda: self._restore(node, half, path, stop))
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -225,29 +220,6 @@ def _time_of(summary: Summary | None) -> str:
     started_at = summary.started_at if summary is not None else 0
     when = started_at if 0 < started_at < LATEST_SECOND else time.time()
     return time.strftime("%Y-%m-%d-%H:%M:%S", time.localtime(when))
-
-
-def _in_own_thread(work: Callable[[], _T]) -> asyncio.Future[_T]:
-    """Not in the usual pool, whose threads have to stay free and keep their priority."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[_T] = loop.create_future()
-
-    def hand_over(give: Callable[[], None]) -> None:
-        if not done.cancelled():
-            give()
-
-    def run() -> None:
-        give: Callable[[], None]
-        try:
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)  # of this thread alone, on Linux
-            give = partial(done.set_result, work())
-        except BaseException as fault:  # noqa: BLE001  # whatever it is, it is raised where the work is waited for
-            give = partial(done.set_exception, fault)
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(hand_over, give)
-
-    threading.Thread(target=run, name="recovery", daemon=True).start()
-    return done
 
 
 def _hint(fault: OSError) -> str:
