@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -33,6 +31,7 @@ from tests.service.private_bus import DESCRIPTIONS, PrivateBus, arguments_for
 from tests.service.test_introspection import busctl_agrees, gdbus_agrees, require
 from tests.service.test_polkit import NO, authority
 from tests.service.test_reserving import Grub
+from tests.service.world import meanwhile
 from tests.simulate import PATIENCE, Machine, make_machine, simulated
 
 
@@ -166,14 +165,9 @@ async def walk_into_a_crash(walk: Walk) -> None:
     token, _expires, plan = await walk.call(ROOT, MANAGER, "PrepareTestCrash", {})
     assert isinstance(plan, Mapping)
     assert plan["state"] == "armed"
-    asking = asyncio.create_task(walk.call(ROOT, MANAGER, "TestCrash", token, {}))
-    try:
+    async with meanwhile(walk.call(ROOT, MANAGER, "TestCrash", token, {})):
         await walk.machine.until(lambda now: now["TestCrashState"] == "pending")
         walk.met.add((MANAGER, "TestCrash"))
-        assert not asking.done()
-    finally:
-        asking.cancel()
-        await asyncio.wait({asking})
 
 
 async def walk_the_log(walk: Walk) -> None:
@@ -184,8 +178,7 @@ async def walk_the_log(walk: Walk) -> None:
 async def test_every_member_does_what_it_is_for(tmp_path: Path, bus: PrivateBus) -> None:
     async with walkable(tmp_path, bus, heavy_bytes=3_000_000) as machine:
         walk = Walk(machine)
-        listening = asyncio.create_task(walk.listen())
-        try:
+        async with meanwhile(walk.listen()):
             await walk.read_everything()
             await walk_the_log(walk)
             await walk_the_manager(walk)
@@ -193,11 +186,6 @@ async def test_every_member_does_what_it_is_for(tmp_path: Path, bus: PrivateBus)
             await walk.read_everything()
             await walk_into_a_crash(walk)
             assert members().keys() - walk.met == set()
-        finally:
-            listening.cancel()
-            await asyncio.wait({listening})
-        with contextlib.suppress(asyncio.CancelledError):
-            await listening
 
 
 @pytest.mark.usefixtures("can_be_nobody")

@@ -26,7 +26,7 @@ from kdumpd.service.bus.standard import PROPERTIES
 from kdumpd.service.permissions import BUS_NAME, MANAGER, ROOT
 from tests.service.private_bus import PrivateBus
 from tests.service.test_interfaces import OURS, STANDARD, Served, refused, served
-from tests.service.world import PATIENCE
+from tests.service.world import PATIENCE, meanwhile
 
 TOKEN_INVALID = OURS + "TokenInvalid"
 FILE = "var/lib/kdumpd/test-crash.json"
@@ -98,8 +98,7 @@ async def test_the_marker_is_on_the_disk_before_the_crash_and_everyone_is_told(
     crash = Crashed()
     async with served(tmp_path, bus, crash=crash) as s, s.client.signals(PROPERTIES, path=ROOT) as changes:
         token, _plan = await prepared(s.client)
-        asking = asyncio.create_task(s.client.call(ROOT, MANAGER, "TestCrash", "sa{sv}", token, {}))
-        try:
+        async with meanwhile(s.client.call(ROOT, MANAGER, "TestCrash", "sa{sv}", token, {})):
             async with asyncio.timeout(PATIENCE):
                 await crash.happened.wait()
             kept = pending(s)
@@ -117,10 +116,6 @@ async def test_the_marker_is_on_the_disk_before_the_crash_and_everyone_is_told(
             assert (entry.kind, entry.result, entry.uid) == ("test-crash", "pending", 0)
             assert await refused(s.client, MANAGER, "PrepareTestCrash", "a{sv}", {}) == OURS + "Busy"
             assert await crash_refused(s.client, token) == TOKEN_INVALID
-            assert not asking.done()
-        finally:
-            asking.cancel()
-            await asyncio.gather(asking, return_exceptions=True)
 
 
 async def test_a_kernel_that_goes_on_leaves_nothing_pending(tmp_path: Path, bus: PrivateBus) -> None:
@@ -291,8 +286,7 @@ async def test_where_nothing_is_found_it_has_failed_after_five_minutes_unless_it
         s.world.files.write(f"/{FILE}", begun(Record(), MARKER).model_dump_json().encode())
         await s.crashing.remember()
         await s.finds.look(s.world.reconciler.sight)
-        running = asyncio.create_task(s.crashing.run())
-        try:
+        async with meanwhile(s.crashing.run()):
             await s.world.clock.until_asleep(PATIENCE_SECONDS)
             assert s.crashing.record.state == "pending"
             s.world.clock.advance(PATIENCE_SECONDS)
@@ -314,9 +308,6 @@ async def test_where_nothing_is_found_it_has_failed_after_five_minutes_unless_it
             await s.finds.look(s.world.reconciler.sight)
             state = await s.client.wait_until(ROOT, MANAGER, lambda now: now["TestCrashState"] == "passed")
             assert state["TestCrashTime"] == MARKER.time_us
-        finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
         assert [entry.result for entry in await s.history.latest() if entry.kind == "test-crash"] == [
             "passed",
             "failed",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import json
 import os
@@ -20,6 +19,7 @@ from kdumpd.service.interfaces import dump_path
 from kdumpd.service.permissions import DUMP, MANAGER, ROOT
 from tests.service.private_bus import PrivateBus
 from tests.service.test_interfaces import OURS, Served, served
+from tests.service.world import meanwhile
 
 SETTINGS = "etc/kdumpd.toml"
 
@@ -66,8 +66,7 @@ async def test_rules_let_dumps_go_after_a_good_one_was_found_and_not_before(
             save(s, number)
         await look(s)
         await set_rules(s, "keep_count = 2\n")
-        keeping = asyncio.create_task(s.expiring.run())
-        try:
+        async with meanwhile(s.expiring.run()):
             async with s.client.signals(OBJECT_MANAGER, "InterfacesRemoved", path=ROOT) as removed:
                 save(s, 3, result="failed", core="vmcore-incomplete")
                 await look(s)
@@ -81,9 +80,6 @@ async def test_rules_let_dumps_go_after_a_good_one_was_found_and_not_before(
                 gone = [(await anext(removed)).body[0] for _ in range(3)]
             assert gone == [dump_path(name_of(number)) for number in (0, 1, 2)]
             assert left(s) == [name_of(3), name_of(4)]
-        finally:
-            keeping.cancel()
-            await asyncio.wait({keeping})
 
 
 async def test_a_new_dump_of_a_machine_without_a_clock_is_not_let_go_by_its_own_discovery(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from kdumpd.host.target_test import TargetTests
 from kdumpd.service.lookout import FAULTY_POLL
 from kdumpd.service.proving import NAP_SECONDS, Proving
 from kdumpd.service.pulse import LOAD_SECONDS, LOOK_SECONDS, PUBLISH_SECONDS
-from tests.service.world import Refusal, World, world
+from tests.service.world import Refusal, World, meanwhile, world
 
 STORE = "/var/lib/kdumpd"
 MIB = 1 << 20
@@ -384,16 +383,12 @@ async def test_the_target_is_tested_on_though_the_clock_jumps(tmp_path: Path, ye
         )
         w.listeners.append(lambda: proving.follow(w.reconciler.status, w.reconciler.sight))
         await w.armed()
-        running = asyncio.create_task(proving.run(lambda: w.reconciler.sight))
-        try:
+        async with meanwhile(proving.run(lambda: w.reconciler.sight)):
             await w.clock.until_asleep(NAP_SECONDS)
             assert proving.last.tested_us == w.clock.now
             jump(w, years)
             await w.clock.until_asleep(NAP_SECONDS)
             assert proving.last.tested_us == w.clock.now
-        finally:
-            running.cancel()
-            await asyncio.wait({running})
 
 
 # --- what does not come back ------------------------------------------------------------------------------------------

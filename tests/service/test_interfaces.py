@@ -46,7 +46,7 @@ from kdumpd.service.summing import Summing
 from tests.kernels import NEXT, install_kernel
 from tests.service.private_bus import DESCRIPTIONS, PrivateBus
 from tests.service.test_polkit import CHALLENGE, authority
-from tests.service.world import PATIENCE, World, world
+from tests.service.world import PATIENCE, World, meanwhile, world
 
 OURS = "org.kdumpd.Kdump1.Error."
 STANDARD = "org.freedesktop.DBus.Error."
@@ -555,13 +555,9 @@ async def test_a_dump_is_told_of_once(tmp_path: Path, bus: PrivateBus) -> None:
 async def test_a_target_is_tested_when_asked_and_told_by_the_manager(tmp_path: Path, bus: PrivateBus) -> None:
     async with served(tmp_path, bus) as s:
         assert await s.client.get(ROOT, MANAGER, "TargetTestResult") == ""
-        running = asyncio.create_task(s.proving.run(lambda: s.world.reconciler.sight))
-        try:
+        async with meanwhile(s.proving.run(lambda: s.world.reconciler.sight)):
             (path,) = await s.client.call(ROOT, CONFIG, "TestTarget", "a{sv}a{sv}", {}, {})
             job = await s.client.wait_until(str(path), JOB, lambda job: job["State"] == "done")
-        finally:
-            running.cancel()
-            await asyncio.wait({running})
         # Nothing is mounted in a simulation, so the test fails; and the machine is none the worse for it.
         assert (job["Kind"], job["Result"]) == ("target-test", "failed")
         assert job["ErrorName"] == f"{OURS}TargetUnreachable"
@@ -628,7 +624,6 @@ async def test_an_image_that_was_built_ahead_is_announced_and_so_is_its_end(
         w = s.world
         w.followers.append(w.prebuilding.follow)
         w.prebuilding.on_prepared = s.desk.kernels_changed
-        running = asyncio.create_task(w.prebuilding.run())
 
         async def announced_after_a_rest() -> Mapping[str, Value]:
             w.reconciler.poke("something changed")
@@ -640,7 +635,7 @@ async def test_an_image_that_was_built_ahead_is_announced_and_so_is_its_end(
                 async with asyncio.timeout(PATIENCE):
                     return cast("Mapping[str, Value]", (await anext(changes)).body[1])
 
-        try:
+        async with meanwhile(w.prebuilding.run()):
             install_kernel(w.root)
             values = await announced_after_a_rest()
             assert (values["UpToDate"], bool(values["Initramfs"]), bool(values["Built"])) == (
@@ -651,6 +646,3 @@ async def test_an_image_that_was_built_ahead_is_announced_and_so_is_its_end(
             (w.root / "etc/kdumpd.toml").write_text("prebuild_kernels = 0\nstore_budget_mib = 0\n")
             values = await announced_after_a_rest()
             assert (values["Initramfs"], values["InitramfsSize"], values["Built"]) == ("", 0, 0)
-        finally:
-            running.cancel()
-            await asyncio.wait({running})

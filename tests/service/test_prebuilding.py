@@ -22,7 +22,7 @@ from tests.kernels import (
     run_depmod,
     unpack_kernel,
 )
-from tests.service.world import PATIENCE, World, alive
+from tests.service.world import PATIENCE, World, alive, meanwhile
 from tests.simulate import RELEASE, make_machine
 
 
@@ -30,14 +30,9 @@ from tests.simulate import RELEASE, make_machine
 async def alive_with_others(w: World) -> AsyncIterator[None]:
     """A daemon that looks after the other kernels as well; armed."""
     w.followers.append(w.prebuilding.follow)
-    async with alive(w):
-        running = asyncio.ensure_future(w.prebuilding.run())
-        try:
-            await w.armed()
-            yield
-        finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+    async with alive(w), meanwhile(w.prebuilding.run()):
+        await w.armed()
+        yield
 
 
 @contextlib.asynccontextmanager

@@ -18,7 +18,7 @@ from kdumpd.service.hands import Sight
 from kdumpd.service.in_turn import WAITING_MOST
 from kdumpd.service.jobs import Job, JobState, Kind, Result
 from kdumpd.service.propagating import Propagating
-from tests.service.world import World, world
+from tests.service.world import World, meanwhile, world
 
 SERVER = SshServer(options={"hostname": "192.0.2.1", "port": "22", "user": "dump"})
 
@@ -66,16 +66,12 @@ def _of_ssh(sight: Sight) -> Sight:
 
 async def _asked(w: World, given: Given) -> Job:
     propagating = Propagating(propagations=given, jobs=w.jobs)
-    running = asyncio.create_task(propagating.run())
-    try:
+    async with meanwhile(propagating.run()):
         sight = _of_ssh(w.reconciler.sight)
         job = propagating.ask(sight, password="word", host_key="", uid=1000)
         assert (job.kind, job.state) == (Kind.PROPAGATE, JobState.RUNNING)
         async with asyncio.timeout(10):
             await job.ended.wait()
-    finally:
-        running.cancel()
-        await asyncio.wait({running})
     return job
 
 

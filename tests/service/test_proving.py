@@ -15,7 +15,7 @@ from kdumpd.host.target_test import TargetTests
 from kdumpd.service.jobs import KEPT_SECONDS, QUEUED_MOST, Kind, Result
 from kdumpd.service.lookout import SYSFS_POLL
 from kdumpd.service.proving import BUSY_SECONDS, NAP_SECONDS, Proving
-from tests.service.world import PATIENCE, World, world
+from tests.service.world import PATIENCE, World, meanwhile, world
 
 DAY = 86_400.0
 
@@ -64,10 +64,14 @@ class Held(Counted):
         return await super().reach(target, say=say, trial=trial)
 
 
+def proving_in(w: World, tests: TargetTests) -> Proving:
+    return Proving(tests=tests, jobs=w.jobs, clock=w.clock, saved=lambda: ())
+
+
 async def test_it_is_tested_after_arming_after_a_change_and_once_a_day(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         tests = Counted(w)
-        proving = Proving(tests=tests, jobs=w.jobs, clock=w.clock, saved=lambda: ())
+        proving = proving_in(w, tests)
         told = asyncio.Event()
         proving.on_change = told.set
 
@@ -80,8 +84,7 @@ async def test_it_is_tested_after_arming_after_a_change_and_once_a_day(tmp_path:
 
         w.listeners.append(lambda: proving.follow(w.reconciler.status, w.reconciler.sight))
         await w.armed()
-        running = asyncio.create_task(proving.run(lambda: w.reconciler.sight))
-        try:
+        async with meanwhile(proving.run(lambda: w.reconciler.sight)):
             await until_tested(1)
             assert proving.last.verdict is Verdict.PASSED
             await w.edit("path /var/crash/elsewhere\n")
@@ -91,9 +94,6 @@ async def test_it_is_tested_after_arming_after_a_change_and_once_a_day(tmp_path:
             w.clock.advance(DAY)
             await until_tested(3)
             assert len(tests.tested) == 3
-        finally:
-            running.cancel()
-            await asyncio.wait({running})
 
 
 async def test_where_too_many_jobs_wait_it_is_tested_later(
@@ -101,7 +101,7 @@ async def test_where_too_many_jobs_wait_it_is_tested_later(
 ) -> None:
     async with world(tmp_path) as w:
         tests = Counted(w)
-        proving = Proving(tests=tests, jobs=w.jobs, clock=w.clock, saved=lambda: ())
+        proving = proving_in(w, tests)
         await w.armed()
         w.clock.advance(
             KEPT_SECONDS
@@ -109,8 +109,7 @@ async def test_where_too_many_jobs_wait_it_is_tested_later(
         await w.clock.until_asleep(SYSFS_POLL)
         waiting = [w.jobs.ask(Kind.UNLOAD, reason=f"{number}") for number in range(QUEUED_MOST)]
         proving.follow(w.reconciler.status, w.reconciler.sight)
-        running = asyncio.create_task(proving.run(lambda: w.reconciler.sight))
-        try:
+        async with meanwhile(proving.run(lambda: w.reconciler.sight)):
             await w.clock.until_asleep(BUSY_SECONDS)
             assert tests.tested == []
             assert caplog.text.count("the target is tested later") == 1
@@ -118,9 +117,6 @@ async def test_where_too_many_jobs_wait_it_is_tested_later(
             w.clock.advance(BUSY_SECONDS)
             await w.clock.until_asleep(NAP_SECONDS)
             assert len(tests.tested) == 1
-        finally:
-            running.cancel()
-            await asyncio.wait({running})
 
 
 @pytest.mark.parametrize(
@@ -136,53 +132,39 @@ async def test_a_device_that_somebody_made_up_is_told_as_such(
     tmp_path: Path, device: str, words: str
 ) -> None:
     async with world(tmp_path) as w:
-        proving = Proving(
-            tests=TargetTests(w.files, w.programs), jobs=w.jobs, clock=w.clock, saved=lambda: ()
-        )
+        proving = proving_in(w, TargetTests(w.files, w.programs))
         await w.armed()
         sight = w.reconciler.sight
         disk = sight.machine.devices[0]
         twins = tuple(replace(disk, name=name, label="twice", slaves=()) for name in ("vdx", "vdy"))
         sight = replace(sight, machine=replace(sight.machine, devices=(*sight.machine.devices, *twins)))
-        running = asyncio.create_task(proving.run(lambda: sight))
-        try:
+        async with meanwhile(proving.run(lambda: sight)):
             job = proving.ask({"type": "raw", "device": device})
             assert await w.ended(job) == "failed"
             assert words in job.message
-            assert not running.done()
-        finally:
-            running.cancel()
-            await asyncio.wait({running})
 
 
 async def test_where_the_target_is_gone_it_is_told_what_is_wrong_with_the_configuration(
     tmp_path: Path,
 ) -> None:
     async with world(tmp_path) as w:
-        proving = Proving(
-            tests=TargetTests(w.files, w.programs), jobs=w.jobs, clock=w.clock, saved=lambda: ()
-        )
+        proving = proving_in(w, TargetTests(w.files, w.programs))
         await w.armed()
         await w.edit("ext4 LABEL=gone\n")
         await w.until(lambda status: status.state is State.STALE)
-        running = asyncio.create_task(proving.run(lambda: w.reconciler.sight))
-        try:
+        async with meanwhile(proving.run(lambda: w.reconciler.sight)):
             job = proving.ask({})
             assert await w.ended(job) == "failed"
             assert job.message.startswith("the target failed the test: /etc/kdump.conf:1: "), job.message
             assert proving.last.verdict is Verdict.FAILED
-        finally:
-            running.cancel()
-            await asyncio.wait({running})
 
 
 async def test_a_test_can_be_cancelled_and_the_next_one_begins(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         tests = Held(w)
-        proving = Proving(tests=tests, jobs=w.jobs, clock=w.clock, saved=lambda: ())
+        proving = proving_in(w, tests)
         await w.armed()
-        running = asyncio.create_task(proving.run(lambda: w.reconciler.sight))
-        try:
+        async with meanwhile(proving.run(lambda: w.reconciler.sight)):
             hanging = proving.ask({})
             await tests.hangs.wait()
             waiting = proving.ask({})
@@ -193,11 +175,7 @@ async def test_a_test_can_be_cancelled_and_the_next_one_begins(tmp_path: Path) -
                 assert await w.ended(job) == "cancelled"
             assert await w.ended(proving.ask({})) == "done"
             assert tests.undone == 1
-            assert not running.done()
             assert w.reconciler.status.state is State.ARMED
-        finally:
-            running.cancel()
-            await asyncio.wait({running})
 
 
 async def test_a_test_that_nobody_asked_for_and_somebody_cancelled_has_its_time_again_later(
@@ -205,12 +183,11 @@ async def test_a_test_that_nobody_asked_for_and_somebody_cancelled_has_its_time_
 ) -> None:
     async with world(tmp_path) as w:
         tests = Held(w)
-        proving = Proving(tests=tests, jobs=w.jobs, clock=w.clock, saved=lambda: ())
+        proving = proving_in(w, tests)
         w.listeners.append(lambda: proving.follow(w.reconciler.status, w.reconciler.sight))
         await w.armed()
         proving.follow(w.reconciler.status, w.reconciler.sight)
-        running = asyncio.create_task(proving.run(lambda: w.reconciler.sight))
-        try:
+        async with meanwhile(proving.run(lambda: w.reconciler.sight)):
             await tests.hangs.wait()
             [job] = [job for job in w.jobs.known if job.kind is Kind.TARGET_TEST]
             await w.reconciler.cancel(job)
@@ -221,15 +198,12 @@ async def test_a_test_that_nobody_asked_for_and_somebody_cancelled_has_its_time_
             w.clock.advance(DAY - NAP_SECONDS)
             await w.clock.until_asleep(NAP_SECONDS)
             assert len(tests.tested) == 1
-        finally:
-            running.cancel()
-            await asyncio.wait({running})
 
 
 async def test_where_kdumpd_ends_the_test_ends_as_well(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         tests = Held(w)
-        proving = Proving(tests=tests, jobs=w.jobs, clock=w.clock, saved=lambda: ())
+        proving = proving_in(w, tests)
         await w.armed()
         running = asyncio.create_task(proving.run(lambda: w.reconciler.sight))
         job = proving.ask({})

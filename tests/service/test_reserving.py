@@ -17,6 +17,7 @@ from kdumpd.service.permissions import JOB, MANAGER, ROOT
 from tests.host.scripted import Asked, StandIns
 from tests.service.private_bus import PrivateBus
 from tests.service.test_interfaces import OURS, STANDARD, Served, served
+from tests.service.world import meanwhile
 
 MENU = "menuentry 'Debian' {{\n\tlinux /boot/vmlinuz-6.1.0 root=/dev/vda1 ro {}\n}}\n"
 
@@ -70,12 +71,8 @@ async def on_debian(folder: Path, bus: PrivateBus) -> AsyncIterator[tuple[Served
     grub = Grub(folder)
     async with served(folder, bus, boot_tools=grub) as s:
         grub.lay()
-        running = asyncio.create_task(s.reserving.run())
-        try:
+        async with meanwhile(s.reserving.run()):
             yield s, grub
-        finally:
-            running.cancel()
-            await asyncio.wait({running})
 
 
 async def done(s: Served, value: str, options: Mapping[str, Value]) -> tuple[Mapping[str, Value], list[str]]:

@@ -19,7 +19,7 @@ from kdumpd.service.interfaces import dump_path
 from kdumpd.service.permissions import DUMP
 from tests.service.private_bus import PrivateBus
 from tests.service.test_interfaces import Served, served
-from tests.service.world import PATIENCE
+from tests.service.world import PATIENCE, meanwhile
 
 CORE = b"core" * 1_000_000
 
@@ -42,13 +42,8 @@ async def summing(s: Served) -> AsyncIterator[None]:
 
     s.finds.on_change = found
     sight = s.world.reconciler.sight
-    running = [asyncio.create_task(s.summing.run()), asyncio.create_task(s.finds.run(lambda: sight))]
-    try:
+    async with meanwhile(s.summing.run()), meanwhile(s.finds.run(lambda: sight)):
         yield
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.wait(running)
 
 
 async def test_a_new_dump_gets_its_sum(tmp_path: Path, bus: PrivateBus) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import os
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -373,3 +373,16 @@ async def alive(made: World) -> AsyncIterator[None]:
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def meanwhile(work: Coroutine[None, None, object]) -> AsyncIterator[None]:
+    """What does not end by itself goes on beside the block, and ends with it."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+        if task.done():
+            raise AssertionError(f"{task.get_coro()} has ended") from task.exception()
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
