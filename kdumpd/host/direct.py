@@ -28,6 +28,7 @@ from kdumpd.core.plan import (
 from kdumpd.core.problems import Problem, Trouble
 from kdumpd.core.storing import is_out_of_space, storing_fault
 from kdumpd.host.doors import Files, Output, ProgramFailed, Programs
+from kdumpd.host.finishing import until_stopped
 
 OVERLAY_LEVEL = 9  # of gzip, for kilobytes: no program has to be started for them
 ULTRA_LEVEL = 19  # zstd wants to be told twice above this
@@ -321,15 +322,7 @@ def _packed_into(file: BinaryIO, packing: Packing, *, level: int) -> Iterator[Ca
 async def _in_thread(work: Callable[[threading.Event], None]) -> None:
     """Run `work` in a thread; cancelled, it is told to stop and waited for, so that it leaves nothing behind us."""
     stop = threading.Event()
-    running = asyncio.ensure_future(asyncio.to_thread(work, stop))
-    try:
-        await asyncio.shield(running)
-    except asyncio.CancelledError:
-        stop.set()
-        await asyncio.wait({running})
-        if not running.cancelled():
-            running.exception()  # it ended as it was told to; whatever else it met is of no use now
-        raise
+    await until_stopped(asyncio.ensure_future(asyncio.to_thread(work, stop)), stop.set)
 
 
 def _changed(source: str, how: str) -> Trouble:

@@ -25,6 +25,18 @@ async def to_the_end(work: Coroutine[None, None, _T], *, doing: str) -> _T:
         raise
 
 
+async def until_stopped(running: asyncio.Future[_T], stop: Callable[[], object]) -> _T:
+    """What comes of it. Cancelled, we tell it to stop and wait until it has, so that it leaves nothing behind us."""
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        stop()
+        await asyncio.wait({running})
+        if not running.cancelled():
+            running.exception()  # it ended as it was told to; whatever else it met is of no use now
+        raise
+
+
 async def finish_writing(work: Callable[[], _T]) -> _T:
     """A short piece of writing, in a thread."""
     return await to_the_end(asyncio.to_thread(work), doing="writing")

@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
+from kdumpd.host.finishing import until_stopped
+
 _T = TypeVar("_T")
 
 NICEST = 19
@@ -53,15 +55,7 @@ async def gently(work: Callable[[], Coroutine[None, None, _T]]) -> _T:
     rule of ioprio_set(2) the place in the queue of the disk. It cannot be raised again, so the thread ends with the work.
     """
     there = _There()
-    waited = in_own_thread(lambda: there.run(work))
-    try:
-        return await asyncio.shield(waited)
-    except asyncio.CancelledError:
-        there.cancel()
-        await asyncio.wait({waited})
-        if not waited.cancelled():
-            waited.exception()  # it ended as it was told to; whatever else it met is of no use now
-        raise
+    return await until_stopped(in_own_thread(lambda: there.run(work)), there.cancel)
 
 
 class _There:
