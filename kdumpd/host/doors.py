@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import BinaryIO, Protocol, Self
+from typing import BinaryIO, Protocol, Self, TypedDict, Unpack
 
 from kdumpd.core.inventory import Kind
 
@@ -28,6 +28,8 @@ PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 """Where `Programs.find` looks, in this order."""
 KEPT_BYTES = 1 << 20
 """Of each output of a program, unless whoever runs it expects more."""
+GOOD = frozenset({0})
+"""The exit status of a program that ended well, unless whoever runs it knows of others."""
 
 
 class OpenFolder(Protocol):
@@ -208,23 +210,23 @@ class ProgramFailed(Exception):
         self.reason = reason
 
 
+class Terms(TypedDict, total=False):
+    """What may be said of a run beside its argv and its time."""
+
+    stdin: bytes
+    on_line: Callable[[str], None] | None
+    environment: Mapping[str, str] | None
+    good: frozenset[int]
+    gentle: bool
+    keep_bytes: int
+
+
 class Programs(Protocol):
     def find(self, name: str) -> str:
         """Where `name` is on PATH inside the root, "" where it is not."""
         ...
 
-    async def run(
-        self,
-        argv: Sequence[str],
-        *,
-        timeout: float,
-        stdin: bytes = b"",
-        on_line: Callable[[str], None] | None = None,
-        environment: Mapping[str, str] | None = None,
-        good: frozenset[int] = frozenset({0}),
-        gentle: bool = False,
-        keep_bytes: int = KEPT_BYTES,
-    ) -> Output:
+    async def run(self, argv: Sequence[str], *, timeout: float, **terms: Unpack[Terms]) -> Output:
         """Run to the end in a session of its own, with a clean environment.
 
         `argv[0]` and the paths in argv are those of the machine that runs us (Files.outside). `on_line` is called

@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from kdumpd.core.inventory import Kind
 from kdumpd.host.digests import AT_REST_NS, Digests
-from kdumpd.host.doors import KEPT_BYTES, PATH, Facts, Output, ProgramFailed
+from kdumpd.host.doors import GOOD, KEPT_BYTES, PATH, Facts, Output, ProgramFailed
 from kdumpd.host.folders import Folder, facts_of
 from kdumpd.host.leases import is_open
 from kdumpd.host.running import LINE_CHARACTERS, Running, begun, until_ended
@@ -286,7 +286,7 @@ class RealPrograms:
         stdin: bytes = b"",
         on_line: Callable[[str], None] | None = None,
         environment: Mapping[str, str] | None = None,
-        good: frozenset[int] = frozenset({0}),
+        good: frozenset[int] = GOOD,
         gentle: bool = False,
         keep_bytes: int = KEPT_BYTES,
     ) -> Output:

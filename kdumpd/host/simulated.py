@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from typing import Unpack
 
-from kdumpd.host.doors import KEPT_BYTES, Output, ProgramFailed
+from kdumpd.host.doors import GOOD, Output, ProgramFailed, Terms
 from kdumpd.host.real import RealFiles, RealPrograms
 
 NEW = "/sys/kernel/kexec/crash_"
@@ -32,18 +33,7 @@ class SimulatedPrograms(RealPrograms):
     def find(self, name: str) -> str:
         return "/usr/sbin/kexec" if name == "kexec" else super().find(name)
 
-    async def run(
-        self,
-        argv: Sequence[str],
-        *,
-        timeout: float,
-        stdin: bytes = b"",
-        on_line: Callable[[str], None] | None = None,
-        environment: Mapping[str, str] | None = None,
-        good: frozenset[int] = frozenset({0}),
-        gentle: bool = False,
-        keep_bytes: int = KEPT_BYTES,
-    ) -> Output:
+    async def run(self, argv: Sequence[str], *, timeout: float, **terms: Unpack[Terms]) -> Output:
         asked = tuple(argv)
         match os.path.basename(asked[0]):
             case "kexec":
@@ -53,20 +43,12 @@ class SimulatedPrograms(RealPrograms):
             case "ssh" if "-G" not in asked:  # which only asks what it would do
                 status, said = FAILED, "nobody is connected to in a simulation\n"
             case _:
-                return await super().run(
-                    asked,
-                    timeout=timeout,
-                    stdin=stdin,
-                    on_line=on_line,
-                    environment=environment,
-                    good=good,
-                    gentle=gentle,
-                    keep_bytes=keep_bytes,
-                )
+                return await super().run(asked, timeout=timeout, **terms)
         output = Output(argv=asked, status=status, stdout=b"", stderr=said.encode())
+        on_line = terms.get("on_line")
         if on_line is not None and said:
             on_line(said.rstrip())
-        if status not in good:
+        if status not in terms.get("good", GOOD):
             raise ProgramFailed(output, f"exit status {status}: {said.strip()}")
         return output
 

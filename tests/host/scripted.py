@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Unpack
 
 import pytest
 
-from kdumpd.host.doors import KEPT_BYTES, Output, ProgramFailed
+from kdumpd.host.doors import GOOD, KEPT_BYTES, Output, ProgramFailed, Terms
 from kdumpd.host.real import RealPrograms
 
 
@@ -45,40 +46,20 @@ class StandIns(RealPrograms):
         """None: the real program is run. Raises ProgramFailed as a program that fails."""
         raise NotImplementedError
 
-    async def run(
-        self,
-        argv: Sequence[str],
-        *,
-        timeout: float,
-        stdin: bytes = b"",
-        on_line: Callable[[str], None] | None = None,
-        environment: Mapping[str, str] | None = None,
-        good: frozenset[int] = frozenset({0}),
-        gentle: bool = False,
-        keep_bytes: int = KEPT_BYTES,
-    ) -> Output:
+    async def run(self, argv: Sequence[str], *, timeout: float, **terms: Unpack[Terms]) -> Output:
         asked = Asked(
             argv=tuple(argv),
             timeout=timeout,
-            stdin=stdin,
-            on_line=on_line,
-            good=good,
-            keep_bytes=keep_bytes,
-            environment=environment or {},
+            stdin=terms.get("stdin", b""),
+            on_line=terms.get("on_line"),
+            good=terms.get("good", GOOD),
+            keep_bytes=terms.get("keep_bytes", KEPT_BYTES),
+            environment=terms.get("environment") or {},
         )
         answered = await self.answer(asked)
         if answered is not None:
             return answered
-        return await super().run(
-            argv,
-            timeout=timeout,
-            stdin=stdin,
-            on_line=on_line,
-            environment=environment,
-            good=good,
-            gentle=gentle,
-            keep_bytes=keep_bytes,
-        )
+        return await super().run(argv, timeout=timeout, **terms)
 
 
 @dataclass(slots=True)
@@ -93,19 +74,7 @@ class ScriptedPrograms:
     def find(self, name: str) -> str:
         pytest.fail(f"nobody said that {name} would be looked for")
 
-    async def run(
-        self,
-        argv: Sequence[str],
-        *,
-        timeout: float,
-        stdin: bytes = b"",
-        on_line: Callable[[str], None] | None = None,
-        environment: Mapping[str, str] | None = None,
-        good: frozenset[int] = frozenset({0}),
-        gentle: bool = False,
-        keep_bytes: int = KEPT_BYTES,
-    ) -> Output:
-        del stdin, on_line, environment, gentle, keep_bytes  # what is answered does not hang on them
+    async def run(self, argv: Sequence[str], *, timeout: float, **terms: Unpack[Terms]) -> Output:
         assert self.script, f"nobody expected {argv}"
         expected, answer = self.script.pop(0)
         assert tuple(argv) == expected
@@ -117,7 +86,7 @@ class ScriptedPrograms:
             stdout=answer.stdout.encode(),
             stderr=answer.stderr.encode(),
         )
-        if answer.status not in good:
+        if answer.status not in terms.get("good", GOOD):
             raise ProgramFailed(
                 output, answer.reason or f"exit status {answer.status}: {answer.stderr.strip()}"
             )

@@ -7,15 +7,15 @@ import contextlib
 import os
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Unpack
 
 from kdumpd.core.status import Status
 from kdumpd.host.captures import Captures
-from kdumpd.host.doors import KEPT_BYTES, Output, ProgramFailed
+from kdumpd.host.doors import Output, ProgramFailed, Terms
 from kdumpd.host.image import Store
 from kdumpd.host.kexec import Kexec
 from kdumpd.host.real import RealFiles
@@ -156,18 +156,7 @@ class Programs(SimulatedPrograms):
     def let_go(self, name: str) -> None:
         self._gates.pop(name).open()
 
-    async def run(
-        self,
-        argv: Sequence[str],
-        *,
-        timeout: float,
-        stdin: bytes = b"",
-        on_line: Callable[[str], None] | None = None,
-        environment: Mapping[str, str] | None = None,
-        good: frozenset[int] = frozenset({0}),
-        gentle: bool = False,
-        keep_bytes: int = KEPT_BYTES,
-    ) -> Output:
+    async def run(self, argv: Sequence[str], *, timeout: float, **terms: Unpack[Terms]) -> Output:
         name = os.path.basename(argv[0])
         self.ran[name] += 1
         niceness = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
@@ -191,16 +180,7 @@ class Programs(SimulatedPrograms):
                 self._flip("/sys/kernel/kexec_crash_", "0")
             output = Output(argv=tuple(argv), status=refusal.status, stdout=b"", stderr=refusal.said.encode())
             raise ProgramFailed(output, f"exit status {refusal.status}: {refusal.said}")
-        return await super().run(
-            argv,
-            timeout=timeout,
-            stdin=stdin,
-            on_line=on_line,
-            environment=environment,
-            good=good,
-            gentle=gentle,
-            keep_bytes=keep_bytes,
-        )
+        return await super().run(argv, timeout=timeout, **terms)
 
 
 class Files(RealFiles):
