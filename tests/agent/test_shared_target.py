@@ -26,6 +26,13 @@ ON_NFS = replace(
     root_device="/dev/vda",
     root_fstype="ext4",
 )
+ON_VIRTIOFS = replace(
+    ON_NFS,
+    target_kind=TargetKind.VIRTIOFS,
+    target_fstype="virtiofs",
+    target_device="dumps",
+    mount_tries=(),
+)
 REFUSES_4 = """called "$@"
 case "$*" in *vers=4*) echo "mount: mounting $5 on $6 failed: Protocol not supported" >&2; exit 255 ;; esac"""
 
@@ -36,7 +43,6 @@ def _recorded(kernel: CaptureKernel, folder: str) -> Summary:
 
 
 @pytest.mark.shows("nfs", "nfs4")
-@pytest.mark.shows("nfs")
 def test_a_dump_is_saved_on_the_export_and_recorded_at_home(kernel: CaptureKernel) -> None:
     kernel.capture(ON_NFS)
     assert kernel.dump().name.startswith("192.0.2.10-")
@@ -130,15 +136,8 @@ def test_an_export_that_takes_root_for_nobody_is_told_plainly(kernel: CaptureKer
 
 
 @pytest.mark.shows("virtiofs")
-@pytest.mark.shows("virtiofs")
 def test_a_shared_directory_is_mounted_by_its_tag(kernel: CaptureKernel) -> None:
-    kernel.capture(
-        ON_NFS,
-        target_kind=TargetKind.VIRTIOFS,
-        target_device="dumps",
-        mount_tries=(),
-        target_fstype="virtiofs",
-    )
+    kernel.capture(ON_VIRTIOFS)
     assert "mount -t virtiofs -o rw dumps /kdumpd/target" in kernel.calls
     assert kernel.summary().result is CaptureResult.SAVED
     assert _recorded(kernel, "remote").target == "dumps"
@@ -149,25 +148,12 @@ def test_a_tag_that_nobody_shares_is_a_failure_with_its_reason(kernel: CaptureKe
         "mount",
         'called "$@"; case "$*" in *virtiofs*) echo "mount: mounting dumps on /x failed: Invalid argument" >&2; exit 255 ;; esac',
     )
-    kernel.capture(
-        ON_NFS,
-        target_kind=TargetKind.VIRTIOFS,
-        target_device="dumps",
-        mount_tries=(),
-        target_fstype="virtiofs",
-    )
+    kernel.capture(ON_VIRTIOFS)
     record = _recorded(kernel, "failures")
     assert record.reason == "the shared directory dumps could not be mounted: Invalid argument"
 
 
-@pytest.mark.parametrize(
-    "on",
-    [
-        ON_NFS,
-        replace(ON_NFS, target_kind=TargetKind.VIRTIOFS, target_fstype="virtiofs", mount_tries=()),
-    ],
-    ids=["nfs", "virtiofs"],
-)
+@pytest.mark.parametrize("on", [ON_NFS, ON_VIRTIOFS], ids=["nfs", "virtiofs"])
 def test_a_failure_that_the_server_knows_of_is_known_at_home_too(
     kernel: CaptureKernel, on: CaptureEnvironment
 ) -> None:
@@ -176,7 +162,7 @@ def test_a_failure_that_the_server_knows_of_is_known_at_home_too(
     assert kernel.summary().reason.startswith("the core collector ended with 1")
     record = _recorded(kernel, "failures")
     assert record.reason == kernel.summary().reason
-    assert (record.target, record.directory) == ("nas:/srv", f"/var/crash/{kernel.dump().name}")
+    assert (record.target, record.directory) == (on.target_device, f"/var/crash/{kernel.dump().name}")
     assert [call for call in kernel.calls if "mount " in call][1:] == [
         "umount /kdumpd/target",
         "mount -t ext4 -o rw /dev/vda /kdumpd/rootfs",
@@ -197,14 +183,7 @@ def test_a_shared_directory_that_does_not_answer_is_given_up_though_nothing_is_a
     reaching = agent.files()["kdump/virtiofs.sh"]
     kernel.write("kdump/virtiofs.sh", reaching.replace(b"plan_disk_timeout + 30", b"plan_disk_timeout + 1"))
     kernel.program("mount", 'called "$@"; case "$*" in *virtiofs*) exec sleep 25 ;; esac')
-    kernel.capture(
-        ON_NFS,
-        target_kind=TargetKind.VIRTIOFS,
-        target_device="dumps",
-        mount_tries=(),
-        target_fstype="virtiofs",
-        disk_timeout=0,
-    )
+    kernel.capture(ON_VIRTIOFS, disk_timeout=0)
     assert _recorded(kernel, "failures").failing_step == "mount"
 
 

@@ -10,27 +10,16 @@ from kdumpd.core import config, locate
 from kdumpd.core.document import parse
 from kdumpd.core.driver import Driver
 from kdumpd.core.located import Search
-from kdumpd.core.machine import CrashKernel, Machine, Mount, SharedDirectory
+from kdumpd.core.machine import Machine, Mount, SharedDirectory
 from kdumpd.core.targets import TargetKind
+from tests.core.plain import PLAIN
 
 CHAIN = (
     Driver(name="virtiofs", subsystem="virtio", module="virtiofs"),
     Driver(name="virtio-pci", subsystem="pci", module="virtio_pci"),
     Driver(name="pcieport", subsystem="pci"),
 )
-MACHINE = Machine(
-    architecture="x86_64",
-    kernel_release="6.12",
-    host_name="anvil",
-    machine_id="",
-    boot_id="",
-    command_line="",
-    memory_bytes=1 << 31,
-    cpus=2,
-    layout="l",
-    crash=CrashKernel(layout="old"),
-    shares=(SharedDirectory(tag="dumps", drivers=CHAIN),),
-)
+MACHINE = replace(PLAIN, shares=(SharedDirectory(tag="dumps", drivers=CHAIN),))
 
 
 def search(text: str, machine: Machine = MACHINE) -> Search:
@@ -39,7 +28,6 @@ def search(text: str, machine: Machine = MACHINE) -> Search:
     return locate.target(reading.config, machine)
 
 
-@pytest.mark.shows("virtiofs")
 @pytest.mark.shows("virtiofs")
 def test_a_shared_directory_is_found_by_its_tag_with_the_drivers_of_its_device() -> None:
     located = search("virtiofs dumps\npath /crash\n").located

@@ -4,29 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 from collections import Counter
-from collections.abc import Iterator
 
 from kdumpd.service.bus import wire
 from kdumpd.service.bus.messages import BUS, BUS_PATH, Kind, Message
 from tests.fuzz import octets
+from tests.service.private_bus import effective_uid
 
 _PATIENCE = 120.0
 _PER_CONNECTION = 100
 """Calls that wait for an answer: the bus itself refuses the 129th."""
 ANSWERED = "answered"
-
-
-@contextlib.contextmanager
-def effective_uid(uid: int) -> Iterator[None]:
-    before = os.geteuid()
-    os.seteuid(uid)
-    try:
-        yield
-    finally:
-        os.seteuid(before)
 
 
 class Caller:

@@ -148,7 +148,7 @@ class PrivateBus:
     @contextlib.asynccontextmanager
     async def connected(self, *, as_nobody: bool = False) -> AsyncIterator[Connection]:
         connection = Connection(self.address)
-        with _effective_uid(NOBODY if as_nobody else os.getuid()):
+        with effective_uid(NOBODY if as_nobody else os.getuid()):
             await connection.open()
         try:
             yield connection
@@ -190,7 +190,7 @@ async def private_bus() -> AsyncIterator[PrivateBus]:
 
 
 @contextlib.contextmanager
-def _effective_uid(uid: int) -> Iterator[None]:
+def effective_uid(uid: int) -> Iterator[None]:
     """The bus knows a client by the effective uid it had when it connected."""
     before = os.geteuid()
     os.seteuid(uid)
