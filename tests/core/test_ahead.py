@@ -10,26 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdumpd.core import ahead
-from kdumpd.core.machine import CrashKernel, KernelFiles, Machine
+from kdumpd.core.machine import KernelFiles, Machine
 from kdumpd.core.watching import interest
+from tests.core.plain import PLAIN
 
 RELEASE = st.text("0123456789.-+~abrcx_", max_size=12)
 
 
 def machine(running: str, *kernels: KernelFiles) -> Machine:
-    return Machine(
-        architecture="x86_64",
-        kernel_release=running,
-        host_name="guest",
-        machine_id="",
-        boot_id="",
-        command_line="",
-        memory_bytes=0,
-        cpus=1,
-        layout="",
-        crash=CrashKernel(layout="old"),
-        kernels=kernels,
-    )
+    return replace(PLAIN, kernel_release=running, kernels=kernels)
 
 
 def whole(release: str) -> KernelFiles:

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
 
 from kdumpd.core import capture_kernel
 from kdumpd.core.inventory import FileFacts, Inventory, Kind
-from kdumpd.core.machine import CrashKernel, Machine
 from kdumpd.core.sysconfig import Sysconfig
+from tests.core.plain import PLAIN
 
-MACHINE = Machine(
-    architecture="x86_64",
-    kernel_release="6.1",
-    host_name="h",
-    machine_id="abc",
-    boot_id="",
-    command_line="ro quiet crashkernel=256M",
-    memory_bytes=1 << 31,
-    cpus=2,
-    layout="l",
-    crash=CrashKernel(layout="old"),
-)
+MACHINE = replace(PLAIN, machine_id="abc", command_line="ro quiet crashkernel=256M")
 
 
 def inventory(*paths: str) -> Inventory:

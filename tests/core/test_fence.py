@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
@@ -12,21 +13,16 @@ from kdumpd.core.document import parse
 from kdumpd.core.driver import Driver
 from kdumpd.core.inventory import FileFacts, Inventory, Kind
 from kdumpd.core.links import Link
-from kdumpd.core.machine import CrashKernel, Machine
 from kdumpd.core.network import Hop, Host, Network, OwnAddress
+from tests.core.plain import PLAIN
 
 DEBIAN = "/usr/libexec/fence-agents/fence_kdump_send"
-MACHINE = Machine(
-    architecture="x86_64",
+MACHINE = replace(
+    PLAIN,
     kernel_release="6.12.0",
     host_name="anvil.example.com",
     machine_id="m",
     boot_id="b",
-    command_line="",
-    memory_bytes=0,
-    cpus=1,
-    layout="",
-    crash=CrashKernel(layout="old"),
     network=Network(
         addresses=(
             OwnAddress(link="eth0", address="192.0.2.10", prefix=24),

@@ -11,8 +11,9 @@ from kdumpd.core.config import Config
 from kdumpd.core.document import parse
 from kdumpd.core.driver import Driver
 from kdumpd.core.located import FILESYSTEMS, Search
-from kdumpd.core.machine import BlockDevice, CrashKernel, FstabEntry, Machine, Mount
+from kdumpd.core.machine import BlockDevice, FstabEntry, Machine, Mount
 from kdumpd.core.targets import BLOCK_FILESYSTEMS
+from tests.core.plain import PLAIN
 
 VIRTIO = (Driver(name="virtio_blk", subsystem="virtio", module="virtio_blk"),)
 
@@ -44,17 +45,8 @@ def disk(
 ROOT = disk("vda", "254:0", contents="ext4", uuid="1c1e-AB", label="root", part_uuid="9f6e-01")
 DUMPS = disk("vdb", "254:16", contents="xfs", uuid="84c1", label="crash dumps", part_label="dumps")
 EMPTY = disk("vdc", "254:32")
-MACHINE = Machine(
-    architecture="x86_64",
-    kernel_release="6.1",
-    host_name="h",
-    machine_id="",
-    boot_id="",
-    command_line="",
-    memory_bytes=1 << 31,
-    cpus=2,
-    layout="l",
-    crash=CrashKernel(layout="old"),
+MACHINE = replace(
+    PLAIN,
     mounts=(Mount(target="/", source="/dev/vda", fstype="ext4", number="254:0"),),
     devices=(ROOT, DUMPS, EMPTY),
 )

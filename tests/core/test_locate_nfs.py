@@ -10,9 +10,10 @@ from kdumpd.core import config, locate
 from kdumpd.core.document import parse
 from kdumpd.core.links import Link
 from kdumpd.core.located import Located, Search
-from kdumpd.core.machine import CrashKernel, FstabEntry, Machine, Mount
+from kdumpd.core.machine import FstabEntry, Machine, Mount
 from kdumpd.core.network import Hop, Host, Network, OwnAddress
 from kdumpd.core.targets import TargetKind
+from tests.core.plain import PLAIN
 
 V4, V6 = "192.0.2.1", "2001:db8::1"
 NETWORK = Network(
@@ -35,19 +36,7 @@ NETWORK = Network(
         Host(name="gone", fault="Name or service not known"),
     ),
 )
-MACHINE = Machine(
-    architecture="x86_64",
-    kernel_release="6.1",
-    host_name="anvil",
-    machine_id="",
-    boot_id="",
-    command_line="",
-    memory_bytes=1 << 31,
-    cpus=2,
-    layout="l",
-    crash=CrashKernel(layout="old"),
-    network=NETWORK,
-)
+MACHINE = replace(PLAIN, network=NETWORK)
 LIVE = "rw,relatime,vers=3,rsize=131072,hard,proto=tcp,timeo=600,retrans=2,sec=sys,mountport=20048,port=2050"
 
 

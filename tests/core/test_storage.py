@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from kdumpd.core.driver import Driver
-from kdumpd.core.machine import BlockDevice, CrashKernel, Machine
+from kdumpd.core.machine import BlockDevice, Machine
 from kdumpd.core.storage import Stack, Unknown, modaliases, stack_under
+from tests.core.plain import PLAIN
 
 VIRTIO = (
     Driver(name="virtio_blk", subsystem="virtio", module="virtio_blk", modalias="virtio:d2"),
@@ -27,19 +28,7 @@ VOLUME = BlockDevice(name="dm-0", number="253:0", slaves=("vda1",), dm_name="a--
 
 
 def machine(*devices: BlockDevice) -> Machine:
-    return Machine(
-        architecture="x86_64",
-        kernel_release="6.1",
-        host_name="h",
-        machine_id="",
-        boot_id="",
-        command_line="",
-        memory_bytes=1 << 31,
-        cpus=2,
-        layout="l",
-        crash=CrashKernel(layout="old"),
-        devices=devices,
-    )
+    return replace(PLAIN, devices=devices)
 
 
 def stack(*devices: BlockDevice) -> Stack:

@@ -68,6 +68,15 @@ async def done(w: World) -> None:
         await w.prebuilding.is_done.wait()
 
 
+async def half_done(w: World) -> Job:
+    """It compresses, until the test lets zstd go."""
+    w.programs.hold("zstd")
+    await rest(w)
+    await w.programs.reached("zstd")
+    [job] = prebuilds(w)
+    return job
+
+
 async def test_an_installed_kernel_is_built_for_at_rest_and_its_first_boot_builds_nothing(
     tmp_path: Path,
 ) -> None:
@@ -138,10 +147,7 @@ async def test_a_half_installed_kernel_is_waited_for(tmp_path: Path) -> None:
 
 async def test_an_edit_ends_it_and_it_begins_again_when_the_edit_is_armed(tmp_path: Path) -> None:
     async with ahead(tmp_path, before=install_kernel) as w:
-        w.programs.hold("zstd")
-        await rest(w)
-        await w.programs.reached("zstd")
-        [first] = prebuilds(w)
+        first = await half_done(w)
         assert (first.state, first.stage) == ("running", "compress")
         w.make_folder("/var/other")
         await w.edit("path /var/other\n")
@@ -160,13 +166,11 @@ async def test_an_edit_ends_it_and_it_begins_again_when_the_edit_is_armed(tmp_pa
 
 async def test_a_load_that_is_asked_for_does_not_wait_for_it(tmp_path: Path) -> None:
     async with ahead(tmp_path, before=install_kernel) as w:
-        w.programs.hold("zstd")
-        await rest(w)
-        await w.programs.reached("zstd")
+        prebuild = await half_done(w)
         job = w.jobs.ask(Kind.RELOAD, reason="somebody asks")
         w.reconciler.work_for(job, anew=Anew.LOAD)
         assert await w.ended(job) == "done"
-        assert await w.ended(prebuilds(w)[0]) == "superseded"
+        assert await w.ended(prebuild) == "superseded"
         w.programs.let_go("zstd")
         await rest(w)
         await done(w)
@@ -175,9 +179,7 @@ async def test_a_load_that_is_asked_for_does_not_wait_for_it(tmp_path: Path) -> 
 
 async def test_a_comment_ends_nothing(tmp_path: Path) -> None:
     async with ahead(tmp_path, before=install_kernel) as w:
-        w.programs.hold("zstd")
-        await rest(w)
-        await w.programs.reached("zstd")
+        await half_done(w)
         await w.edit("# a remark\npath /var/crash\n")
         await w.armed()
         w.programs.let_go("zstd")
@@ -187,10 +189,7 @@ async def test_a_comment_ends_nothing(tmp_path: Path) -> None:
 
 async def test_it_can_be_cancelled_and_is_not_begun_again_at_once(tmp_path: Path) -> None:
     async with ahead(tmp_path, before=install_kernel) as w:
-        w.programs.hold("zstd")
-        await rest(w)
-        await w.programs.reached("zstd")
-        [job] = prebuilds(w)
+        job = await half_done(w)
         await w.reconciler.cancel(job)
         assert await w.ended(job) == "cancelled"
         w.programs.let_go("zstd")
