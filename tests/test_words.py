@@ -17,6 +17,7 @@ from kdumpd.cli import main
 from kdumpd.cli_words import Words, choices_of, parser
 from tests.completions import FILES, FOLDER, completions
 from tests.terminal import on_terminal
+from tests.vm.test_verbs import ASKED_IN_A_MACHINE
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/kdumpctl.8.md").read_text()
@@ -95,6 +96,11 @@ def test_the_manual_has_no_verb_that_there_is_not() -> None:
     known: Mapping[tuple[str, ...], Words] = VERBS
     for entry in entries():
         assert any(entry.words[: len(path)] == path for path in known), entry.words
+
+
+def test_each_verb_is_asked_in_a_machine() -> None:
+    asked = [verb.words.split() for verb in ASKED_IN_A_MACHINE]
+    assert [path for path in VERBS if not any(words[: len(path)] == list(path) for words in asked)] == []
 
 
 def test_what_all_verbs_take_is_in_the_description() -> None:

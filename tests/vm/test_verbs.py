@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.test_words import VERBS
 from tests.vm.installed import Installed
-from tests.vm.verbs import CALLERS, REFUSED, Caller, Verb, keeps_its_word, not_asked
+from tests.vm.verbs import CALLERS, REFUSED, Caller, Verb, keeps_its_word
 
 if TYPE_CHECKING:
     from tests.vm.machine import Machine
@@ -52,6 +51,7 @@ OWN = (
     Verb(words="dumps list", says=FOUND),
     Verb(words=f"dumps show {FOUND}", says="Path"),
     Verb(words=f"dumps verify {FOUND}", status=1, says="there is no sum of /var/crash/"),
+    Verb(words="dumps recover /etc/hostname /tmp/vmcore", status=1, says="this is not a flattened stream"),
     Verb(words="dumps prune --dry-run", says="", of_others=(1, REFUSED)),
     Verb(words="config get disk_timeout", says="180"),
     Verb(words="config text", says="path /var/crash", of_others=(1, REFUSED)),
@@ -93,6 +93,8 @@ DONE = (
     Verb(words="status", status=3, says="Kdump is not operational"),
     Verb(words="reload", says="Kdump was not running: [WARNING]", of_others=(1, REFUSED)),
 )
+
+ASKED_IN_A_MACHINE = (*ASKED, *ONCE, *OWN, *LONG, *DONE)
 
 
 def _is_answered_while_it_builds(kdumpd: Installed) -> None:
@@ -189,7 +191,6 @@ def test_every_verb_of_scripts_as_root_and_as_anybody_at_a_terminal_and_in_a_pip
 
 @pytest.mark.parametrize("caller", CALLERS, ids=str)
 def test_the_verbs_that_kdumpd_adds(machine: Machine, caller: Caller) -> None:
-    assert not_asked(VERBS, (*ASKED, *ONCE, *DONE, *OWN, *LONG)) == set(), "verbs that no machine is asked"
     Installed(machine).wait_until_armed()
     machine.put("/etc/default/kdump-tools", b'USE_KDUMP=1\nKDUMP_COREDIR="/var/crash"\n')
     machine.sh(f"mkdir /var/crash/{FOUND} && head -c 1M /dev/zero > /var/crash/{FOUND}/vmcore")

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from tests.vm.channel import Ran
     from tests.vm.machine import Machine
 
@@ -64,9 +62,3 @@ def keeps_its_word(machine: Machine, verb: Verb, caller: Caller) -> None:
 def _on_one_line(text: str) -> str:
     """A terminal is never too narrow for a sentence, but it may have to break it."""
     return " ".join(text.split())
-
-
-def not_asked(known: Mapping[tuple[str, ...], object], verbs: Iterable[Verb]) -> set[str]:
-    """Those of `known`, by their words, that none of `verbs` begins with."""
-    asked = [verb.words.split() for verb in verbs]
-    return {" ".join(path) for path in known if not any(words[: len(path)] == list(path) for words in asked)}
