@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.vm.contents import INITRAMFS_HOOK, PACKAGES, ROOT_UUID, SUITE, furnish, furnishing
+from tests.vm.contents import BARE_INITRAMFS, INITRAMFS_HOOK, PACKAGES, ROOT_UUID, SUITE, furnish, furnishing
 from tests.vm.requirements import ARCHIVE_KEYS, Cannot, insist
 from tests.vm.store import alone, beside, cache, hold
 
@@ -98,7 +98,8 @@ def image(
 
 
 def _base_tree(packages: tuple[str, ...], say: Callable[[str], None]) -> Path:
-    options = (*_BASE_OPTIONS, f"--include={','.join(packages)}")
+    bare = BARE_INITRAMFS if packages == PACKAGES else ()
+    options = (*_BASE_OPTIONS, *bare, f"--include={','.join(packages)}")
     key = _digest(SUITE.encode(), *(option.encode() for option in options))
     with alone(f"base-{key}"):
         finished = hold("base", key)

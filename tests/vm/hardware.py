@@ -35,8 +35,9 @@ class Shape:
     crashkernel: str = "256M"
     # QEMU's emulation lets a kernel meet, now and then, a breakpoint of its own text patching that is gone
     # already (Oops: int3): a machine that is not armed yet then boots again, as any server would.
-    # What guards a kernel against processors that nobody emulates, and against itself, takes the emulator's time.
-    append: str = "quiet panic=5 mitigations=off init_on_alloc=0 apparmor=0 audit=0"
+    # What guards a kernel against processors that nobody emulates, and against itself, takes the emulator's time;
+    # of the security modules each boot would load a program of systemd's into BPF, seconds of it.
+    append: str = "quiet panic=5 mitigations=off init_on_alloc=0 lsm=lockdown,yama audit=0"
     cards: int = 0  # network cards, each at one end of a Wire in the machine's own directory
     devices: tuple[str, ...] = ()  # further words for QEMU, as they are
 
