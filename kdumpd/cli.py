@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import kdumpd.lean  # noqa: F401  # before all others: see there
+
+# isort: split
 import argparse
 import contextlib
 import io

@@ -1,7 +1,7 @@
-"""Leaves out of the daemon's memory what it never calls: imported before anything else, it saves some 8 MiB of 46.
+"""Leaves out what the daemon and kdumpctl never call: imported before anything else, it saves the daemon some 8 MiB of 46.
 
 * OpenSSL: asyncio and hashlib are made to do without it, and nothing here speaks TLS or needs its digests.
-* dbus-next's connections, services and proxies, of which `service.bus.wire` uses the marshalling alone.
+* dbus-next's connections, services and proxies, GLib's among them, of which `service.bus.wire` uses the marshalling alone.
 * watchdog's observers, of which `host.inotify` uses the three calls of libc.
 * pydantic's search for plugins of its own, for which it reads what is installed with the help of email and zipfile.
 * an arena of malloc for each thread: the few that read files would keep theirs for ever. Programs that are run have
