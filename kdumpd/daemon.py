@@ -179,7 +179,9 @@ async def serve(asked: argparse.Namespace) -> None:
         trusted = frozenset({0, os.geteuid()})
         gate = Polkit(connection, trusted_uids=trusted)
         rations = Rations(connection, unbounded_uids=trusted)
-        exports = Exports(connection, root=ROOT, gate=Audited(gate, clock), rations=rations)
+        exports = Exports(
+            connection, root=ROOT, gate=Audited(gate, clock), rations=rations, confidants=trusted
+        )
 
         def inhibitors_changed(reason: str) -> None:
             desk.status_changed()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from kdumpd.core.keeping import CaptureImage
 from kdumpd.core.machine import KernelFiles
@@ -30,7 +31,9 @@ def error_name(problems: tuple[Problem, ...], kind: Kind) -> str:
 
 
 class JobInterface(Interface):
-    """One job, as it is now."""
+    """One job, as it is now. Its log is for those who may read it with GetLog."""
+
+    withheld = MappingProxyType({"LogTail": ()})
 
     def __init__(self, description: Description, *, job: Job, reconciler: Reconciler) -> None:
         super().__init__(description)

@@ -27,6 +27,7 @@ from kdumpd.host.target_test import TargetTests
 from kdumpd.host.unconfirmed import UnconfirmedFile
 from kdumpd.service.bus import BusError, Client, Exports, Value
 from kdumpd.service.bus.standard import OBJECT_MANAGER, PROPERTIES
+from kdumpd.service.bus.subscription import Match
 from kdumpd.service.crashing import CrashDoor, Crashing, Surroundings
 from kdumpd.service.desk import Desk
 from kdumpd.service.editing import Editing
@@ -191,9 +192,11 @@ async def served(
             await inhibiting.close()
 
 
-async def refused(client: Client, interface: str, member: str, signature: str, *arguments: object) -> str:
+async def refused(
+    client: Client, interface: str, member: str, signature: str, *arguments: object, path: str = ROOT
+) -> str:
     with pytest.raises(BusError) as fault:
-        await client.call(ROOT, interface, member, signature, *arguments)  # type: ignore[arg-type]
+        await client.call(path, interface, member, signature, *arguments)  # type: ignore[arg-type]
     return fault.value.name
 
 
@@ -316,6 +319,37 @@ async def test_the_log_of_a_failed_build_says_what_the_builder_said(tmp_path: Pa
         assert isinstance(error, tuple)
         assert error[0] == "packing-failed"
         assert s.world.is_loaded
+
+
+async def test_the_end_of_a_log_is_told_to_root_alone_and_that_there_is_more_to_everyone(
+    tmp_path: Path, bus: PrivateBus, can_be_nobody: None
+) -> None:
+    async with served(tmp_path, bus) as s, bus.client(BUS_NAME, as_nobody=True) as nobody:
+        s.world.programs.hold("zstd")
+        (path,) = await s.client.call(ROOT, MANAGER, "Rebuild", "sa{sv}", "", {"force": True})
+        await s.world.programs.reached("zstd")
+        place = str(path)
+        (job,) = s.world.jobs.running
+        async with bus.connected(as_nobody=True) as listening:
+            match = Match(sender=BUS_NAME, interface=PROPERTIES, member="PropertiesChanged", path=place)
+            async with listening.signals(match) as signals:
+                job.say("what a builder says")
+                s.desk.job_changed(job)
+                changed = await anext(signals)
+        assert changed.body[0] == JOB
+        assert "LogTail" in changed.body[2]  # type: ignore[operator]
+        for client, told in ((s.client, job.tail), (nobody, ())):
+            assert await client.get(place, JOB, "LogTail") == told
+            assert (await client.get_all(place, JOB))["LogTail"] == told
+            assert (await client.objects(ROOT))[place][JOB]["LogTail"] == told
+            assert await client.get(place, JOB, "Kind") == "rebuild"
+        assert job.tail[-1] == "what a builder says"
+        assert (
+            await refused(nobody, JOB, "GetLog", "tua{sv}", 0, 100, {}, path=place)
+            == f"{STANDARD}AccessDenied"
+        )
+        s.world.programs.let_go("zstd")
+        await s.client.wait_until(place, JOB, lambda now: now["State"] == "done")
 
 
 async def test_nobody_changes_anything_and_reads_everything_but_the_text(

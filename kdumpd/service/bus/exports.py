@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import Counter
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 
 from kdumpd.service.bus import standard, wire
 from kdumpd.service.bus.connection import Connection, error_to
@@ -17,7 +17,6 @@ from kdumpd.service.bus.messages import (
     BUS_PATH,
     Kind,
     Message,
-    Typed,
     Value,
     is_object_path,
     signature_of,
@@ -33,8 +32,16 @@ class Exports:
     """Serves interfaces on a connection, with ObjectManager at `root`."""
 
     def __init__(
-        self, connection: Connection, *, root: str, gate: Gate, rations: Rationing | None = None
+        self,
+        connection: Connection,
+        *,
+        root: str,
+        gate: Gate,
+        rations: Rationing | None = None,
+        confidants: frozenset[int] = frozenset({0}),
     ) -> None:
+        """`confidants` are the uids from which no property is withheld."""
+        self._confidants = confidants
         self._connection = connection
         if rations is not None:
             connection.rations = rations
@@ -53,7 +60,7 @@ class Exports:
             interface.placed(self._connection, path)
         self._objects[path] = {interface.description.name: interface for interface in interfaces}
         if self._is_managed(path):
-            self._tell("InterfacesAdded", "oa{sa{sv}}", path, self._contents(path))
+            self._tell("InterfacesAdded", "oa{sa{sv}}", path, self._contents(path, a_confidant=False))
 
     def remove(self, path: str) -> None:
         """Serve an object no longer; nothing happens when it was not there."""
@@ -87,10 +94,8 @@ class Exports:
                 )
             )
 
-    def _contents(self, path: str) -> Mapping[str, Value]:
-        return {
-            name: served.typed(served.checked_properties()) for name, served in self._objects[path].items()
-        }
+    def _contents(self, path: str, *, a_confidant: bool) -> Mapping[str, Value]:
+        return {name: served.read_by(a_confidant=a_confidant) for name, served in self._objects[path].items()}
 
     def _receive(self, frame: wire.Frame) -> None:
         head = frame.head
@@ -179,15 +184,14 @@ class Exports:
             case standard.OBJECT_MANAGER, _:
                 if call.path != self._root:
                     raise self._unknown_interface(call.path, interface)
-                managed = {path: self._contents(path) for path in self._objects if self._is_managed(path)}
-                self._reply(call, "a{oa{sa{sv}}}", managed)
+                self._read_out(call, [each for group in self._objects.values() for each in group.values()])
             case _:
                 self._answer_properties(call)
 
     def _answer_properties(self, call: Message) -> None:
         served = self._find(call.path, str(call.body[0]))
         if call.member == "GetAll":
-            self._reply(call, "a{sv}", served.typed(served.checked_properties()))
+            self._read_out(call, [served])
             return
         name = str(call.body[1])
         described = served.description.properties.get(name)
@@ -201,7 +205,34 @@ class Exports:
             self._require_room_for(call.sender)
             self._run(call, self._write(call, served, name))
             return
-        self._reply(call, "v", Typed(signature=described.signature, value=served.checked_properties()[name]))
+        self._read_out(call, [served] if name in served.withheld else [])
+
+    def _read_out(self, call: Message, touched: Iterable[Interface]) -> None:
+        """At once, but where any of what is touched withholds something: who asks is known a moment later."""
+        if any(each.withheld for each in touched):
+            self._require_room_for(call.sender)
+            self._run(call, self._read_out_to_whom_it_may(call))
+        else:
+            self._reply_with_values(call, a_confidant=False)
+
+    async def _read_out_to_whom_it_may(self, call: Message) -> None:
+        try:
+            is_confidant = await self._connection.uid_of(call.sender) in self._confidants
+            self._reply_with_values(call, a_confidant=is_confidant)
+        except Exception as fault:  # noqa: BLE001 - the border, as above
+            self._refuse(call, fault)
+
+    def _reply_with_values(self, call: Message, *, a_confidant: bool) -> None:
+        if call.member == "GetManagedObjects":
+            paths = [path for path in self._objects if self._is_managed(path)]
+            managed = {path: self._contents(path, a_confidant=a_confidant) for path in paths}
+            self._reply(call, "a{oa{sa{sv}}}", managed)
+            return
+        told = self._find(call.path, str(call.body[0])).read_by(a_confidant=a_confidant)
+        if call.member == "GetAll":
+            self._reply(call, "a{sv}", told)
+        else:
+            self._reply(call, "v", told[str(call.body[1])])
 
     async def _write(self, call: Message, served: Interface, name: str) -> None:
         caller = Caller(self._connection, sender=call.sender, is_interactive=call.may_ask_the_user)

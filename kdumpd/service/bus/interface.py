@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 from kdumpd.service.bus.connection import Connection
@@ -57,8 +58,11 @@ class Interface:
     file names several results. It may raise Trouble, BusError or PermissionError("sentence").
     """
 
+    withheld: Mapping[str, Value] = MappingProxyType({})
+    """Properties that are for the exports' confidants alone, with what everybody else reads, and hears, in their place."""
+
     def __init__(self, description: Description) -> None:
-        """Raises TypeError when a method of the description has no function."""
+        """Raises TypeError when a method of the description has no function, or what is withheld would be told by a signal."""
         self.description = description
         self._connection: Connection | None = None
         self._path = ""
@@ -70,6 +74,8 @@ class Interface:
         ]
         if missing:
             raise TypeError(f"{type(self).__name__} serves {description.name} without {', '.join(missing)}")
+        if any(self._emits(name) is Emits.VALUE for name in self.withheld):
+            raise TypeError(f"{description.name} tells everyone what {type(self).__name__} withholds")
 
     def properties(self) -> Mapping[str, Value]:
         """All properties of the description, by pure reads of attributes: it may never fail, wait or touch anything."""
@@ -121,6 +127,11 @@ class Interface:
             raise ValueError(f"{type(self).__name__} and {self.description.name} do not agree about: {odd}")
         return values
 
+    def read_by(self, *, a_confidant: bool) -> Mapping[str, Value]:
+        """All properties with their types, as they are for one who calls."""
+        now = self.checked_properties()
+        return self.typed(now if a_confidant else {**now, **self.withheld})
+
     def typed(self, values: Mapping[str, Value]) -> Mapping[str, Value]:
         """Property values with the types that the description gives them."""
         types = self.description.properties
@@ -138,7 +149,7 @@ class Interface:
         if connection is not None and self._connection is not None:
             raise ValueError(f"{self.description.name} already stands on {self._path}")
         self._connection, self._path = connection, path
-        self._announced = self.checked_properties() if connection is not None else {}
+        self._announced = {**self.checked_properties(), **self.withheld} if connection is not None else {}
 
     def _emits(self, name: str) -> Emits:
         return self.description.properties[name].emits
