@@ -66,6 +66,8 @@ class Finds:
         self._searched: _Search | None = None
         self._problems: tuple[Problem, ...] = ()  # of the last look, told by then
         self._again = asyncio.Event()
+        self.while_none_looks = asyncio.Lock()
+        """Held during each look, which has files of dumps open: who asks whether anybody reads one asks meanwhile not."""
 
     @property
     def latest(self) -> str:
@@ -102,13 +104,14 @@ class Finds:
     async def look(self, sight: Sight) -> bool:
         """Look once, and tell of what is new; whether to look again soon, since a dump seems to be on its way."""
         search = _search(sight)
-        found = await self._dumps.look(
-            search.place,
-            mounts=sight.machine.mounts,
-            on_rootfs=search.on_rootfs,
-            recovered=search.recovered,
-            may_mount=search != self._searched,
-        )
+        async with self.while_none_looks:
+            found = await self._dumps.look(
+                search.place,
+                mounts=sight.machine.mounts,
+                on_rootfs=search.on_rootfs,
+                recovered=search.recovered,
+                may_mount=search != self._searched,
+            )
         for problem in found.problems:
             if problem not in self._problems:
                 logger.warning("%s", problem)

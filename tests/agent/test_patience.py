@@ -40,7 +40,7 @@ def test_a_wait_inside_another_is_left_behind_by_itself(kernel: CaptureKernel) -
 def test_a_guard_that_was_lost_is_followed_by_another(kernel: CaptureKernel) -> None:
     kernel.run_parts(
         "bounded 20 true",
-        'kill -KILL "$guard"',
+        'kill -KILL "$guard"; wait "$guard"',
         "bounded 20 true",
         "bounded 1 sleep 25",
         'say "the last wait ended with $?"',

@@ -268,7 +268,6 @@ def test_the_plan_file_is_the_only_source(kernel: CaptureKernel) -> None:
 
 
 @pytest.mark.shows("fence_kdump_nodes", "fence_kdump_args")
-@pytest.mark.shows("fence_kdump_nodes", "fence_kdump_args")
 def test_the_cluster_is_told_before_the_hooks_and_not_waited_for(kernel: CaptureKernel) -> None:
     sender = kernel.script(
         "usr/libexec/fence_kdump_send", 'called "$@"; echo >"$KDUMPD_ROOT/told"; exec sleep 60'

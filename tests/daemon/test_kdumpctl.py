@@ -197,7 +197,7 @@ async def test_what_is_no_usage_is_status_1(words: tuple[str, ...]) -> None:
     assert said.status == 1
     assert "usage" in said.complaint.lower()
     if words[1:]:
-        assert said.complaint.endswith("kdumpctl: --sideways not recognized\n")
+        assert said.complaint.endswith("kdumpctl status: --sideways not recognized\n")
 
 
 async def test_plan_and_why_touch_nothing(tmp_path: Path) -> None:

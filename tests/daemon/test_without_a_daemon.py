@@ -44,6 +44,10 @@ def anyone(words: str) -> Row:
     return Row(words, user=0)
 
 
+CHANGES = ("config set", "config unset")
+"""One that begins while another is under way meets a changed file, and says so."""
+
+
 def alone(words: str) -> Row:
     """It needs none of the three."""
     return Row(words, bus=0, daemon=0, user=0)
@@ -131,8 +135,13 @@ class World:
 
     async def all(self, ask: Callable[[Row], str], *, as_nobody: bool = False) -> dict[str, Said]:
         """What each row says, `ask` giving its words."""
-        said = await asyncio.gather(*(self.kdumpctl(ask(row), as_nobody=as_nobody) for row in ROWS))
-        return {row.words: each for row, each in zip(ROWS, said, strict=True)}
+        at_once = [row for row in ROWS if not row.words.startswith(CHANGES)]
+        said = await asyncio.gather(*(self.kdumpctl(ask(row), as_nobody=as_nobody) for row in at_once))
+        answers = {row.words: each for row, each in zip(at_once, said, strict=True)}
+        for row in ROWS:
+            if row not in at_once:
+                answers[row.words] = await self.kdumpctl(ask(row), as_nobody=as_nobody)
+        return answers
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
@@ -49,6 +50,19 @@ async def set_rules(s: Served, text: str) -> None:
 
 async def look(s: Served) -> None:
     await s.finds.look(s.world.reconciler.sight)
+
+
+async def test_a_look_at_the_dumps_is_nobody_who_reads_them(tmp_path: Path, bus: PrivateBus) -> None:
+    async with served(tmp_path, bus) as s:
+        oldest, _ = (save(s, number) for number in range(2))
+        await look(s)
+        await set_rules(s, "keep_count = 1\n")
+        async with s.finds.while_none_looks:
+            with (oldest / "summary.json").open():
+                pruning = asyncio.create_task(s.expiring.prune(is_trial=True))
+                ended, _ = await asyncio.wait({pruning}, timeout=0.2)
+                assert not ended
+        assert [outcome.removal.dump.id for outcome in await pruning] == [oldest.name]
 
 
 async def test_rules_let_dumps_go_after_a_good_one_was_found_and_not_before(

@@ -560,7 +560,9 @@ async def test_the_history_tells_jobs_and_states_the_newest_first(tmp_path: Path
 async def test_a_dump_is_told_of_once(tmp_path: Path, bus: PrivateBus) -> None:
     async with served(tmp_path, bus) as s:
         crash = s.world.root / "var/crash"
-        (crash / "127.0.0.1-2026-01-02-03:04:05").mkdir()
+        old = crash / "127.0.0.1-2026-01-02-03:04:05"
+        old.mkdir()
+        (old / "vmcore").write_bytes(b"core")
         await s.finds.look(s.world.reconciler.sight)  # what was there before us is nothing new
         new = crash / "127.0.0.1-2026-01-03-03:04:05"
         new.mkdir()

@@ -463,7 +463,6 @@ async def test_a_rebuild_without_reload_leaves_what_is_loaded(tmp_path: Path) ->
 
 
 @pytest.mark.shows("force_rebuild")
-@pytest.mark.shows("force_rebuild")
 async def test_force_rebuild_builds_when_kdump_is_restarted_and_not_at_each_look(tmp_path: Path) -> None:
     def force(w: World) -> None:
         w.conf.write_text("force_rebuild 1\n")
@@ -481,7 +480,6 @@ async def test_force_rebuild_builds_when_kdump_is_restarted_and_not_at_each_look
         assert all(status.protected for status in w.statuses[-4:])
 
 
-@pytest.mark.shows("force_no_rebuild")
 @pytest.mark.shows("force_no_rebuild")
 async def test_force_no_rebuild_keeps_what_is_loaded_and_says_that_it_is_stale(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
