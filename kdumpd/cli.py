@@ -52,6 +52,10 @@ def _status_of(words: Sequence[str]) -> int:
             innermost(known, asked).error(f"{unknown[0]} not recognized")
     except SystemExit as end:  # --help and --version end like this too
         return end.code if isinstance(end.code, int) else FAILED
+    root = getattr(asked, "root", "/")
+    if not os.path.isdir(root):
+        complain(f"{root} is not a directory")
+        return FAILED
     return _verb(asked)
 
 
@@ -166,9 +170,6 @@ def _verb(asked: argparse.Namespace) -> int:
 
 
 def _offline(asked: argparse.Namespace) -> int:
-    if not os.path.isdir(asked.root):
-        complain(f"{asked.root} is not a directory")
-        return FAILED
     if asked.verb == "setup-crypttab":
         from kdumpd import crypttab
 

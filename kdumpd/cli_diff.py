@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 
 from kdumpd import offline
@@ -22,9 +21,6 @@ _ARROW = " \N{RIGHTWARDS ARROW} "
 
 def run(asked: argparse.Namespace) -> int:
     """0 where the other text leads to a plan, whatever differs; 1 where it does not, or cannot be read."""
-    if not os.path.isdir(asked.root):
-        complain(f"{asked.root} is not a directory")
-        return FAILED
     contents = read_input(asked.new)
     if isinstance(contents, Problem):
         complain(str(contents))

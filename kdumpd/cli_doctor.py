@@ -35,9 +35,6 @@ def run(asked: argparse.Namespace) -> int:
 
     1 where a capture could fail, and without a finding on the standard output where nothing could be looked at.
     """
-    if not os.path.isdir(asked.root):
-        complain(f"{asked.root} is not a directory")
-        return FAILED
     is_here = os.path.realpath(asked.root) == "/"
     try:
         seen = asyncio.run(_look(asked, is_here=is_here))

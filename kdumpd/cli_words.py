@@ -104,6 +104,12 @@ def _actions_of(words: Words, *, required: bool = True) -> Verbs:
     return words.add_subparsers(dest="action", metavar=VERB, required=required, parser_class=Words)
 
 
+def _add_root(verb: Words) -> None:
+    verb.add_argument(
+        "--root", default="/", metavar="DIR", help="look at the copy of another machine's files in DIR"
+    )
+
+
 def _count(word: str) -> int:
     if not word.isascii() or not word.isdigit() or not 0 < int(word) < 1 << 32:
         raise argparse.ArgumentTypeError(f"{word!r} is not a whole number above 0")
@@ -224,17 +230,13 @@ def _add_offline(verbs: Verbs) -> None:
         ("why", "show what differs from what is loaded, and what kdumpd does about it"),
     ):
         verb = _verb(verbs, name, f"{does}; changes nothing, needs no daemon")
-        verb.add_argument(
-            "--root", default="/", metavar="DIR", help="look at the copy of another machine's files in DIR"
-        )
+        _add_root(verb)
     keys = _verb(
         verbs,
         "setup-crypttab",
         "let systemd keep the volume keys of the target's LUKS devices for the capture kernel; needs no daemon",
     )
-    keys.add_argument(
-        "--root", default="/", metavar="DIR", help="look at the copy of another machine's files in DIR"
-    )
+    _add_root(keys)
     keys.add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
     check = _verb(verbs, "check", "list the errors of a kdump.conf with their lines; needs no daemon")
     check.add_argument(
@@ -249,9 +251,7 @@ def _add_offline(verbs: Verbs) -> None:
         "doctor",
         "list every reason why a capture could fail on this machine, and how to fix it; needs no daemon",
     )
-    doctor.add_argument(
-        "--root", default="/", metavar="DIR", help="look at the copy of another machine's files in DIR"
-    )
+    _add_root(doctor)
     taken = _verb(
         verbs, "import", "turn the configuration of kdump-tools or of openSUSE's kdump into a kdump.conf"
     )
@@ -291,9 +291,7 @@ def _add_config(verbs: Verbs) -> None:
     diff = _verb(
         actions, "diff", "show what FILE would change, and what kdumpd would have to do; needs no daemon"
     )
-    diff.add_argument(
-        "--root", default="/", metavar="DIR", help="look at the copy of another machine's files in DIR"
-    )
+    _add_root(diff)
     diff.add_argument("new", metavar="FILE", help="another kdump.conf; - is the standard input")
     export = _verb(
         actions, "export", "print a script or Ansible tasks that give another machine this configuration"

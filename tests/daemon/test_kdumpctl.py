@@ -225,8 +225,8 @@ async def test_plan_and_why_touch_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("root", ["/nonexistent", "/etc/passwd", "x" * 300, "/" + "long/" * 2000])
 async def test_a_root_that_is_none(root: str) -> None:
-    for verb in ("plan", "why"):
-        assert await kdumpctl(None, verb, "--root", root) == Said(
+    for verb in ("plan", "why", "setup-crypttab", "doctor", "config diff -"):
+        assert await kdumpctl(None, *verb.split(), "--root", root) == Said(
             1, "", f"kdump: {root} is not a directory\n"
         )
 
