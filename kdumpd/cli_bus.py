@@ -13,7 +13,7 @@ from typing import TypeVar
 from kdumpd import cli_kernel
 from kdumpd.cli_screen import MIB, Screen, Tone, complain, cut, legible, moment, screen
 from kdumpd.core.problems import Trouble
-from kdumpd.service.bus import BusError, Client, Connection, ErrorName, Value
+from kdumpd.service.bus import NO_OBJECT, BusError, Client, Connection, ErrorName, Value
 from kdumpd.service.permissions import BUS_NAME, CONFIG, JOB, MANAGER, ROOT
 
 OPERATIONAL = 0
@@ -85,14 +85,18 @@ def text_of(value: Value) -> str:
     return value if isinstance(value, str) else ""
 
 
-async def finished(client: Client, path: str, *, plainly: bool = False) -> Properties:
+async def finished(client: Client, path: Value, *, plainly: bool = False) -> Properties:
     """Wait for a job, with its stages on a terminal, and with `plainly` also where there is none, a line for each.
 
-    One that was superseded is followed to where it led.
+    One that was superseded is followed to where it led. Where `path` says that there is no job, nothing was left to do.
     """
+    if path == NO_OBJECT:
+        return {"Result": "done"}
     progress = _Progress(screen(sys.stderr), plainly=plainly)
     try:
-        job = await client.wait_until(path, JOB, lambda job: job["State"] == "done", told=progress.tell)
+        job = await client.wait_until(
+            text_of(path), JOB, lambda job: job["State"] == "done", told=progress.tell
+        )
     except asyncio.CancelledError:
         progress.clear()
         complain("no longer waited for; kdumpd continues it, and `kdumpctl watch` shows how far it is")
@@ -105,6 +109,13 @@ async def finished(client: Client, path: str, *, plainly: bool = False) -> Prope
         is_well = state["State"] in {"armed", "disabled"}
         return {"Result": "done" if is_well else "failed", "ErrorMessage": state["StateMessage"]}
     return job
+
+
+def why_not(job: Properties) -> str:
+    """Why a job did not come to what it was for, "" where it did."""
+    if job["Result"] == "done":
+        return ""
+    return text_of(job["ErrorMessage"]) or f"the job was {text_of(job['Result'])}"
 
 
 class _Progress:
@@ -162,12 +173,12 @@ async def _stop(client: Client, asked: argparse.Namespace) -> int:
 
 async def _enabled(client: Client, *, wish: bool) -> Properties:
     (path,) = await client.call(ROOT, MANAGER, "SetEnabled", "ba{sv}", wish, {"runtime": True})
-    return await finished(client, text_of(path), plainly=wish)
+    return await finished(client, path, plainly=wish)
 
 
 async def _restart(client: Client, asked: argparse.Namespace) -> int:
     begun = await _enabled(client, wish=True)
-    if begun["Result"] != "done":
+    if why_not(begun):
         return _outcome("Starting kdump", begun, asked)
     return await _reload(client, asked, is_restart=True)
 
@@ -181,15 +192,13 @@ async def _reload(client: Client, asked: argparse.Namespace, *, is_restart: bool
             return await _start(client, asked)
     options: Properties = {"restart": True} if is_restart else {}
     (path,) = await client.call(ROOT, MANAGER, "Reload", "a{sv}", options)
-    return _outcome("Starting kdump", await finished(client, text_of(path), plainly=True), asked)
+    return _outcome("Starting kdump", await finished(client, path, plainly=True), asked)
 
 
 async def _rebuild(client: Client, asked: argparse.Namespace) -> int:
     options: Properties = {"force": True, "reason": "kdumpctl rebuild"}
     (path,) = await client.call(ROOT, MANAGER, "Rebuild", "sa{sv}", "", options)
-    return _outcome(
-        "Rebuilding the capture image", await finished(client, text_of(path), plainly=True), asked
-    )
+    return _outcome("Rebuilding the capture image", await finished(client, path, plainly=True), asked)
 
 
 def _showmem(asked: argparse.Namespace) -> int:
@@ -213,7 +222,8 @@ async def _reserved(client: Client) -> int:
 
 async def _test_target(client: Client, asked: argparse.Namespace) -> int:
     (path,) = await client.call(ROOT, CONFIG, "TestTarget", "a{sv}a{sv}", {}, {})
-    job = await finished(client, text_of(path), plainly=not asked.json)
+    job = await finished(client, path, plainly=not asked.json)
+    fault = why_not(job)
     told = await client.get_all(ROOT, MANAGER)
     if asked.json:
         names = (
@@ -224,12 +234,12 @@ async def _test_target(client: Client, asked: argparse.Namespace) -> int:
             "DumpForecastBytes",
         )
         print(json.dumps({name: told[name] for name in names}, indent=2, sort_keys=True))
-    elif job["Result"] == "done":
+    elif not fault:
         tone = Tone.GOOD if told["TargetTestResult"] == "passed" else Tone.DOUBT
         print(screen().painted(f"target test {tested(told)}", tone))
-    else:
-        complain(text_of(job["ErrorMessage"]))
-    return OPERATIONAL if job["Result"] == "done" else FAILED
+    if fault:
+        complain(fault)
+    return FAILED if fault else OPERATIONAL
 
 
 def tested(state: Properties) -> str:
@@ -245,17 +255,16 @@ def test_crash_told(state: Properties) -> str:
 
 
 def _outcome(what: str, job: Properties, asked: argparse.Namespace) -> int:
-    is_done = job["Result"] == "done"
+    fault = why_not(job)
     if asked.json:
         print(json.dumps(job, default=plain, indent=2, sort_keys=True))
     else:
         on = screen()
-        word = on.painted("[OK]", Tone.GOOD) if is_done else on.painted("[FAILED]", Tone.BAD)
+        word = on.painted("[FAILED]", Tone.BAD) if fault else on.painted("[OK]", Tone.GOOD)
         print(f"{what}: {word}")
-    if is_done:
-        return OPERATIONAL
-    complain(text_of(job["ErrorMessage"]) or f"the job was {text_of(job['Result'])}")
-    return FAILED
+    if fault:
+        complain(fault)
+    return FAILED if fault else OPERATIONAL
 
 
 def shown(name: str, value: Value) -> str:

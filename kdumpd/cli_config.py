@@ -7,12 +7,12 @@ import json
 import sys
 from collections.abc import Mapping
 
-from kdumpd.cli_bus import FAILED, UNSPEAKABLE, finished, is_speakable, plain, text_of, with_daemon
+from kdumpd.cli_bus import FAILED, UNSPEAKABLE, finished, is_speakable, plain, text_of, why_not, with_daemon
 from kdumpd.cli_files import read_input
 from kdumpd.cli_screen import complain, legible
 from kdumpd.core.edits import unknown_directive
 from kdumpd.core.problems import Problem
-from kdumpd.service.bus import NO_OBJECT, Client, Value
+from kdumpd.service.bus import Client, Value
 from kdumpd.service.permissions import CONFIG, ROOT
 
 OK = 0
@@ -85,12 +85,10 @@ async def _effective(
     client: Client, asked: argparse.Namespace, member: str, signature: str, *arguments: Value
 ) -> int:
     etag, path = await client.call(ROOT, CONFIG, member, signature, *arguments)
-    job: Mapping[str, Value] = {"Result": "done"}
-    if path != NO_OBJECT:
-        job = await finished(client, text_of(path))
+    job = await finished(client, path)
     if asked.json:
         print(json.dumps({**job, "Etag": etag}, default=plain, indent=2, sort_keys=True))
-    if job["Result"] == "done":
-        return OK
-    complain(text_of(job["ErrorMessage"]) or f"the job was {text_of(job['Result'])}")
-    return FAILED
+    fault = why_not(job)
+    if fault:
+        complain(fault)
+    return FAILED if fault else OK

@@ -11,12 +11,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from typing import NamedTuple, Protocol
 
-from kdumpd.cli_bus import UNSPEAKABLE, asked_of, finished, is_speakable, said_of, text_of
+from kdumpd.cli_bus import UNSPEAKABLE, asked_of, finished, is_speakable, said_of, text_of, why_not
 from kdumpd.cli_diff import changed_rows
 from kdumpd.cli_files import Contents, read_contents, replaced, sentence
 from kdumpd.cli_screen import complain, say, screen
@@ -24,7 +24,7 @@ from kdumpd.cli_words import DEFAULT_CONFIG
 from kdumpd.core import config, document
 from kdumpd.core.comparing import changes
 from kdumpd.core.problems import Problem, Trouble, errors
-from kdumpd.service.bus import NO_OBJECT, BusError, Client, ErrorName, Value
+from kdumpd.service.bus import BusError, Client, ErrorName
 from kdumpd.service.permissions import CONFIG, ROOT
 
 OK = 0
@@ -234,20 +234,18 @@ class _Daemon:
         return asked_of(self._address, ask)
 
     def write(self, text: str, seen: Seen) -> Written:
-        async def ask(client: Client) -> Mapping[str, Value]:
+        async def ask(client: Client) -> str:
             _, path = await client.call(ROOT, CONFIG, "SetText", "ssa{sv}", text, seen.etag, {})
-            return await finished(client, text_of(path)) if path != NO_OBJECT else {"Result": "done"}
+            return why_not(await finished(client, path))
 
         if not is_speakable(text):
             return Written(Fate.REFUSED, f"it {UNSPEAKABLE}")
         try:
-            job = asked_of(self._address, ask)
+            said = asked_of(self._address, ask)
         except BusError as fault:
             is_conflict = fault.name == ErrorName.CONFLICT
             return Written(Fate.CONFLICT if is_conflict else Fate.REFUSED, said_of(fault))
-        if job["Result"] == "done":
-            return Written(Fate.WRITTEN)
-        return Written(Fate.REFUSED, text_of(job["ErrorMessage"]) or f"the job was {text_of(job['Result'])}")
+        return Written(Fate.REFUSED if said else Fate.WRITTEN, said)
 
 
 class _File:

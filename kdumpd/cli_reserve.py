@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Mapping
 
-from kdumpd.cli_bus import FAILED, OPERATIONAL, QUICKLY, finished, said_of, text_of
+from kdumpd.cli_bus import FAILED, OPERATIONAL, QUICKLY, finished, said_of, text_of, why_not
 from kdumpd.cli_screen import complain, say
 from kdumpd.core import reserve, usual
 from kdumpd.core.problems import Trouble
@@ -169,9 +169,8 @@ async def _set(client: Client, value: str, *, kernel: str, is_dry: bool, as_json
 async def _job(client: Client, value: str, options: Mapping[str, Value]) -> tuple[tuple[str, ...], bool]:
     """The lines of its log, and whether it went well; what went wrong is complained of."""
     (path,) = await client.call(ROOT, MANAGER, "SetCrashkernel", "sa{sv}", value, options)
-    job = await finished(client, text_of(path))
+    fault = why_not(await finished(client, path))
     lines, _, _ = await client.call(text_of(path), JOB, "GetLog", "tua{sv}", 0, LINES_AT_ONCE, {})
-    is_fine = job["Result"] == "done"
-    if not is_fine:
-        complain(text_of(job["ErrorMessage"]) or f"the job was {text_of(job['Result'])}")
-    return (tuple(map(text_of, lines)) if isinstance(lines, tuple) else ()), is_fine
+    if fault:
+        complain(fault)
+    return (tuple(map(text_of, lines)) if isinstance(lines, tuple) else ()), not fault

@@ -16,7 +16,9 @@ from typing import NamedTuple
 import pytest
 
 from kdumpd.cli_dumps import verify
+from kdumpd.service.permissions import JOB, MANAGER
 from tests.service.private_bus import PrivateBus
+from tests.service.test_interfaces import served
 from tests.simulate import REPOSITORY, Machine, make_machine, simulated
 
 
@@ -286,6 +288,19 @@ async def test_a_test_of_the_target_tells_what_it_found(tmp_path: Path, bus: Pri
         assert said.status == 0, "a target that failed its test is a warning"
         assert "\ntarget test  failed on " in said.output
         assert "\nnext step    fix the target" in said.output
+
+
+async def test_a_test_of_the_target_that_is_cancelled_says_so(tmp_path: Path, bus: PrivateBus) -> None:
+    async with served(tmp_path, bus) as s:  # who begins no test by itself: it is asked for, and waits
+        for words in (("test-target",), ("test-target", "--json")):
+            async with s.client.signals(MANAGER, "JobNew") as new, asyncio.TaskGroup() as group:
+                asked = group.create_task(kdumpctl(bus, *words))
+                _, path, kind = (await anext(new)).body
+                assert kind == "target-test"
+                await s.client.call(str(path), JOB, "Cancel", "a{sv}", {})
+            said = asked.result()
+            assert (said.status, said.complaint.splitlines()[-1]) == (1, "kdump: it was cancelled")
+            assert (said.output == "") is ("--json" not in words)
 
 
 async def test_history_outlives_the_daemon(tmp_path: Path, bus: PrivateBus) -> None:
