@@ -12,13 +12,11 @@ from typing import TypeVar
 
 from kdumpd import cli_kernel
 from kdumpd.cli_screen import MIB, Screen, Tone, complain, cut, legible, moment, screen
+from kdumpd.cli_words import FAILED, OK
 from kdumpd.core.problems import Trouble
 from kdumpd.service.bus import NO_OBJECT, BusError, Client, Connection, ErrorName, Value
 from kdumpd.service.permissions import BUS_NAME, CONFIG, JOB, MANAGER, ROOT
 
-OPERATIONAL = 0
-FAILED = 1
-NOT_OPERATIONAL = 3
 QUICKLY = 5.0  # seconds that a verb which has an answer of its own waits for the daemon's
 Properties = Mapping[str, Value]
 T = TypeVar("T")
@@ -211,7 +209,7 @@ def _showmem(asked: argparse.Namespace) -> int:
         print(json.dumps({"ReservedBytes": reserved}, indent=2))
     else:
         print(f"Reserved {reserved // MIB}MB memory for crash kernel")
-    return OPERATIONAL
+    return OK
 
 
 async def _reserved(client: Client) -> int:
@@ -239,7 +237,7 @@ async def _test_target(client: Client, asked: argparse.Namespace) -> int:
         print(screen().painted(f"target test {tested(told)}", tone))
     if fault:
         complain(fault)
-    return FAILED if fault else OPERATIONAL
+    return FAILED if fault else OK
 
 
 def tested(state: Properties) -> str:
@@ -264,7 +262,7 @@ def _outcome(what: str, job: Properties, asked: argparse.Namespace) -> int:
         print(f"{what}: {word}")
     if fault:
         complain(fault)
-    return FAILED if fault else OPERATIONAL
+    return FAILED if fault else OK
 
 
 def shown(name: str, value: Value) -> str:

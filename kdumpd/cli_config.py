@@ -7,15 +7,14 @@ import json
 import sys
 from collections.abc import Mapping
 
-from kdumpd.cli_bus import FAILED, UNSPEAKABLE, finished, is_speakable, plain, text_of, why_not, with_daemon
+from kdumpd.cli_bus import UNSPEAKABLE, finished, is_speakable, plain, text_of, why_not, with_daemon
 from kdumpd.cli_files import read_input
 from kdumpd.cli_screen import complain, legible
+from kdumpd.cli_words import FAILED, OK
 from kdumpd.core.edits import unknown_directive
 from kdumpd.core.problems import Problem
 from kdumpd.service.bus import Client, Value
 from kdumpd.service.permissions import CONFIG, ROOT
-
-OK = 0
 
 
 def run(asked: argparse.Namespace) -> int:

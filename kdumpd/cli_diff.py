@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from kdumpd import offline
 from kdumpd.cli_files import read_input
 from kdumpd.cli_screen import Screen, Tone, complain, screen
+from kdumpd.cli_words import FAILED, OK
 from kdumpd.core import explain
 from kdumpd.core.comparing import Change
 from kdumpd.core.config import printable
 from kdumpd.core.problems import Problem
 
-OK = 0
-FAILED = 1
 _ARROW = " \N{RIGHTWARDS ARROW} "
 
 

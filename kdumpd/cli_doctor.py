@@ -9,8 +9,9 @@ import os
 from collections.abc import Sequence
 
 from kdumpd.checkup import Told, look
-from kdumpd.cli_bus import FAILED, QUICKLY, count, text_of
+from kdumpd.cli_bus import QUICKLY, count, text_of
 from kdumpd.cli_screen import Screen, Tone, complain, screen, wrapped
+from kdumpd.cli_words import FAILED
 from kdumpd.core.doctor import Outcome, findings, outcome
 from kdumpd.core.finding import Finding, Gravity
 from kdumpd.core.problems import Trouble

@@ -9,8 +9,9 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from kdumpd.cli_bus import FAILED, OPERATIONAL, count, plain, said_of, shown, text_of, with_daemon
+from kdumpd.cli_bus import count, plain, said_of, shown, text_of, with_daemon
 from kdumpd.cli_screen import Screen, Tone, complain, moment, say, screen, size
+from kdumpd.cli_words import FAILED, OK
 from kdumpd.core.dumps import CORES, SUM, noted_sum
 from kdumpd.core.problems import Trouble
 from kdumpd.service.bus import NO_OBJECT, BusError, Client, Value
@@ -59,15 +60,15 @@ async def _list(client: Client, asked: argparse.Namespace) -> int:
     rows = await _rows(client)
     if asked.json:
         print(json.dumps(rows, default=plain, indent=2, sort_keys=True))
-        return OPERATIONAL
+        return OK
     on = screen()
     if on.is_terminal:
         print("\n".join(_table(rows, on)))
-        return OPERATIONAL
+        return OK
     for row in rows:
         complete = "" if row["Complete"] else "  incomplete"
         say(f"{text_of(row['Path'])}  {shown('Size', row['Size'])}  {text_of(row['Reason'])}{complete}")
-    return OPERATIONAL
+    return OK
 
 
 def _table(rows: Sequence[Row], on: Screen) -> list[str]:
@@ -111,7 +112,7 @@ async def _show(client: Client, asked: argparse.Namespace) -> int:
     else:
         for dump in whole:
             say("\n".join(f"{name}: {shown(name, value)}" for name, value in dump.items()))
-    return OPERATIONAL
+    return OK
 
 
 async def _delete(client: Client, asked: argparse.Namespace) -> int:
@@ -126,7 +127,7 @@ async def _delete(client: Client, asked: argparse.Namespace) -> int:
         elif not asked.json:
             path = next(text_of(row["Path"]) for row in rows if _is_called(row, word))
             say(f"{path}: deleted")
-    return FAILED if any(error for _, error in outcomes) else OPERATIONAL
+    return FAILED if any(error for _, error in outcomes) else OK
 
 
 async def _deleted(client: Client, rows: Sequence[Row], word: str) -> str:
@@ -153,8 +154,8 @@ async def _prune(client: Client, asked: argparse.Namespace) -> int:
     rows = cast("Sequence[Row]", removed)
     if asked.json:
         print(json.dumps(rows, default=plain, indent=2, sort_keys=True))
-        return FAILED if any(row["error"] for row in rows) else OPERATIONAL
-    status = OPERATIONAL
+        return FAILED if any(row["error"] for row in rows) else OK
+    status = OK
     for row in rows:
         if row["error"]:
             complain(text_of(row["error"]))
@@ -192,7 +193,7 @@ def verify(rows: Sequence[Row], words: Sequence[str], *, as_json: bool = False) 
         print(json.dumps([{"core": core, "is-unchanged": is_so} for core, is_so in compared], indent=2))
     for each in wrong:
         complain(each)
-    return FAILED if wrong or not all(is_so for _, is_so in compared) else OPERATIONAL
+    return FAILED if wrong or not all(is_so for _, is_so in compared) else OK
 
 
 def _note(folder: str, core: str) -> str:

@@ -20,15 +20,13 @@ from kdumpd.cli_bus import UNSPEAKABLE, asked_of, finished, is_speakable, said_o
 from kdumpd.cli_diff import changed_rows
 from kdumpd.cli_files import Contents, read_contents, replaced, sentence
 from kdumpd.cli_screen import complain, say, screen
-from kdumpd.cli_words import DEFAULT_CONFIG
+from kdumpd.cli_words import DEFAULT_CONFIG, FAILED, OK
 from kdumpd.core import config, document
 from kdumpd.core.comparing import changes
 from kdumpd.core.problems import Problem, Trouble, errors
 from kdumpd.service.bus import BusError, Client, ErrorName
 from kdumpd.service.permissions import CONFIG, ROOT
 
-OK = 0
-FAILED = 1
 EDITORS = ("editor", "sensible-editor", "vi", "nano")
 """Where neither $VISUAL nor $EDITOR says which."""
 _FILE = "a file"  # the etag of one: its text is compared whole

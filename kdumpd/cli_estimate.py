@@ -7,8 +7,9 @@ import asyncio
 import json
 from collections.abc import Mapping
 
-from kdumpd.cli_bus import FAILED, OPERATIONAL, said_of, text_of
+from kdumpd.cli_bus import said_of, text_of
 from kdumpd.cli_screen import MIB, complain
+from kdumpd.cli_words import FAILED, OK
 from kdumpd.core.problems import Trouble
 from kdumpd.service.bus import BusError, Client, Connection, ErrorName, Value
 from kdumpd.service.permissions import BUS_NAME, MANAGER, ROOT
@@ -29,7 +30,7 @@ def run(asked: argparse.Namespace) -> int:
         complain(
             f"less memory is reserved than recommended; write crashkernel={text_of(found['crashkernel'])}"
         )
-    return OPERATIONAL
+    return OK
 
 
 async def _ask(address: str) -> dict[str, Value]:

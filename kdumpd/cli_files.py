@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from kdumpd.cli_words import FAILED, OK
 from kdumpd.core import config, document
 from kdumpd.core.edits import edited, unknown_directive
 from kdumpd.core.problems import Problem, errors, warnings
@@ -56,8 +57,8 @@ def get_directive(path: str, key: str, *, as_json: bool = False) -> Outcome:
     if not values and unknown:
         return _told((unknown,), file=path, as_json=as_json)
     if as_json:
-        return Outcome(0 if values else 1, json.dumps({key: values}, indent=2))
-    return Outcome(0 if values else 1, "\n".join(config.printable(value) for value in values))
+        return Outcome(OK if values else FAILED, json.dumps({key: values}, indent=2))
+    return Outcome(OK if values else FAILED, "\n".join(config.printable(value) for value in values))
 
 
 def set_directive(path: str, key: str, values: Sequence[str], *, as_json: bool = False) -> Outcome:
@@ -129,7 +130,7 @@ def _changed(path: str, key: str, values: tuple[str, ...], *, may_be_new: bool, 
             return _told((fault,), file=path, as_json=as_json)
     if as_json:
         return _told(edit.problems, file=path, as_json=True)
-    return Outcome(0, "\n".join(sentence(problem) for problem in edit.problems))
+    return Outcome(OK, "\n".join(sentence(problem) for problem in edit.problems))
 
 
 def replaced(path: str, text: str, *, before: Contents) -> Problem | None:
@@ -196,7 +197,7 @@ def _opened_without_waiting(path: str, flags: int) -> int:
 
 
 def _told(problems: Sequence[Problem], *, file: str, as_json: bool = False) -> Outcome:
-    failed = 1 if errors(problems) else 0
+    status = FAILED if errors(problems) else OK
     if as_json:
         listed = [
             {
@@ -209,15 +210,15 @@ def _told(problems: Sequence[Problem], *, file: str, as_json: bool = False) -> O
             }
             for problem in problems
         ]
-        return Outcome(failed, json.dumps(listed, indent=2))
+        return Outcome(status, json.dumps(listed, indent=2))
     sentences = [sentence(problem) for problem in problems]
     shown = config.printable(file)
-    if not failed:
+    if status == OK:
         doubts = len(warnings(problems))
         sentences.append(
             f"{shown}: valid" + (f", {doubts} warning{'s' if doubts > 1 else ''}" if doubts else "")
         )
-    return Outcome(failed, "\n".join(sentences))
+    return Outcome(status, "\n".join(sentences))
 
 
 def sentence(problem: Problem) -> str:

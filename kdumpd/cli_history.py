@@ -6,8 +6,9 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 
-from kdumpd.cli_bus import OPERATIONAL, count, text_of, with_daemon
+from kdumpd.cli_bus import count, text_of, with_daemon
 from kdumpd.cli_screen import Screen, Tone, moment, say, screen
+from kdumpd.cli_words import OK
 from kdumpd.service.bus import Client, Value
 from kdumpd.service.permissions import MANAGER, ROOT
 
@@ -30,14 +31,14 @@ def run(asked: argparse.Namespace) -> int:
         )
         if asked.json:
             print(json.dumps(entries, indent=2, sort_keys=True))
-            return OPERATIONAL
+            return OK
         on = screen()
         if on.is_terminal:
             print("\n".join(_table(entries[::-1], on)))
         else:
             for entry in reversed(entries):
                 say(told(entry))
-        return OPERATIONAL
+        return OK
 
     return with_daemon(asked.bus, show)
 

@@ -10,14 +10,13 @@ from collections.abc import Iterator
 
 from kdumpd.cli_files import read_contents, write_text
 from kdumpd.cli_screen import complain
+from kdumpd.cli_words import FAILED, OK
 from kdumpd.core import sysconfig, tuning
 from kdumpd.core.config import printable
 from kdumpd.core.import_draft import Import, Lack, Tool, assignment, toml_line
 from kdumpd.core.imports import BACKUP, FILES, beside, changes, imported, named_sysconfig
 from kdumpd.core.problems import Problem, Trouble
 
-DONE = 0
-FAILED = 1
 NO_SUCH_TARGET = 2
 
 
@@ -48,8 +47,8 @@ def run(asked: argparse.Namespace) -> int:
         return NO_SUCH_TARGET
     if asked.output:
         problem = write_text(asked.output, found.conf.render())
-        return _failed(problem) if problem is not None else DONE
-    return _write(found) if asked.write else DONE
+        return _failed(problem) if problem is not None else OK
+    return _write(found) if asked.write else OK
 
 
 def _write(found: Import) -> int:
@@ -68,7 +67,7 @@ def _write(found: Import) -> int:
         if problem is not None:
             return _failed(problem)
         complain(f"wrote {change.path}")
-    return DONE
+    return OK
 
 
 def _told(found: Import, file: str, *, is_written: bool) -> Iterator[str]:

@@ -7,8 +7,9 @@ import asyncio
 import json
 from typing import cast
 
-from kdumpd.cli_bus import FAILED, OPERATIONAL, Properties, plain, text_of, with_daemon
+from kdumpd.cli_bus import Properties, plain, text_of, with_daemon
 from kdumpd.cli_screen import Tone, complain, say, screen
+from kdumpd.cli_words import FAILED, OK
 from kdumpd.service.bus import Client
 from kdumpd.service.permissions import JOB, ROOT
 
@@ -47,7 +48,7 @@ async def _log(client: Client, asked: argparse.Namespace) -> int:
         error = text_of(job["ErrorMessage"])
         told = f"job {number} is {text_of(job['Result'])}{': ' if error else ''}{error}"
         print(on.painted(told, Tone.PLAIN if job["Result"] == "done" else Tone.DOUBT))
-    return OPERATIONAL
+    return OK
 
 
 def _of_interest(jobs: dict[int, Properties]) -> int:

@@ -13,14 +13,13 @@ from typing import NamedTuple
 
 from kdumpd.cli_files import read_contents
 from kdumpd.cli_screen import complain, say
+from kdumpd.cli_words import FAILED, OK
 from kdumpd.core import config, document, propagate, ssh
 from kdumpd.core.config import Config
 from kdumpd.core.problems import Problem, errors
 from kdumpd.core.targets import Ssh
 from kdumpd.core.values import DEFAULT_SSH_KEY
 
-OK = 0
-FAILED = 1
 VERIFY_SECONDS = 60
 """Of each command that the server is asked; nobody types anything by then."""
 

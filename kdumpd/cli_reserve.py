@@ -8,8 +8,9 @@ import json
 import os
 from collections.abc import Mapping
 
-from kdumpd.cli_bus import FAILED, OPERATIONAL, QUICKLY, finished, said_of, text_of, why_not
+from kdumpd.cli_bus import QUICKLY, finished, said_of, text_of, why_not
 from kdumpd.cli_screen import complain, say
+from kdumpd.cli_words import FAILED, OK
 from kdumpd.core import reserve, usual
 from kdumpd.core.problems import Trouble
 from kdumpd.service.bus import BusError, Client, Connection, ErrorName, Value
@@ -28,11 +29,11 @@ def run(asked: argparse.Namespace) -> int:
         case "get-default-crashkernel":
             default = asyncio.run(_default(asked.bus, mode=asked.mode))
             print(_as_json(default) if asked.json else default, end="\n" if asked.json else "")
-            return OPERATIONAL
+            return OK
         case "reserve" if asked.action == "get-default":
             default = asyncio.run(_default(asked.bus, mode="kdump"))
             print(_as_json(default) if asked.json else default)
-            return OPERATIONAL
+            return OK
         case "reserve":
             refusal = _no_kernel(asked.kernel)
             if not all(
@@ -137,7 +138,7 @@ async def _reboot(connection: Connection) -> int:
         complain(f"the system was not rebooted: {fault.text}")
         complain(REBOOT)
         return FAILED
-    return OPERATIONAL
+    return OK
 
 
 async def _capturing(client: Client) -> str:
@@ -156,14 +157,14 @@ async def _set(client: Client, value: str, *, kernel: str, is_dry: bool, as_json
     if not is_fine or is_dry or not is_needed:
         if as_json:
             print(json.dumps({"changed": False, "needed": is_needed, "log": shown}, indent=2))
-        return (OPERATIONAL if is_fine else FAILED), False
+        return (OK if is_fine else FAILED), False
     said, is_fine = await _job(client, value, {"kernel": kernel})
     news = [line for line in said if line not in shown and not line.startswith(("writes ", "runs "))]
     if as_json:
         print(json.dumps({"changed": is_fine, "needed": True, "log": said}, indent=2))
     else:
         say("\n".join(news))
-    return (OPERATIONAL if is_fine else FAILED), is_fine
+    return (OK if is_fine else FAILED), is_fine
 
 
 async def _job(client: Client, value: str, options: Mapping[str, Value]) -> tuple[tuple[str, ...], bool]:

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 from kdumpd import cli_kernel
 from kdumpd.cli_bus import (
-    NOT_OPERATIONAL,
-    OPERATIONAL,
     QUICKLY,
     Properties,
     count,
@@ -23,6 +21,7 @@ from kdumpd.cli_bus import (
     text_of,
 )
 from kdumpd.cli_screen import Screen, Tone, moment, screen, size
+from kdumpd.cli_words import NOT_OPERATIONAL, OK
 from kdumpd.core.next_step import NOTHING, WAITING, Situation, next_step
 from kdumpd.core.problems import Trouble
 from kdumpd.core.targets import where_to
@@ -66,7 +65,7 @@ async def _status(asked: argparse.Namespace) -> int:
         print(json.dumps(_told(seen), default=plain, indent=2, sort_keys=True))
     else:
         print("\n".join(screenful(seen, screen())))
-    return OPERATIONAL if seen.manager["Protected"] else NOT_OPERATIONAL
+    return OK if seen.manager["Protected"] else NOT_OPERATIONAL
 
 
 async def look(client: Client) -> Sight:
@@ -260,4 +259,4 @@ def _without_daemon(why: str, *, as_json: bool) -> int:
         unknown = "; whether what is loaded is what the configuration says is not known" if is_loaded else ""
         print(on.painted(operational(is_loaded), Tone.DOUBT if is_loaded else Tone.BAD))
         print(on.painted(f"{why}{unknown}", Tone.PLAIN))
-    return OPERATIONAL if is_loaded else NOT_OPERATIONAL
+    return OK if is_loaded else NOT_OPERATIONAL

@@ -7,16 +7,9 @@ import json
 import sys
 from collections.abc import Mapping
 
-from kdumpd.cli_bus import (
-    FAILED,
-    NOT_OPERATIONAL,
-    OPERATIONAL,
-    plain,
-    test_crash_told,
-    text_of,
-    with_daemon,
-)
+from kdumpd.cli_bus import plain, test_crash_told, text_of, with_daemon
 from kdumpd.cli_screen import MIB, complain, legible, say
+from kdumpd.cli_words import FAILED, NOT_OPERATIONAL, OK
 from kdumpd.service.bus import BusError, Client, ErrorName, Value
 from kdumpd.service.permissions import MANAGER, ROOT
 
@@ -24,7 +17,7 @@ WORD = "crash"
 """What is to be typed. A single letter is typed too soon."""
 LONGEST_CRASH = 600.0
 """Seconds: a password is typed, and file systems are synced."""
-_STATUS = {"passed": OPERATIONAL, "failed": FAILED}
+_STATUS = {"passed": OK, "failed": FAILED}
 _NAMES = ("TestCrashState", "TestCrashTime", "TestCrashMessage")
 _GONE = frozenset({ErrorName.DISCONNECTED, ErrorName.NO_REPLY})
 AFTERWARDS = "after the reboot `kdumpctl test-crash --outcome` says what became of it"
@@ -46,17 +39,17 @@ def run(asked: argparse.Namespace) -> int:
             if asked.json
             else legible(told(plans[0]))
         )
-        return OPERATIONAL
+        return OK
 
     status = with_daemon(asked.bus, show)
-    if status != OPERATIONAL or asked.dry_run or (asked.json and not asked.yes):
+    if status != OK or asked.dry_run or (asked.json and not asked.yes):
         return status
     # Between two connections, so that whoever thinks it over does not hold a token that grows old.
     if not asked.yes and not sys.stdin.isatty():
         complain("nothing was crashed: there is no terminal to ask on; --yes crashes without asking")
         return FAILED
     if not asked.yes and not _is_meant():
-        return OPERATIONAL if asked.verb == "test" else FAILED
+        return OK if asked.verb == "test" else FAILED
     return with_daemon(asked.bus, lambda client: _crash(client, asked, shown=plans[0]))
 
 
@@ -113,7 +106,7 @@ async def _crash(client: Client, asked: argparse.Namespace, *, shown: Mapping[st
         await client.call(ROOT, MANAGER, "TestCrash", "sa{sv}", token, {}, timeout=LONGEST_CRASH)
     except BusError as fault:
         if fault.name in _GONE:  # only where somebody pretends to crash is there anybody to be told
-            return OPERATIONAL
+            return OK
         raise
     return FAILED
 

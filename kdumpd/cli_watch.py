@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
-from kdumpd.cli_bus import FAILED, OPERATIONAL, Properties, bar, plain, progress, said_of, text_of
+from kdumpd.cli_bus import Properties, bar, plain, progress, said_of, text_of
 from kdumpd.cli_screen import Screen, Tone, columns, complain, cut, legible, moment, screen
 from kdumpd.cli_status import Sight, look, properties_of, screenful
+from kdumpd.cli_words import FAILED, OK
 from kdumpd.core.problems import Trouble
 from kdumpd.service.bus import BusError, Client, Connection, Value
 from kdumpd.service.bus.standard import PROPERTIES
@@ -57,7 +58,7 @@ def run(asked: argparse.Namespace) -> int:
     try:
         return asyncio.run(_watch(asked.bus, face))
     except KeyboardInterrupt:
-        return OPERATIONAL
+        return OK
     finally:
         face.end()
 

@@ -1,4 +1,4 @@
-"""The words of kdumpctl: every verb with its options, as argparse knows them; nothing of what they do."""
+"""The words of kdumpctl: every verb with its options, as argparse knows them, and its exit statuses; nothing of what they do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from typing import NoReturn, TypeAlias
 
 from kdumpd import __version__
 
+OK = 0
 FAILED = 1
+NOT_OPERATIONAL = 3
+"""Of `status` where nothing is loaded, as kdumpctl always had it, and of an outcome that is not known."""
 DEFAULT_CONFIG = "/etc/kdump.conf"
 KERNELS = "PATH|ALL|DEFAULT"
 VERB = "COMMAND"
