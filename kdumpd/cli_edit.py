@@ -66,6 +66,9 @@ class Place(Protocol):
 
 def run(asked: argparse.Namespace) -> int:
     """0 where what was edited is effective, or nothing was changed; else 1, and the text stays where it is told to."""
+    if asked.json:  # before the verb, where it may stand for all of them
+        complain("config edit is for people, and prints nothing for programs: leave out --json")
+        return FAILED
     place: Place = _File(asked.file) if asked.file else _Daemon(asked.bus)
     try:
         seen = place.read()

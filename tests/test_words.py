@@ -131,6 +131,11 @@ def test_what_help_says_is_a_sentence_and_of_everything(path: tuple[str, ...]) -
         (("dumps", "delete"), "kdumpctl dumps delete: the following arguments are required: DUMP"),
         (("dumps", "delete", "--dry-run", "x"), "kdumpctl dumps delete: --dry-run not recognized"),
         (("dumps", "prune", "x"), "kdumpctl dumps prune: x not recognized"),
+        (("config", "edit", "--json"), "kdumpctl config edit: --json not recognized"),
+        (
+            ("--json", "config", "edit"),
+            "kdump: config edit is for people, and prints nothing for programs: leave out --json",
+        ),
         (("reserve", "set", ""), "kdump: the value of crashkernel= is empty"),
         (
             ("reset-crashkernel", "--kernel="),
