@@ -81,16 +81,14 @@ def read_contents(path: str, *, may_be_new: bool = False) -> Contents | Problem:
             mode = os.fstat(file.fileno()).st_mode
             if not stat.S_ISREG(mode) and not stat.S_ISFIFO(mode):
                 what = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
-                return _unreadable(path, f"is {what}")
+                return _unreadable(path, f"this is {what}")
             os.set_blocking(file.fileno(), True)
             found = file.read(LARGEST_FILE_BYTES + 1)
     except FileNotFoundError:
-        return Contents("", existed=False) if may_be_new else _unreadable(path, "does not exist")
+        return Contents("", existed=False) if may_be_new else _unreadable(path, "the file does not exist")
     except (OSError, ValueError) as fault:
-        return _unreadable(path, f"cannot be read: {_reason(fault)}")
-    if len(found) > LARGEST_FILE_BYTES:
-        return _unreadable(path, f"is larger than {LARGEST_FILE_BYTES} bytes")
-    return Contents(found.decode(errors="surrogateescape"), existed=True)
+        return _unreadable(path, f"the file cannot be read: {_reason(fault)}")
+    return _contents(path, found)
 
 
 def read_input(path: str) -> Contents | Problem:
@@ -98,11 +96,9 @@ def read_input(path: str) -> Contents | Problem:
     if path != "-":
         return read_contents(path)
     if not sys.stdin.readable():
-        return _unreadable(path, "is closed")
+        return _unreadable(path, "the standard input is closed")
     found = sys.stdin.buffer.read(LARGEST_FILE_BYTES + 1)
-    if len(found) > LARGEST_FILE_BYTES:
-        return _unreadable(path, f"is larger than {LARGEST_FILE_BYTES} bytes")
-    return Contents(found.decode(errors="surrogateescape"), existed=True)
+    return _contents(path, found)
 
 
 def write_text(path: str, text: str) -> Problem | None:
@@ -140,7 +136,7 @@ def replaced(path: str, text: str, *, before: Contents) -> Problem | None:
     beside = ""
     try:
         if before.existed and not stat.S_ISREG(os.stat(place).st_mode):
-            return _unreadable(path, "is not a regular file")
+            return _unreadable(path, "this is not a regular file")
         descriptor, beside = tempfile.mkstemp(prefix=f".{os.path.basename(place)}.", dir=folder)
         with open(descriptor, "wb") as file:
             file.write(text.encode(errors="surrogateescape"))
@@ -227,8 +223,14 @@ def sentence(problem: Problem) -> str:
     return f"{where + ': ' if where else ''}{problem.severity.value}: {problem.message}{hint}"
 
 
-def _unreadable(path: str, why: str) -> Problem:
-    return Problem(code="unreadable-file", message=f"`{config.printable(path)}` {why}", file=path)
+def _contents(path: str, found: bytes) -> Contents | Problem:
+    if len(found) > LARGEST_FILE_BYTES:
+        return _unreadable(path, f"this is larger than {LARGEST_FILE_BYTES} bytes")
+    return Contents(found.decode(errors="surrogateescape"), existed=True)
+
+
+def _unreadable(path: str, message: str) -> Problem:
+    return Problem(code="unreadable-file", message=message, file=path)
 
 
 def _reason(fault: OSError | ValueError) -> str:
