@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from kdumpd.cli_screen import Tone, complain, legible, say, screen
+from kdumpd.cli_screen import Tone, complain, complain_of, legible, say, screen
 from kdumpd.cli_words import FAILED, innermost, parser
 
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _ended_by(signal.SIGINT)
     except OSError as fault:
         _give_up_output()
-        complain(f"{fault.filename}: {fault.strerror}" if fault.filename else fault.strerror or str(fault))
+        complain_of(fault)
         return FAILED
     return status
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from kdumpd.cli_files import read_contents
-from kdumpd.cli_screen import complain, say
+from kdumpd.cli_screen import complain, complain_of, say
 from kdumpd.cli_words import FAILED, OK
 from kdumpd.core import config, document, propagate, ssh
 from kdumpd.core.config import Config
@@ -36,8 +36,12 @@ def run(path: str, *, as_json: bool = False) -> int:
     """0 where the server has the key and a file could be written there; what went wrong is told, with 1."""
     if not as_json:
         return _propagate(path)
+    status = FAILED
     with contextlib.redirect_stdout(sys.stderr):  # what is for people, also that of ssh-copy-id
-        status = _propagate(path)
+        try:
+            status = _propagate(path)
+        except OSError as fault:
+            complain_of(fault)
     print(json.dumps({"propagated": status == OK}))
     return status
 

@@ -123,6 +123,11 @@ def complain(text: str) -> None:
     print(f"kdump: {legible(text)}", file=sys.stderr)
 
 
+def complain_of(fault: OSError) -> None:
+    """In the words of the system, with the file that it names."""
+    complain(f"{fault.filename}: {fault.strerror}" if fault.filename else fault.strerror or str(fault))
+
+
 def legible(text: str) -> str:
     return "".join(each if each.isprintable() or each == "\n" else "\ufffd" for each in text)
 

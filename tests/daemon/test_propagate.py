@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -51,9 +52,9 @@ class Administrator:
         self.key.parent.mkdir()
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key)], check=True)
 
-    def propagate(self) -> Said:
+    def propagate(self, *words: str) -> Said:
         done = subprocess.run(
-            [sys.executable, "-m", "kdumpd.cli", "propagate", "--file", f"{self.folder}/kdump.conf"],
+            [sys.executable, "-m", "kdumpd.cli", "propagate", "--file", f"{self.folder}/kdump.conf", *words],
             env={"PATH": f"{self.folder}/bin:/usr/bin:/bin"},
             cwd=Path(__file__).parents[2],
             capture_output=True,
@@ -92,6 +93,15 @@ def test_the_public_half_is_made_where_only_that_is_missing(administrator: Admin
     with administrator.server.running():
         assert administrator.propagate().status == 0
     assert Path(f"{administrator.key}.pub").read_text().startswith("ssh-ed25519 ")
+
+
+def test_a_program_is_answered_also_where_the_system_refuses(administrator: Administrator) -> None:
+    administrator.make_key()
+    Path(f"{administrator.key}.pub").unlink()
+    Path(f"{administrator.key}.pub").mkdir()
+    said = administrator.propagate("--json")
+    assert (said.status, json.loads(said.output)) == (1, {"propagated": False})
+    assert said.errors.splitlines()[-1] == f"kdump: {administrator.key}.pub: File exists"
 
 
 def test_a_server_on_which_nothing_can_be_written_is_a_failure(administrator: Administrator) -> None:
