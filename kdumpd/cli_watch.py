@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import re
+import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -52,15 +54,27 @@ class Face(Protocol):
 
 
 def run(asked: argparse.Namespace) -> int:
-    """0 once it is ended with Ctrl-C; 1 where there was nothing to watch to begin with."""
+    """0 once it is ended with Ctrl-C; 1 where there was nothing to watch to begin with.
+
+    SIGTERM ends it as it ends any program, but for what is to be put right on the terminal before.
+    """
     on = screen()
     face: Face = _Live(on) if on.can_move and not asked.json else _Lines(as_json=asked.json)
     try:
-        return asyncio.run(_watch(asked.bus, face))
+        with contextlib.suppress(asyncio.CancelledError):
+            return asyncio.run(_until_terminated(asked.bus, face))
     except KeyboardInterrupt:
         return OK
     finally:
         face.end()
+    signal.raise_signal(signal.SIGTERM)
+    return FAILED
+
+
+async def _until_terminated(address: str, face: Face) -> int:
+    watching = asyncio.create_task(_watch(address, face))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, watching.cancel)  # until the loop is closed
+    return await watching
 
 
 async def _watch(address: str, face: Face) -> int:
@@ -97,7 +111,7 @@ async def _follow(client: Client, connection: Connection, face: Face) -> NoRetur
             news = [await client.next_change(changes, gone)]
             await asyncio.sleep(AT_ONCE)
             news += changes.drained()
-            jobs |= {signal.path for signal in news if signal.path.startswith(f"{ROOT}/jobs/")}
+            jobs |= {each.path for each in news if each.path.startswith(f"{ROOT}/jobs/")}
 
 
 def _number(path: str) -> int:

@@ -110,6 +110,18 @@ async def test_a_watch_on_a_terminal_is_one_screen_that_is_written_over(
         assert "Traceback" not in watch.shown
 
 
+async def test_a_watch_that_is_terminated_leaves_the_cursor_where_one_sees_it(
+    tmp_path: Path, bus: PrivateBus
+) -> None:
+    async with simulated(tmp_path, bus) as machine:
+        await machine.until_armed()
+        async with on_terminal(argv("watch"), {"KDUMPD_BUS": bus.address}) as watch:
+            await watch.until("Kdump is operational")
+            watch.process.terminate()
+            assert await watch.ended() == -signal.SIGTERM
+        assert watch.written.endswith("\x1b[?25h")
+
+
 async def test_a_watch_that_is_piped_is_a_line_for_each_change(tmp_path: Path, bus: PrivateBus) -> None:
     async with simulated(tmp_path, bus) as machine:
         await machine.until_armed()
