@@ -73,7 +73,7 @@ def _write(found: Import) -> int:
 def _told(found: Import, file: str, *, is_written: bool) -> Iterator[str]:
     for lack in found.lacks:
         yield f"{_where(file, lack)}: {lack.name or 'this line'} has no equivalent: {lack.why}"
-    for problem in found.warnings:
+    for problem in found.warnings if found.saves_there else ():  # of a kdump.conf that is written
         yield f"WARNING: {problem}"
     if is_written:
         return

@@ -491,8 +491,14 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert [lack["line"] for lack in told["lacks"]] == [0, 4, 5, 7, 8, 9]
 
     out.unlink()
-    assert main(["import", str(EXAMPLES / "opensuse-cifs.conf"), "--output", str(out)]) == 2
-    assert not out.exists()
+    theirs = tmp_path / "kdump-tools"
+    for target, is_written in (("SSH=vault", True), ("FTP=vault:/srv", False)):
+        theirs.write_text(f'{target}\nMAKEDUMP_ARGS="-c -l -d 31"\n')
+        assert main(["import", str(theirs), "--output", str(out)]) == (0 if is_written else 2)
+        assert out.exists() is is_written
+        doubt = "kdump: WARNING: kdump.conf:4: -c and -l exclude each other"
+        assert (doubt in capsys.readouterr().err) is is_written
+        out.unlink(missing_ok=True)
     assert main(["import", str(tmp_path / "none"), "--output", str(out)]) == 1
     assert capsys.readouterr().err.endswith(f"kdump: {tmp_path}/none: the file does not exist\n")
 
