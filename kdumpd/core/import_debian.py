@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from types import MappingProxyType
 
 from kdumpd.core.import_draft import (
@@ -23,6 +24,7 @@ from kdumpd.core.import_draft import (
     put_makedumpfile,
     sets_no_sysctl,
     to_variable,
+    unknown_to,
     value,
 )
 from kdumpd.core.sysconfig import Assignment
@@ -41,7 +43,7 @@ _TARGETS = ("SSH", "NFS", "FTP")
 _SHELLS = re.compile(r"(?:^|[\s/;])(?:ba|da|a)?sh(?:$|[\s;])|sulogin")
 
 
-def read(given: Given, *, architecture: str) -> Draft:
+def read(given: Given, *, architecture: str, used: AbstractSet[str]) -> Draft:
     draft = Draft()
     _target(draft, given)
     _collector(draft, given)
@@ -53,7 +55,7 @@ def read(given: Given, *, architecture: str) -> Draft:
         elif by.name == "KDUMP_CMDLINE_APPEND" and by.value:
             _append(draft, by, architecture=architecture)
         elif by.value:
-            draft.lack(by, "kdump-tools has no such setting")
+            unknown_to("kdump-tools", draft, by, used=used)
     return draft
 
 

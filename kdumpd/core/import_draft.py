@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -83,6 +84,14 @@ def nothing(_draft: Draft, _given: Given, _by: Assignment) -> None:
 
 def lacking(why: str) -> Reader:
     return lambda draft, _given, by: draft.lack(by, why)
+
+
+def unknown_to(tool: str, draft: Draft, by: Assignment, *, used: AbstractSet[str]) -> None:
+    """Of a variable that the tool does not read: `used` are the names whose values the file puts into others."""
+    if by.name in used:
+        draft.lack(by, "it is a variable of the file's own, and its value is taken where the file uses it")
+    else:
+        draft.lack(by, f"{tool} has no such setting")
 
 
 def to_variable(name: str) -> Reader:

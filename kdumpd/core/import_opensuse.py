@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -25,6 +26,7 @@ from kdumpd.core.import_draft import (
     put_makedumpfile,
     sets_no_sysctl,
     to_variable,
+    unknown_to,
     value,
 )
 from kdumpd.core.sysconfig import Assignment
@@ -55,7 +57,7 @@ class Place:
     has_password: bool
 
 
-def read(given: Given, *, architecture: str) -> Draft:
+def read(given: Given, *, architecture: str, used: AbstractSet[str]) -> Draft:
     draft = Draft()
     _target(draft, given)
     _collector(draft, given)
@@ -65,7 +67,7 @@ def read(given: Given, *, architecture: str) -> Draft:
         if by.name in READERS and by.value:
             READERS[by.name](draft, given, by)
         elif by.value:
-            draft.lack(by, "openSUSE's kdump has no such setting")
+            unknown_to("openSUSE's kdump", draft, by, used=used)
     return draft
 
 

@@ -21,6 +21,7 @@ _ONLY_OF_OPENSUSE = frozenset(import_opensuse.READERS) - frozenset(
 )
 """Without those that the sysconfig file of kdump-utils, and so ours, has under the same name."""
 _SOURCED = r"(?:^|[\s;&|])(?:\.|source)\s"
+_USED = re.compile(r"\$\{?([A-Za-z_]\w*)")
 _EXPORT = re.compile(r".*\bexport(?:\s+\w+)+\s*")
 _BEGINS = re.compile(r"\s*(?:if|case|for|while|until)\b|.*\{\s*$")
 _ENDS = re.compile(r"(?:.*[\s;])?(?:fi|esac|done|\})\s*(?:;|$)")
@@ -46,7 +47,7 @@ def imported(text: str, *, file: str, architecture: str, tool: Tool | None = Non
             )
         )
     of_tool = import_debian if whose is Tool.KDUMP_TOOLS else import_opensuse
-    draft = of_tool.read(given, architecture=architecture)
+    draft = of_tool.read(given, architecture=architecture, used=_used(text))
     if _is_doubtful(of_tool.say_where(given), text, given, problems):
         draft.saves_there = False
     return assembled(whose, draft, file=file, problems=tuple(problems))
@@ -124,6 +125,12 @@ def _is_doubtful(names: Iterable[str], text: str, given: Given, problems: Collec
         if sum(bool(_BEGINS.match(said)) - bool(_ENDS.match(said)) for said in before) > 0:
             return True  # only in some case is it set so
     return False
+
+
+def _used(text: str) -> frozenset[str]:
+    """The names of variables whose values are put in somewhere."""
+    lines = (line for line in text.split("\n") if not line.lstrip().startswith("#"))
+    return frozenset(name for line in lines for name in _USED.findall(line))
 
 
 def _told(names: AbstractSet[str]) -> Tool | None:

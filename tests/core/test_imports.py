@@ -430,6 +430,23 @@ def test_what_is_the_default_is_written_all_the_same() -> None:
         assert of_its_lines(found) == ()
 
 
+@pytest.mark.parametrize(
+    ("text", "is_own"),
+    [
+        ('KDUMP_COREDIR="/srv/$PLACE"\n', True),
+        ('KDUMP_COREDIR="/srv/${PLACE}"\n', True),
+        ('OTHER=b\nKDUMP_COREDIR="/srv/$PLACE/$OTHER"\n', True),
+        ('KDUMP_COREDIR=/srv\n# as "/srv/$PLACE"\n', False),
+        ('KDUMP_COREDIR="/srv/$PLACES"\n', False),
+    ],
+)
+def test_a_variable_of_the_files_own_is_called_so(text: str, *, is_own: bool) -> None:
+    found = imported(f"PLACE=a\n{text}", file="f", architecture="x86_64")
+    (lack,) = (each for each in found.lacks if each.name == "PLACE")
+    assert ("of the file's own" in lack.why) is is_own
+    assert ("no such setting" in lack.why) is not is_own
+
+
 def test_a_file_that_tells_nothing_is_asked_about() -> None:
     with pytest.raises(Trouble, match="--from"):
         imported("KDUMP_COMMANDLINE=quiet\nSOMETHING=else\n", file="f", architecture="x86_64")
