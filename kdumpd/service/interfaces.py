@@ -202,7 +202,7 @@ class ManagerInterface(Interface):
         require_known(options, runtime=bool)
         uid = await caller.uid()
         await self._hands.wish(enabled=enabled, for_this_boot=bool(options.get("runtime", False)))
-        job = self._jobs.ask(Kind.ENABLE, reason="enabled" if enabled else "disabled", uid=uid)
+        job = self._jobs.ask(Kind.ENABLE, reason=f"kdump was switched {'on' if enabled else 'off'}", uid=uid)
         starts = enabled and not self._reconciler.sight.machine.crash.loaded
         self._reconciler.work_for(job, is_start=starts)
         return job_path(job)
