@@ -147,10 +147,6 @@ async def serve(asked: argparse.Namespace) -> None:
         ears=_ears(files, programs, kexec, reconciler),
         deaf_to=asked.deaf_to,
     )
-    # Not the reconciler's: what comes and goes there changes nothing that is armed. Where the kernel allows no more
-    # watches the reconciler's own watching says so, and dumps are looked for now and then.
-    dump_watch = Watch(files, lambda _reason: finds.poke())
-    finds.on_folders = dump_watch.cover
     reconciler.unwatched = lambda: watcher.problems
     reserving = Reserving(
         bootloader=Bootloader(files, programs),
@@ -268,7 +264,6 @@ async def serve(asked: argparse.Namespace) -> None:
             raise Lost(await connection.lost())
         finally:
             watcher.stop()
-            dump_watch.stop()
             await exports.close()
             await inhibiting.close()
 

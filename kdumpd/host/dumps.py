@@ -65,10 +65,6 @@ class Found:
 
     dumps: tuple[Dump, ...]
     problems: tuple[Problem, ...] = ()
-    folders: frozenset[str] = frozenset()
-    """Of the running system, in which dumps come and go: an event in one of them is a reason to look again."""
-    is_settling: bool = False
-    """Somebody may be copying a dump to one of them just now, which no event in it tells the end of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,8 +131,6 @@ class Dumps:
         return Found(
             dumps=tuple(sorted(dumps, key=lambda dump: (dump.time_us, dump.id))),
             problems=tuple(problem for found in all_found for problem in found.problems),
-            folders=frozenset[str]().union(*(found.folders for found in all_found)),
-            is_settling=any(found.is_settling for found in all_found),
         )
 
     async def _see(self, spot: Spot, scan: Callable[[str, str], Found], *, may_mount: bool) -> Found:
@@ -182,22 +176,18 @@ class Dumps:
 
         One that is the same directory as at the last look, and unchanged, is not looked into again.
         """
-        folders = frozenset({folder} if folder == shown else ())
         try:
             names = sorted(
                 filter(is_dump_name, self._files.names(folder)), key=lambda name: (stamp_of(name), name)
             )
         except OSError as fault:
-            problem = _unseen(shown, fault.strerror or str(fault))
-            return Found(dumps=(), problems=(problem,), folders=folders)
+            return Found(dumps=(), problems=(_unseen(shown, fault.strerror or str(fault)),))
         problems: list[Problem] = []
         if len(names) > self._seen_at_most:
             why = f"it holds {len(names)}, and only the newest {self._seen_at_most} are looked at"
             names, problems = names[-self._seen_at_most :], [_unseen(shown, why)]
         before, seen = self._seen.get(shown, {}), dict[str, _Seen]()
-        now_us = time.time_ns() // 1000
-        at_rest_us = now_us - AT_REST_US
-        is_settling = False
+        at_rest_us = time.time_ns() // 1000 - AT_REST_US
         for left, name in zip(range(len(names), 0, -1), names, strict=True):
             path = f"{folder}/{name}"
             try:
@@ -207,8 +197,6 @@ class Dumps:
             except OSError as fault:  # what one user's file system does not tell hides nothing else
                 problems.append(_unseen(f"{shown}/{name}", fault.strerror or str(fault)))
                 continue
-            is_on_its_way = at_rest_us <= facts.modified_us <= now_us
-            is_settling |= is_on_its_way
             old = before.get(name)
             is_new = left <= self._with_log_at_most
             if (
@@ -220,14 +208,12 @@ class Dumps:
             ):
                 seen[name] = old
             elif (dump := self._dump(path, name, f"{shown}/{name}", with_log=is_new)) is not None:
-                if is_on_its_way and not dump.core:
-                    continue  # nobody is to be told of a failed capture because somebody copies a dump
                 seen[name] = _Seen(
                     inode=facts.inode, modified_us=facts.modified_us, has_log=is_new, dump=dump
                 )
         self._seen[shown] = seen
         dumps = (replace(each.dump, id=f"{name}{suffix}") for name, each in seen.items())
-        return Found(dumps=tuple(dumps), problems=tuple(problems), folders=folders, is_settling=is_settling)
+        return Found(dumps=tuple(dumps), problems=tuple(problems))
 
     def _dump(self, folder: str, name: str, shown: str, *, with_log: bool) -> Dump | None:
         try:

@@ -13,7 +13,7 @@ from kdumpd.core.problems import Problem
 from kdumpd.core.pstore import joined
 from kdumpd.host.captures import Captures
 from kdumpd.host.doors import Files
-from kdumpd.host.dumps import AT_REST_US, Dumps
+from kdumpd.host.dumps import Dumps
 from kdumpd.host.pstore import Pstore
 from kdumpd.service.hands import Sight
 from kdumpd.service.jobs import Clock, nap_until
@@ -22,18 +22,14 @@ from kdumpd.service.journal import tell_dump
 logger = logging.getLogger(__name__)
 
 NAP_SECONDS = 3600.0
-"""Until dumps are looked for again: what goes on on a file system of a server is not heard. Each search wakes some
-threads thirty times."""
-
-SETTLING_SECONDS = AT_REST_US / 1_000_000
-"""Until dumps are looked for again where somebody seems to be copying one."""
+"""Until dumps are looked for again: somebody may have removed one. Each search wakes some threads thirty times."""
 
 JOINED_AT_MOST = 256
 """Dumps, the newest, that records of the firmware's store are looked for: it does not keep them for long."""
 
 
 class Finds:
-    """Looks at the start, when the target is another one, when it is poked (as by whoever watches), and now and then.
+    """Looks at the start, when the target is another one, when it is poked, and now and then.
 
     What was told of is remembered in `memory`. Where there is no such file yet, nothing that is already there is new.
     """
@@ -51,8 +47,6 @@ class Finds:
         self.known: tuple[Dump, ...] = ()
         self.on_change: Callable[[tuple[Dump, ...]], None] = lambda _new: None
         """Called after each look with those that are new."""
-        self.on_folders: Callable[[frozenset[str]], object] = lambda _folders: None
-        """Called after each look with the folders of the running system in which dumps come and go."""
         self.marked: Callable[[tuple[Dump, ...]], tuple[Dump, ...]] = lambda dumps: dumps
         """Given all that were found, tells more of those of which somebody else knows more."""
         self._dumps = dumps
@@ -93,16 +87,15 @@ class Finds:
         """For ever."""
         while True:
             self._again.clear()
-            nap = min(sight().slow_poll_seconds, NAP_SECONDS)
             try:
-                if await self.look(sight()):
-                    nap = min(nap, SETTLING_SECONDS)
+                await self.look(sight())
             except OSError as fault:
                 logger.warning("dumps cannot be looked for: %s", fault)
+            nap = min(sight().slow_poll_seconds, NAP_SECONDS)
             await nap_until(self._again, self._clock, seconds=nap)
 
-    async def look(self, sight: Sight) -> bool:
-        """Look once, and tell of what is new; whether to look again soon, since a dump seems to be on its way."""
+    async def look(self, sight: Sight) -> None:
+        """Look once, and tell of what is new."""
         search = _search(sight)
         async with self.while_none_looks:
             found = await self._dumps.look(
@@ -130,8 +123,6 @@ class Finds:
         for dump in new:
             tell_dump(dump)
         self.on_change(new)
-        self.on_folders(found.folders)
-        return found.is_settling
 
     def _with_pstore(self, dumps: tuple[Dump, ...]) -> tuple[Dump, ...]:
         of_crash = joined(dumps[-JOINED_AT_MOST:], self._pstore.records()) if dumps else {}
