@@ -74,7 +74,7 @@ class Expiring:
 
     async def prune(self, *, is_trial: bool) -> tuple[Outcome, ...]:
         """Let go what the rules let go now; a trial only says what. What is sweepable is swept, but in a trial."""
-        async with self._one_at_a_time, self._finds.while_none_looks:
+        async with self._one_at_a_time, self._finds.while_none_looks():
             limits, mounts = self._sight().retention, self._sight().machine.mounts
             here = [
                 dump
@@ -90,7 +90,7 @@ class Expiring:
 
     async def delete(self, dump: Dump) -> None:
         """By somebody's wish, whatever the rules say. Raises Trouble where it stays."""
-        async with self._one_at_a_time, self._finds.while_none_looks:
+        async with self._one_at_a_time, self._finds.while_none_looks():
             await self._remove(dump, self._sight().machine.mounts, why="somebody asked for it", is_wish=True)
 
     async def _let_go(self, removal: Removal, mounts: tuple[Mount, ...]) -> Outcome:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 
 from kdumpd.core.dumps import ON_ROOTFS, Dump, DumpPlace, dump_place
@@ -20,6 +21,9 @@ from kdumpd.service.jobs import Clock, nap_until
 from kdumpd.service.journal import tell_dump
 
 logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 10.0
+"""What a look may take of the time of who wants a dump removed: on a disk that stalls it has no end."""
 
 NAP_SECONDS = 3600.0
 """Until dumps are looked for again: somebody may have removed one. Each search wakes some threads thirty times."""
@@ -60,13 +64,25 @@ class Finds:
         self._searched: _Search | None = None
         self._problems: tuple[Problem, ...] = ()  # of the last look, told by then
         self._again = asyncio.Event()
-        self.while_none_looks = asyncio.Lock()
-        """Held during each look, which has files of dumps open: who asks whether anybody reads one asks meanwhile not."""
+        self._looking = asyncio.Lock()
 
     @property
     def latest(self) -> str:
         """The id of the newest, "" where there is none."""
         return self.known[-1].id if self.known else ""
+
+    @asynccontextmanager
+    async def while_none_looks(self) -> AsyncIterator[None]:
+        """For who asks whether anybody has a file of a dump open: a look has. One that takes long keeps nobody waiting."""
+        is_ours = False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                is_ours = await self._looking.acquire()
+        try:
+            yield
+        finally:
+            if is_ours:
+                self._looking.release()
 
     def poke(self) -> None:
         self._again.set()
@@ -97,7 +113,7 @@ class Finds:
     async def look(self, sight: Sight) -> None:
         """Look once, and tell of what is new."""
         search = _search(sight)
-        async with self.while_none_looks:
+        async with self._looking:
             found = await self._dumps.look(
                 search.place,
                 mounts=sight.machine.mounts,

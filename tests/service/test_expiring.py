@@ -57,7 +57,7 @@ async def test_a_look_at_the_dumps_is_nobody_who_reads_them(tmp_path: Path, bus:
         oldest, _ = (save(s, number) for number in range(2))
         await look(s)
         await set_rules(s, "keep_count = 1\n")
-        async with s.finds.while_none_looks:
+        async with s.finds.while_none_looks():
             with (oldest / "summary.json").open():
                 pruning = asyncio.create_task(s.expiring.prune(is_trial=True))
                 ended, _ = await asyncio.wait({pruning}, timeout=0.2)

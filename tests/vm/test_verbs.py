@@ -191,9 +191,14 @@ def test_every_verb_of_scripts_as_root_and_as_anybody_at_a_terminal_and_in_a_pip
 
 @pytest.mark.parametrize("caller", CALLERS, ids=str)
 def test_the_verbs_that_kdumpd_adds(machine: Machine, caller: Caller) -> None:
-    Installed(machine).wait_until_armed()
+    kdumpd = Installed(machine)
+    kdumpd.wait_until_armed()
     machine.put("/etc/default/kdump-tools", b'USE_KDUMP=1\nKDUMP_COREDIR="/var/crash"\n')
     machine.sh(f"mkdir /var/crash/{FOUND} && head -c 1M /dev/zero > /var/crash/{FOUND}/vmcore")
+    # It looks for dumps when it starts, and then once an hour.
+    machine.sh("systemctl restart kdumpd")
+    kdumpd.wait_until_armed()
+    kdumpd.wait_for("LastDump", "/dumps/")
     for verb in (*OWN, *(LONG if caller.is_root == caller.at_terminal else ())):
         keeps_its_word(machine, verb, caller)
     assert "Traceback" not in machine.sh("journalctl -b --no-pager -o cat")
