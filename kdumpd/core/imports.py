@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from types import MappingProxyType
@@ -13,6 +13,7 @@ from kdumpd.core import import_debian, import_opensuse, sysconfig, tuning
 from kdumpd.core.import_draft import Given, Import, Tool, assembled, with_keys, with_variables
 from kdumpd.core.located import KDUMP_CONF
 from kdumpd.core.problems import Problem, Trouble
+from kdumpd.core.sysconfig import Assignment, Unread
 
 FILES = (KDUMP_CONF, tuning.FILE, *sysconfig.FILES)
 BACKUP = f"{KDUMP_CONF}.before-import"
@@ -20,21 +21,29 @@ _ONLY_OF_OPENSUSE = frozenset(import_opensuse.READERS) - frozenset(
     (*import_debian.READERS, *sysconfig.VARIABLES)
 )
 """Without those that the sysconfig file of kdump-utils, and so ours, has under the same name."""
-_SOURCED = r"(?:^|[\s;&|])(?:\.|source)\s"
+_SOURCED = r"(?:^|[\s;&|({])(?:\.|source|eval)\s"
 _USED = re.compile(r"\$\{?([A-Za-z_]\w*)")
-_EXPORT = re.compile(r".*\bexport(?:\s+\w+)+\s*")
-_BEGINS = re.compile(r"\s*(?:if|case|for|while|until)\b|.*\{\s*$")
-_ENDS = re.compile(r"(?:.*[\s;])?(?:fi|esac|done|\})\s*(?:;|$)")
+_EXPORT = re.compile(r"\s*export(?:\s+\w+)+\s*")
+_COMMENT = re.compile(r"(?:^|\s)#.*")
+_AT_A_COMMAND = r"(?:^|[;&|({]|\b(?:then|do|else)\b)\s*"
+_OPENS = re.compile(rf"{_AT_A_COMMAND}(?:if|case|for|while|until|select|return|exit)\b|<<", re.MULTILINE)
+"""What a here-document holds is no assignment, and what follows `return` or `exit` is not always reached."""
+_OPENS_A_GROUP = re.compile(r"(?:^|[\s;&|)])\{(?=\s|$)", re.MULTILINE)
+_CLOSES = re.compile(r"(?:^|[;&])\s*(?:fi|esac|done|\})(?=[\s;&|)]|$)", re.MULTILINE)
+_CLOSES_A_SUBSHELL = re.compile(r"(?:^|[;&])\s*\)", re.MULTILINE)
+_GOES_ON = re.compile(r"(?:&&|\||\(|\\)\s*(?:#.*)?$")
+"""What follows is a part of the same command, and so happens in some case only."""
 _ONLY_OF_DEBIAN = frozenset(import_debian.READERS) - frozenset(import_opensuse.READERS)
 
 
 def imported(text: str, *, file: str, architecture: str, tool: Tool | None = None) -> Import:
     """Of the tool that is named, or else that the variables are of. Nothing is ever executed.
 
-    A line that only a shell could make something of is among the lacks; where it says where dumps go, that has no
-    equivalent. Raises Trouble, `unknown-tool`, where nothing tells whose file it is.
+    What only a shell could make something of is among the lacks; where it may say where dumps go, that is not clear.
+    Raises Trouble, `unknown-tool`, where nothing tells whose file it is.
     """
-    found, problems = sysconfig.assignments(text)
+    found, unread = sysconfig.assignments(text)
+    problems = tuple(each.problem for each in unread)
     given: Given = MappingProxyType({each.name: each for each in found})
     whose = tool or _told(given.keys() | {problem.key for problem in problems})
     if whose is None:
@@ -48,9 +57,9 @@ def imported(text: str, *, file: str, architecture: str, tool: Tool | None = Non
         )
     of_tool = import_debian if whose is Tool.KDUMP_TOOLS else import_opensuse
     draft = of_tool.read(given, architecture=architecture, used=_used(text))
-    if _is_doubtful(of_tool.say_where(given), text, given, problems):
+    if _is_doubtful(of_tool.say_where(given), found, unread):
         draft.saves_there = False
-    return assembled(whose, draft, file=file, problems=tuple(problems))
+    return assembled(whose, draft, file=file, problems=problems)
 
 
 class Change(NamedTuple):
@@ -112,19 +121,32 @@ def _is_of_opensuse(text: str) -> bool:
     return _told({each.name for each in sysconfig.assignments(text)[0]}) is Tool.OPENSUSE
 
 
-def _is_doubtful(names: Iterable[str], text: str, given: Given, problems: Collection[Problem]) -> bool:
-    """Whether a shell may have made of one of them what is not in `given`."""
-    lines = text.split("\n")
-    unread = [(each.line, each.key or lines[each.line - 1]) for each in problems]
-    for name in names:
-        set_at = given[name].line if name in given else 0
-        is_touched = re.compile(rf"\b{name}\b|{_SOURCED}").search
-        if any(line >= set_at and is_touched(said) and not _EXPORT.fullmatch(said) for line, said in unread):
+def _is_doubtful(names: Iterable[str], found: Sequence[Assignment], unread: Sequence[Unread]) -> bool:
+    """Whether a shell may have made of one of them, or of what it was made of, something else than is `found`."""
+    looked_up = [(name, len(found)) for name in names]
+    for name, end in looked_up:
+        at = next((at for at in reversed(range(end)) if found[at].name == name), -1)
+        set_at = found[at].line if at >= 0 else 0
+        is_touched = re.compile(rf"\b{name}\b|{_SOURCED}", re.MULTILINE).search
+        after = (each.text for each in unread if each.problem.line >= set_at)
+        if any(is_touched(text) and not _EXPORT.fullmatch(text) for text in after):
             return True
-        before = [said for line, said in unread if line < set_at]
-        if sum(bool(_BEGINS.match(said)) - bool(_ENDS.match(said)) for said in before) > 0:
-            return True  # only in some case is it set so
+        if _is_in_some_case([each.text for each in unread if each.problem.line < set_at]):
+            return True
+        if at >= 0:
+            looked_up += ((used, at) for used in found[at].uses if (used, at) not in looked_up)
     return False
+
+
+def _is_in_some_case(before: Sequence[str]) -> bool:
+    """Whether what follows these commands only happens in some case."""
+    depth = 0
+    for text in (_COMMENT.sub("", each) for each in before):
+        subshells = text.count("(") - text.count(")")
+        depth += len(_OPENS.findall(text)) + len(_OPENS_A_GROUP.findall(text)) + max(subshells, 0)
+        depth -= len(_CLOSES.findall(text)) + (subshells < 0 and bool(_CLOSES_A_SUBSHELL.search(text)))
+        depth = max(depth, 0)
+    return depth > 0 or (bool(before) and bool(_GOES_ON.search(before[-1])))
 
 
 def _used(text: str) -> frozenset[str]:

@@ -68,16 +68,26 @@ class SysconfigReading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """One `NAME=value` with its quoting undone. `line` is where it begins."""
+    """One `NAME=value` with its quoting undone. `line` is where it begins; `uses` are the variables put into it."""
 
     name: str
     value: str
     line: int
+    uses: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unread:
+    """What was passed over, and why: `text` begins with its command and ends where reading went on."""
+
+    text: str
+    problem: Problem
 
 
 def read(text: str, *, file: str) -> SysconfigReading:
     """Every Problem of the text at once; each names `file` and a line of at least 1."""
-    scanned, problems = assignments(text)
+    scanned, unread = assignments(text)
+    problems = [each.problem for each in unread]
     texts: dict[str, str] = {}
     levels: dict[str, int] = {}
     lines: dict[str, int] = {}
@@ -145,14 +155,15 @@ def _doubts(assignment: Assignment) -> list[Problem]:
     ]
 
 
-def assignments(text: str) -> tuple[list[Assignment], list[Problem]]:
-    """The assignments in order, and a Problem for each line that is something else."""
+def assignments(text: str) -> tuple[list[Assignment], list[Unread]]:
+    """The assignments in order, and what is something else."""
     found: list[Assignment] = []
     known: dict[str, str] = {}
-    problems: list[Problem] = []
-    at, line, counted = 0, 1, 0
+    unread: list[Unread] = []
+    at, line, counted, command = 0, 1, 0, 0
     while at < len(text):
         if text[at] in f"{_BLANKS}\n;":
+            command = at + 1 if text[at] in "\n;" else command
             at += 1
             continue
         line_end = _line_end(text, at)
@@ -165,21 +176,24 @@ def assignments(text: str) -> tuple[list[Assignment], list[Problem]]:
         if beginning is None:
             message = f"`{text[at:line_end].strip()}` is not an assignment"
             hint = "this file is read as data and never executed; write NAME=value"
-            problems.append(Problem(code="not-an-assignment", message=message, hint=hint, line=line))
+            problem = Problem(code="not-an-assignment", message=message, hint=hint, line=line)
+            unread.append(Unread(text=text[command:line_end], problem=problem))
             at = line_end
             continue
         name = beginning[1]
         value, end, wrong = _value(text, beginning.end(), known)
+        at = end if end >= 0 else line_end
         if wrong is not None:
             is_ours = name in VARIABLES or name in LOG_LEVELS
             severity = Severity.ERROR if is_ours or end < 0 else Severity.WARNING
-            problems.append(replace(wrong, key=name, line=line, severity=severity))
+            problem = replace(wrong, key=name, line=line, severity=severity)
+            unread.append(Unread(text=text[command:at], problem=problem))
             known.pop(name, None)  # what it was before is not what it is now
         else:
-            found.append(Assignment(name=name, value=value, line=line))
+            uses = frozenset(each[1] or each[2] for each in _VARIABLE.finditer(text, beginning.end(), at))
+            found.append(Assignment(name=name, value=value, line=line, uses=uses))
             known[name] = value
-        at = end if end >= 0 else line_end
-    return found, problems
+    return found, unread
 
 
 def _value(text: str, start: int, known: Mapping[str, str]) -> tuple[str, int, Problem | None]:
