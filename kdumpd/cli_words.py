@@ -270,7 +270,7 @@ def _add_offline(verbs: Verbs) -> None:
     where.add_argument(
         "--write", action="store_true", help=f"write {DEFAULT_CONFIG}, and the other files that it needs"
     )
-    where.add_argument("--output", default="", metavar="FILE", help="write the kdump.conf to this FILE")
+    where.add_argument("--output", metavar="FILE", help="write the kdump.conf to this FILE")
 
 
 def _add_config(verbs: Verbs) -> None:
