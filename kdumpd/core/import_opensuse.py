@@ -110,9 +110,9 @@ def _of_url(draft: Draft, given: Given, said: Assignment, url: re.Match[str]) ->
         case "nfs":
             # What is named is mounted, whether it is what the server exports or a folder below it. kdump 0.1 had a
             # colon behind the export.
-            export, _, below = path.partition(":/")
-            put(draft, "nfs", f"{place.host}:{export}", said)
-            put(draft, "path", f"/{below}", said)
+            export, _, below = url["path"].partition(":/")
+            put(draft, "nfs", f"{place.host}:{export.rstrip('/') or '/'}", said)
+            put(draft, "path", f"/{below.rstrip('/')}", said)
         case "ssh" | "sftp" | "scp":
             put(draft, "ssh", f"{place.user or 'root'}@{place.host}", said)
             put(draft, "path", path, said)
