@@ -7,12 +7,13 @@ kdump 0.1 to 1 (SLE 11 to 15) are known as well.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from kdumpd.core import commandline
+from kdumpd.core import commandline, reserve
 from kdumpd.core.import_draft import (
     Draft,
     Given,
@@ -29,6 +30,7 @@ from kdumpd.core.import_draft import (
     unknown_to,
     value,
 )
+from kdumpd.core.problems import Problem
 from kdumpd.core.sysconfig import Assignment
 
 FORMATS: Mapping[str, str] = MappingProxyType(
@@ -246,6 +248,9 @@ def _fence(draft: Draft, by: Assignment) -> None:
     if options:
         put(draft, "fence_kdump_args", " ".join(options), by)
 
+    if not words[at:]:
+        draft.lack(by, "it names no nodes")
+        return
 
 def _programs(draft: Draft, given: Given, by: Assignment) -> None:
     """Hooks come along by themselves; a name without a path is looked for by nobody here."""
@@ -287,9 +292,10 @@ def _patience(draft: Draft, _given: Given, by: Assignment) -> None:
     """30 is the default. Who does not answer for so long is tried all the same there, and is a failure here."""
     if by.value.strip() == "30" or not {"ssh", "nfs"} & draft.directives.keys():
         return
-    if number(draft, by) == 0:
+    seconds = number(draft, by)
+    if seconds == 0:
         draft.lack(by, "disk_timeout is how long a server is tried, and its default stands")
-    else:
+    elif seconds is not None:
         put(draft, "disk_timeout", by.value, by)
 
 
@@ -303,8 +309,13 @@ def _kernel(draft: Draft, _given: Given, by: Assignment) -> None:
 
 
 def _reservation(draft: Draft, _given: Given, by: Assignment) -> None:
-    if by.value.strip() != "auto":
-        draft.lack(by, "crashkernel= is what the boot loader says: `kdumpctl reset-crashkernel` sets it")
+    values = [word.removeprefix("crashkernel=") for word in by.value.split()]
+    if values in ([], ["auto"]):
+        return
+    if any(isinstance(reserve.parse(each), Problem) for each in values):
+        draft.lack(by, "it is no value of crashkernel=; `kdumpctl reserve set` writes the recommended one")
+    else:
+        draft.lack(by, f"`kdumpctl reserve set {shlex.join(values)}` writes it for the boot loader")
 
 
 def _boot_loader(draft: Draft, _given: Given, by: Assignment) -> None:

@@ -368,6 +368,9 @@ def test_what_opensuse_sets_in_each_file_needs_no_word(line: str, directive: str
         "KDUMP_CPUS=32",
         "KDUMP_CPUS=0",
         "KDUMP_NET_TIMEOUT=0",
+        "KDUMP_NET_TIMEOUT=abc",
+        "KDUMP_POSTSCRIPT=fence_kdump_send",
+        "KDUMP_POSTSCRIPT='/usr/lib/fence_kdump_send -i 10'",
         "KDUMP_DUMPDEV=/dev/sdb1",
         "KDUMP_RUNLEVEL=3",
         "KDUMP_DUMPFORMAT=none",
@@ -382,6 +385,23 @@ def test_what_of_opensuse_has_no_place_is_told_with_its_reason(line: str) -> Non
     assert [(lack.line, lack.name) for lack in of_its_lines(found)] == [(2, line.partition("=")[0])]
     assert all("no such setting" not in lack.why for lack in found.lacks)
     assert found.variables == ()
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("KDUMP_CRASHKERNEL=256M", "`kdumpctl reserve set 256M` "),
+        (
+            "KDUMP_CRASHKERNEL='crashkernel=72M,low crashkernel=300M,high'",
+            "`kdumpctl reserve set 72M,low 300M,high` ",
+        ),
+        ("KDUMP_CRASHKERNEL='256M; reboot'", "it is no value of crashkernel="),
+        ("KDUMP_POSTSCRIPT=fence_kdump_send", "it names no nodes"),
+    ],
+)
+def test_a_reason_says_what_is_to_be_done_or_what_is_wrong(said: str, why: str) -> None:
+    found = imported(f"KDUMP_SAVEDIR=/srv\n{said}\n", file="f", architecture="x86_64")
+    assert [lack.why.startswith(why) for lack in of_its_lines(found)] == [True]
 
 
 def test_words_of_a_firmware_assisted_dump_are_told_where_there_is_to_be_one() -> None:
