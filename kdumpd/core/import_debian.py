@@ -47,7 +47,7 @@ def read(given: Given, *, architecture: str, used: AbstractSet[str]) -> Draft:
     draft = Draft()
     _target(draft, given)
     _collector(draft, given)
-    if not given.get("KDUMP_SYSCTL"):
+    if not value(given, "KDUMP_SYSCTL"):
         sets_no_sysctl(draft)
     for by in given.values():
         if by.name in READERS and by.value:

@@ -455,6 +455,7 @@ def test_settings_of_older_releases_of_kdump_tools_are_known() -> None:
     [
         ("KDUMP_COREDIR=/srv\n", True),
         ("KDUMP_SAVEDIR=/srv\n", True),
+        ('KDUMP_COREDIR=/srv\nKDUMP_SYSCTL=""\n', True),
         ('KDUMP_COREDIR=/srv\nKDUMP_SYSCTL=" "\n', False),
         ("KDUMP_COREDIR=/srv\nKDUMP_SYSCTL=vm.panic_on_oom=1\n", False),
     ],
