@@ -46,7 +46,8 @@ def run(asked: argparse.Namespace) -> int:
         for line in _told(found, asked.file, is_written=asked.write):
             complain(line)
     if not found.saves_there:
-        complain(f"{printable(asked.file)}: its target has no equivalent, and nothing is written")
+        why = "its target has no equivalent" if found.is_clear else "it is not clear where its dumps go"
+        complain(f"{printable(asked.file)}: {why}, and nothing is written")
         return NO_SUCH_TARGET
     if asked.output:
         problem = write_text(asked.output, found.conf.render())
@@ -75,8 +76,8 @@ def _write(found: Import) -> int:
 
 def _told(found: Import, file: str, *, is_written: bool) -> Iterator[str]:
     for lack in found.lacks:
-        yield f"{_where(file, lack)}: {lack.name or 'this line'} has no equivalent: {lack.why}"
-    for problem in found.warnings if found.saves_there else ():  # of a kdump.conf that is written
+        yield f"{_where(file, lack)}: {lack.name}{': ' if lack.name else ''}{lack.why}"
+    for problem in found.warnings:
         yield f"WARNING: {problem}"
     if is_written:
         return

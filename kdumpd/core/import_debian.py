@@ -48,7 +48,7 @@ def read(given: Given, *, architecture: str, used: AbstractSet[str]) -> Draft:
     _target(draft, given)
     _collector(draft, given)
     if not value(given, "KDUMP_SYSCTL"):
-        sets_no_sysctl(draft)
+        sets_no_sysctl("kdump-tools", draft)
     for by in given.values():
         if by.name in READERS and by.value:
             READERS[by.name](draft, given, by)
@@ -66,7 +66,7 @@ def _target(draft: Draft, given: Given) -> None:
     path = value(given, "KDUMP_COREDIR", DEFAULT_FOLDER)
     chosen = set_ones[0] if set_ones else None
     for other in set_ones[1:]:
-        draft.lack(other, f"kdumpd saves to one target, and that is the one of {set_ones[0].name}")
+        draft.lack(other, f"it is left out: kdumpd saves to one target, that of {set_ones[0].name}")
     match chosen.name if chosen is not None else "":
         case "SSH" if chosen is not None:
             has_user = "@" in chosen.value
@@ -112,7 +112,7 @@ def _append(draft: Draft, by: Assignment, *, architecture: str) -> None:
 def _use(draft: Draft, _given: Given, by: Assignment) -> None:
     if by.value == "0":
         draft.lack(
-            by, "whether the machine is armed is the wish of a unit: `systemctl disable kdump.service`"
+            by, "kdump.conf does not say whether to arm; `systemctl disable kdump.service` leaves kdump off"
         )
 
 
@@ -125,7 +125,7 @@ def _kernel(draft: Draft, _given: Given, by: Assignment) -> None:
 def _sysctl(draft: Draft, _given: Given, by: Assignment) -> None:
     """A blank is how none is said."""
     if by.value.strip():
-        draft.lack(by, "kdumpd sets no sysctl: put it into a file of /etc/sysctl.d")
+        draft.lack(by, "kdumpd sets no sysctl: put what it says into a file of /etc/sysctl.d")
 
 
 def _initrd(draft: Draft, _given: Given, by: Assignment) -> None:
@@ -140,12 +140,12 @@ def _fail(draft: Draft, _given: Given, by: Assignment) -> None:
     if _SHELLS.search(by.value):
         put(draft, "failure_action", "shell", by)
     elif ";" in by.value or "&" in by.value or "|" in by.value:
-        draft.lack(by, "a command can be a program of kdump_emergency, which runs before failure_action")
+        draft.lack(by, "failure_action takes no command; kdump_emergency names a program that runs before it")
     elif program in {"reboot", "poweroff", "halt"} or (program == "systemctl" and "reboot" in words):
         is_off = program == "poweroff" or (program == "halt" and {"-p", "--poweroff"} & set(words))
         put(draft, "failure_action", "poweroff" if is_off else "halt" if program == "halt" else "reboot", by)
     else:
-        draft.lack(by, "a command can be a program of kdump_emergency, which runs before failure_action")
+        draft.lack(by, "failure_action takes no command; kdump_emergency names a program that runs before it")
 
 
 def _kernel_log(draft: Draft, _given: Given, by: Assignment) -> None:
@@ -165,9 +165,7 @@ def _count(draft: Draft, given: Given, by: Assignment) -> None:
 
 def _host_tag(draft: Draft, _given: Given, by: Assignment) -> None:
     if by.value != "ip":
-        draft.lack(
-            by, "the directory of a dump on a server begins with this machine's own address towards it"
-        )
+        draft.lack(by, "the name of a dump's directory on a server always begins with this machine's address")
 
 
 _RETRIES = lacking("disk_timeout says for how long a server is tried, not how often")
@@ -184,10 +182,12 @@ READERS: Mapping[str, Reader] = MappingProxyType(
         "KDUMP_FAIL_CMD": _fail,
         "KDUMP_DUMP_DMESG": _kernel_log,
         "KDUMP_SAVE_KERNLOG": _kernel_log,
-        "DEBUG_KERNEL": lacking("makedumpfile filters by what the crashed kernel says of itself"),
+        "DEBUG_KERNEL": lacking(
+            "it is not needed: makedumpfile filters by what the crashed kernel says of itself"
+        ),
         "KDUMP_NUM_DUMPS": _count,
         "KDUMP_COMPRESSION": lacking(
-            "makedumpfile compresses by itself, and its dump can be read as it is: -z (zstd), -l (lzo) or -c (zlib)"
+            "a saved dump is not compressed again; makedumpfile compresses it with -z (zstd), -l (lzo) or -c (zlib)"
         ),
         "MAKEDUMP_ARGS": nothing,
         "KDUMP_KEXEC_ARGS": to_variable("KEXEC_ARGS"),

@@ -29,7 +29,7 @@ class Tool(StrEnum):
 class Lack:
     """A setting that means nothing in ours, or not quite; `line` is 0 where it is the tool's default that does.
 
-    A value is never told, for it may be a password.
+    A value is never told, for it may be a password; only that of crashkernel= is none.
     """
 
     line: int
@@ -39,7 +39,7 @@ class Lack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Import:
-    """What to write where. `saves_there` is False where the target itself has no equivalent."""
+    """What to write where. `saves_there` is False where the target itself has no equivalent, or is not clear."""
 
     tool: Tool
     conf: Document
@@ -47,6 +47,7 @@ class Import:
     keys: tuple[tuple[str, int | str], ...] = ()  # of kdumpd.toml
     lacks: tuple[Lack, ...] = ()
     saves_there: bool = True
+    is_clear: bool = True  # where the dumps go
     warnings: tuple[Problem, ...] = ()  # of the kdump.conf
 
 
@@ -63,14 +64,18 @@ class Draft:
     keys: dict[str, int | str] = field(default_factory=dict)
     lacks: list[Lack] = field(default_factory=list)
     saves_there: bool = True
+    is_clear: bool = True
 
     def lack(self, by: Assignment, why: str) -> None:
         self.lacks.append(Lack(line=by.line, name=by.name, why=why))
 
 
-def sets_no_sysctl(draft: Draft) -> None:
+def sets_no_sysctl(tool: str, draft: Draft) -> None:
     """Both tools set it when they load; Debian's kernel has 0."""
-    why = "an oops crashes the machine there; kdumpd sets no sysctl: put it as 1 into a file of /etc/sysctl.d"
+    why = (
+        f"{tool} lets an oops crash the machine, and kdumpd sets no sysctl: "
+        "put `kernel.panic_on_oops = 1` into a file of /etc/sysctl.d"
+    )
     draft.lacks.append(Lack(line=0, name="kernel.panic_on_oops", why=why))
 
 
@@ -190,7 +195,8 @@ def assembled(tool: Tool, draft: Draft, *, file: str, problems: tuple[Problem, .
         keys=tuple(draft.keys.items()) if saves_there else (),
         lacks=tuple(sorted(lacks, key=lambda lack: lack.line)),
         saves_there=saves_there,
-        warnings=read(conf, file="kdump.conf").problems,
+        is_clear=draft.is_clear,
+        warnings=read(conf, file="kdump.conf").problems if saves_there else (),  # else none is written
     )
 
 

@@ -64,7 +64,7 @@ def read(given: Given, *, architecture: str, used: AbstractSet[str]) -> Draft:
     _target(draft, given)
     _collector(draft, given)
     _command_line(draft, given, architecture=architecture)
-    sets_no_sysctl(draft)
+    sets_no_sysctl("openSUSE's kdump", draft)
     for by in given.values():
         if by.name in READERS and by.value:
             READERS[by.name](draft, given, by)
@@ -81,7 +81,7 @@ def _target(draft: Draft, given: Given) -> None:
     url = _URL.fullmatch(first)
     if said is not None and (why := _unclear(first, url)):
         draft.lack(said, why)
-        draft.saves_there = False
+        draft.saves_there = draft.is_clear = False
     elif url is None or said is None:
         put(draft, "path", first, said)
     else:
@@ -124,9 +124,9 @@ def _of_url(draft: Draft, given: Given, said: Assignment, url: re.Match[str]) ->
             draft.saves_there = False
             return
     if place.port not in {"", _SSH_PORT if "ssh" in draft.directives else ""}:
-        draft.lack(said, "a port is not said here: for ssh write Host and Port into /root/.ssh/config")
+        draft.lack(said, "the port is left out: for ssh write Host and Port into /root/.ssh/config")
     if place.has_password:
-        draft.lack(said, "a password cannot be given: `kdumpctl propagate` gives the server a key")
+        draft.lack(said, "the password is left out: `kdumpctl propagate` gives the server a key")
 
 
 def say_where(_given: Given) -> frozenset[str]:
@@ -188,7 +188,8 @@ def _processors(draft: Draft, by: Assignment, count: int, words: list[str]) -> N
     if count == DEFAULT_PROCESSORS:
         draft.lack(
             by,
-            f"up to {count} are its default, and take memory: kdumpd has one unless nr_cpus= says how many",
+            f"{count} is the default of openSUSE's kdump; with kdumpd the capture kernel has one processor "
+            "unless nr_cpus= says how many, for each takes memory",
         )
     elif count > 1 and not any(word.startswith("nr_cpus=") for word in words):
         words.append(f"nr_cpus={count}")  # makedumpfile's threads follow by themselves
@@ -213,7 +214,8 @@ def _before(draft: Draft, given: Given, by: Assignment) -> None:
     on_error = given.get("KDUMP_CONTINUE_ON_ERROR")
     if "kdump_pre" in draft.directives and (on_error is None or _is_yes(on_error)):
         draft.lack(
-            by, "kdump_pre runs it, and where it fails no dump is saved; there one is saved all the same"
+            by,
+            "kdump_pre runs it, and no dump is saved if it fails; openSUSE's kdump saves one all the same",
         )
 
 
@@ -236,7 +238,9 @@ def _fence(draft: Draft, by: Assignment) -> None:
     """fence_kdump_send with its options, and then the nodes."""
     words = by.value.split()
     if not words[0].endswith(_FENCE):
-        draft.lack(by, f"beside {_FENCE}, which is fence_kdump_nodes here, write a script for kdump_post")
+        draft.lack(
+            by, f"fence_kdump_nodes takes the place of {_FENCE}; write the rest into a script for kdump_post"
+        )
         return
     options: list[str] = []
     at = 1
@@ -244,13 +248,13 @@ def _fence(draft: Draft, by: Assignment) -> None:
         step = 2 if words[at] in _FENCE_OPTIONS_WITH_VALUE else 1
         options += words[at : at + step]
         at += step
+    if not words[at:]:
+        draft.lack(by, "it names no nodes")
+        return
     put(draft, "fence_kdump_nodes", " ".join(words[at:]), by)
     if options:
         put(draft, "fence_kdump_args", " ".join(options), by)
 
-    if not words[at:]:
-        draft.lack(by, "it names no nodes")
-        return
 
 def _programs(draft: Draft, given: Given, by: Assignment) -> None:
     """Hooks come along by themselves; a name without a path is looked for by nobody here."""
@@ -260,7 +264,7 @@ def _programs(draft: Draft, given: Given, by: Assignment) -> None:
     if paths:
         put(draft, "extra_bins", " ".join(paths), by)
     if paths != words:
-        draft.lack(by, "extra_bins names programs by their paths, and some have none here")
+        draft.lack(by, "extra_bins names programs by their paths; those without a path are left out")
 
 
 def _kept(draft: Draft, given: Given, by: Assignment) -> None:
@@ -278,8 +282,8 @@ def _room(draft: Draft, _given: Given, by: Assignment) -> None:
     if by.value != "64":
         draft.lack(
             by,
-            "no dump that was saved is deleted again for the room it takes; keep_free_bytes in kdumpd.toml "
-            "deletes older ones",
+            "a new dump is not deleted because little room is left; keep_free_bytes in kdumpd.toml deletes "
+            "older ones",
         )
 
 
@@ -305,7 +309,9 @@ def _kernel(draft: Draft, _given: Given, by: Assignment) -> None:
     elif re.match(r"[0-9]", by.value):
         draft.variables["KDUMP_KERNELVER"] = by.value, by
     else:
-        draft.lack(by, "kdumpd needs the whole release, as uname -r says it; the running kernel captures")
+        draft.lack(
+            by, "kdumpd needs the whole release, as `uname -r` prints it; the running kernel will capture"
+        )
 
 
 def _reservation(draft: Draft, _given: Given, by: Assignment) -> None:
@@ -366,7 +372,7 @@ READERS: Mapping[str, Reader] = MappingProxyType(
         "KDUMP_IMMEDIATE_REBOOT": _reboot,
         "KDUMP_CONTINUE_ON_ERROR": _on_error,
         "KDUMP_TRANSFER": lacking(
-            "where the command sends the dump is not known, and nothing takes its place; see core_collector"
+            "only the command itself knows where it sends the dump; name that place in kdump.conf"
         ),
         "KDUMP_PRESCRIPT": _before,
         "KDUMP_POSTSCRIPT": _after,
@@ -389,10 +395,12 @@ READERS: Mapping[str, Reader] = MappingProxyType(
         "KDUMP_FADUMP": _only_yes(_NO_FADUMP),
         "KDUMP_FADUMP_SHELL": _only_yes(_NO_FADUMP),
         "FADUMP_COMMANDLINE_APPEND": _words_of_fadump,
-        "KDUMP_DUMPDEV": lacking("a device that the dump is first written to is `raw` here"),
+        "KDUMP_DUMPDEV": lacking(
+            "kdumpd writes the dump straight to its target, which `raw` can make a device"
+        ),
         "KDUMP_RUNLEVEL": lacking("no init runs in the capture kernel"),
         "KDUMP_VERBOSE": _verbose,
         "KDUMP_COPY_KERNEL": _only_yes("the kernel is not copied to the dump: its package has it"),
-        "KDUMPTOOL_FLAGS": lacking("these flags are only for kdumptool"),
+        "KDUMPTOOL_FLAGS": lacking("kdumpd does not use kdumptool, which these flags are for"),
     }
 )

@@ -58,7 +58,7 @@ def imported(text: str, *, file: str, architecture: str, tool: Tool | None = Non
     of_tool = import_debian if whose is Tool.KDUMP_TOOLS else import_opensuse
     draft = of_tool.read(given, architecture=architecture, used=_used(text))
     if _is_doubtful(of_tool.say_where(given), found, unread):
-        draft.saves_there = False
+        draft.saves_there = draft.is_clear = False
     return assembled(whose, draft, file=file, problems=problems)
 
 

@@ -551,7 +551,7 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main(["import", example]) == 0
     said = capsys.readouterr()
     assert "nfs dumps.example.com:/srv/dumps\n" in said.out
-    assert f"{example}:5: HOSTTAG has no equivalent: " in said.err
+    assert f"{example}:5: HOSTTAG: the name of a dump's directory " in said.err
     assert main(["import", example, "--output", str(out)]) == 0
     assert document.parse(out.read_text()).get("nfs") == "dumps.example.com:/srv/dumps"
     assert main(["check", str(out)]) == 0
@@ -570,8 +570,39 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         doubt = "kdump: WARNING: kdump.conf:4: -c and -l exclude each other"
         assert (doubt in capsys.readouterr().err) is is_written
         out.unlink(missing_ok=True)
+        assert main(["import", "--json", str(theirs)]) == (0 if is_written else 2)
+        told = json.loads(capsys.readouterr().out)
+        assert [each["code"] for each in told["warnings"]] == ["doubtful-collector-option"] * is_written
     assert main(["import", str(tmp_path / "none"), "--output", str(out)]) == 1
     assert capsys.readouterr().err.endswith(f"kdump: {tmp_path}/none: the file does not exist\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("FTP=vault:/srv\n", "its target has no equivalent, and nothing is written"),
+        ("[ -e /x ] &&\nSSH=vault\n", "it is not clear where its dumps go, and nothing is written"),
+        ("KDUMP_SAVEDIR=/srv/100%25\n", "it is not clear where its dumps go, and nothing is written"),
+    ],
+)
+def test_no_equivalent_is_told_apart_from_what_is_not_clear(
+    text: str, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.write_text(text)
+    assert main(["import", str(theirs), "--output", str(tmp_path / "kdump.conf")]) == 2
+    assert capsys.readouterr().err.endswith(f"kdump: {theirs}: {why}\n")
+    assert [each.name for each in tmp_path.iterdir()] == ["theirs"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [[""], ["", "--json"], [str(EXAMPLES / "opensuse-nfs.conf"), "--output", ""]]
+)
+def test_an_empty_name_is_refused_in_a_sentence(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["import", *arguments]) == 1
+    assert capsys.readouterr() == ("", "kdump: the name of the file is empty\n")
 
 
 def test_what_is_written_where() -> None:
