@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
 
@@ -61,11 +62,12 @@ class InTurn:
         task = asyncio.create_task(carried_out(), name=f"{job.kind} {job.number}")
         self._working = job, task
         try:
-            await task
-        except asyncio.CancelledError:
-            here = asyncio.current_task()
-            if here is not None and here.cancelling():  # it is we who end, and not the job alone
-                self._jobs.end(job, Result.CANCELLED, message="kdumpd ends")
-                raise
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
         finally:
             self._working = None
+        here = asyncio.current_task()
+        # It is we who end, and not the job alone; also where the work met it with a fault of its own.
+        if here is not None and here.cancelling():
+            self._jobs.end(job, Result.CANCELLED, message="kdumpd ends")
+            raise asyncio.CancelledError

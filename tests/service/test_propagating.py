@@ -143,6 +143,44 @@ async def test_who_waits_and_who_is_at_work_can_be_cancelled_and_the_next_one_go
             await asyncio.wait({running})
 
 
+class Stumbling(Given):
+    """What it does when it is cancelled goes wrong as well."""
+
+    def __init__(self, w: World, fault: Exception) -> None:
+        super().__init__(w)
+        self.reached = asyncio.Event()
+        self._fault = fault
+
+    async def give(self, wish: Propagation, *, say: Callable[[str], None]) -> None:
+        await super().give(wish, say=say)
+        self.reached.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise self._fault from None
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Trouble(Problem(code="target-unreachable", message="it says no")), OSError("it says no")],
+    ids=type,
+)
+async def test_kdumpd_ends_also_where_what_it_cancels_goes_wrong(tmp_path: Path, fault: Exception) -> None:
+    async with world(tmp_path) as w:
+        await w.armed()
+        stumbling = Stumbling(w, fault)
+        propagating = Propagating(propagations=stumbling, jobs=w.jobs)
+        running = asyncio.create_task(propagating.run())
+        job = propagating.ask(_of_ssh(w.reconciler.sight), password="", host_key="", uid=0)
+        async with asyncio.timeout(10):
+            await stumbling.reached.wait()
+        running.cancel()
+        _, still_running = await asyncio.wait({running}, timeout=10)
+        assert not still_running
+        assert running.cancelled()
+        assert job.ended.is_set()
+
+
 async def test_the_end_of_kdumpd_is_told_to_who_waits_for_a_key(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         await w.armed()
