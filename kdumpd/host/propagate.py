@@ -88,8 +88,11 @@ class Propagations:
         try:
             await self._run(argv, f"the key {key} cannot be made", "")
         except asyncio.CancelledError:
-            for path in (key, public):  # one that is half written would be taken for a key
-                self._files.remove(path)
+            for path in (key,) if has_public else (key, public):  # half a one would be taken for a key
+                try:
+                    self._files.remove(path)
+                except OSError as fault:  # which is not to stand in the way of the end
+                    say(f"{path} may be half a key: {fault.strerror or fault}")
             raise
         say(f"made the key {key}")
 

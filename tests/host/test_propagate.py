@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -165,12 +166,39 @@ class HalfAKey(StandIns):
         return None
 
 
-async def test_half_a_key_is_not_left_to_be_taken_for_one(tmp_path: Path) -> None:
-    programs = HalfAKey(tmp_path)
-    giving = asyncio.create_task(Propagations(RealFiles(str(tmp_path)), programs).give(WISH, say=print))
+async def _cancelled_half_way(files: RealFiles, root: Path) -> list[str]:
+    """What was said."""
+    programs, said = HalfAKey(root), list[str]()
+    giving = asyncio.create_task(Propagations(files, programs).give(WISH, say=said.append))
     async with asyncio.timeout(10):
         await programs.reached.wait()
     giving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await giving
+    return said
+
+
+async def test_half_a_key_is_not_left_to_be_taken_for_one(tmp_path: Path) -> None:
+    assert await _cancelled_half_way(RealFiles(str(tmp_path)), tmp_path) == []
     assert not (tmp_path / KEY.lstrip("/")).exists()
+
+
+async def test_a_public_half_that_was_there_before_stays(tmp_path: Path) -> None:
+    public = tmp_path / f"{KEY.lstrip('/')}.pub"
+    public.parent.mkdir(parents=True)
+    public.write_text("ssh-ed25519 AAAA theirs\n")
+    await _cancelled_half_way(RealFiles(str(tmp_path)), tmp_path)
+    assert public.read_text() == "ssh-ed25519 AAAA theirs\n"
+    assert not (tmp_path / KEY.lstrip("/")).exists()
+
+
+class ReadOnlyMeanwhile(RealFiles):
+    """The file system takes no change any more."""
+
+    def remove(self, path: str) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", path)
+
+
+async def test_half_a_key_that_cannot_be_removed_does_not_stand_in_the_way_of_the_end(tmp_path: Path) -> None:
+    said = await _cancelled_half_way(ReadOnlyMeanwhile(str(tmp_path)), tmp_path)
+    assert said[0] == f"{KEY} may be half a key: Read-only file system"
