@@ -97,7 +97,7 @@ async def _prepared(client: Client) -> tuple[str, Mapping[str, Value]]:
 async def _crash(client: Client, asked: argparse.Namespace, *, shown: Mapping[str, Value]) -> int:
     token, plan = await _prepared(client)
     if (plan["where"], plan["kernel"]) != (shown["where"], shown["kernel"]):
-        complain("nothing was crashed: the target or the kernel has changed since the question was asked")
+        complain("nothing was crashed: the target or the kernel has changed since the plan was shown")
         return FAILED
     if not asked.json:
         say(f"crashing; {AFTERWARDS}")
