@@ -35,7 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _ended_by(signal.SIGINT)
     except OSError as fault:
-        _give_up_output()
+        try:
+            sys.stdout.flush()  # what was said before
+        except OSError:
+            _give_up_output()
         complain_of(fault)
         return FAILED
     return status

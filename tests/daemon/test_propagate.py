@@ -104,6 +104,16 @@ def test_a_program_is_answered_also_where_the_system_refuses(administrator: Admi
     assert said.errors.splitlines()[-1] == f"kdump: {administrator.key}.pub: File exists"
 
 
+def test_what_was_said_before_the_system_refuses_is_not_lost(administrator: Administrator) -> None:
+    administrator.make_key()
+    public = Path(f"{administrator.key}.pub")
+    public.unlink()
+    public.symlink_to("nowhere")
+    said = administrator.propagate()
+    assert (said.status, said.output) == (1, "Using existing keys...\n")
+    assert said.errors.splitlines()[-1] == f"kdump: {public}: File exists"
+
+
 def test_a_server_on_which_nothing_can_be_written_is_a_failure(administrator: Administrator) -> None:
     administrator.make_key()
     administrator.kept.write_text("a file")
