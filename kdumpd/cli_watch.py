@@ -6,12 +6,15 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import re
+import select
 import signal
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import FrameType
 from typing import NoReturn, Protocol
 
 from kdumpd.cli_bus import Properties, bar, plain, progress, said_of, text_of
@@ -27,6 +30,8 @@ AT_ONCE = 0.1
 """Seconds in which changes that follow each other are shown as one: a burst of them is no reason to flicker."""
 AGAIN = 1.0
 """Seconds after which a daemon that has left is looked for again."""
+LASTLY = 1.0
+"""Seconds in which the terminal is to have room for what shows the cursor again, where the watch is ended from outside."""
 
 JOBS_SHOWN = 5
 
@@ -50,7 +55,6 @@ class Face(Protocol):
     """Who shows it."""
 
     def show(self, view: View) -> None: ...
-    def end(self) -> None: ...
 
 
 def run(asked: argparse.Namespace) -> int:
@@ -59,22 +63,40 @@ def run(asked: argparse.Namespace) -> int:
     SIGTERM ends it as it ends any program, but for what is to be put right on the terminal before.
     """
     on = screen()
-    face: Face = _Live(on) if on.can_move and not asked.json else _Lines(as_json=asked.json)
+    if asked.json or not on.can_move:
+        return _watched(asked.bus, _Lines(as_json=asked.json))
+    face = _Live(on)
+    signal.signal(signal.SIGTERM, _terminated)
     try:
-        with contextlib.suppress(asyncio.CancelledError):
-            return asyncio.run(_until_terminated(asked.bus, face))
-    except KeyboardInterrupt:
-        return OK
-    finally:
+        status = _watched(asked.bus, face)
         face.end()
+    except BaseException as end:
+        face.leave()
+        if not isinstance(end, _Terminated):
+            raise
+    else:
+        return status
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.raise_signal(signal.SIGTERM)
     return FAILED
 
 
-async def _until_terminated(address: str, face: Face) -> int:
-    watching = asyncio.create_task(_watch(address, face))
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, watching.cancel)  # until the loop is closed
-    return await watching
+class _Terminated(SystemExit):
+    """SIGTERM has come. asyncio lets this kind through wherever it is raised, and every other kind not."""
+
+
+def _terminated(number: int, _frame: FrameType | None) -> NoReturn:
+    """Leaves also a write for which the terminal has no room. The next SIGTERM ends the program at once."""
+    signal.signal(number, signal.SIG_DFL)
+    raise _Terminated
+
+
+def _watched(address: str, face: Face) -> int:
+    try:
+        return asyncio.run(_watch(address, face))
+    except KeyboardInterrupt:
+        return OK
 
 
 async def _watch(address: str, face: Face) -> int:
@@ -125,7 +147,6 @@ class _Live:
     def __init__(self, on: Screen) -> None:
         self._screen = on
         self._drawn: list[str] = []
-        sys.stdout.write(_HIDE)
 
     def show(self, view: View) -> None:
         on = self._screen = screen()
@@ -135,13 +156,24 @@ class _Live:
             lines = [*screenful(view.seen, on, is_watched=True), *_jobs(view.jobs, on)]
         foot = f"{moment(time.time_ns() // 1000)}  Ctrl-C ends"
         lines = [*lines[: on.lines - 2], on.painted(cut(foot, on.columns), Tone.FAINT)]
-        sys.stdout.write(f"{self._back(on.columns)}{_CLEAR}" + "".join(f"{line}\n" for line in lines))
+        sys.stdout.write(f"{_HIDE}{self._back(on.columns)}{_CLEAR}" + "".join(f"{line}\n" for line in lines))
         sys.stdout.flush()
         self._drawn = lines
 
     def end(self) -> None:
         sys.stdout.write(_SHOW)
         sys.stdout.flush()
+
+    def leave(self) -> None:
+        """As `end`, where the terminal takes it; one that takes nothing, or is gone, holds nobody up."""
+        terminal = sys.stdout.fileno()
+        with contextlib.suppress(OSError):
+            select.select((), (terminal,), (), LASTLY)
+            os.set_blocking(terminal, False)  # for whoever else writes there as well, and so not for long
+            try:
+                os.write(terminal, _SHOW.encode())
+            finally:
+                os.set_blocking(terminal, True)
 
     def _back(self, width: int) -> str:
         """To the first line that was drawn: on a terminal that became narrower one takes several."""
@@ -197,9 +229,6 @@ class _Lines:
             self._stages[path] = stage
         self._stages = {path: stage for path, stage in self._stages.items() if path in view.jobs}
         self._is_first = False
-
-    def end(self) -> None:
-        """Nothing is left to be put right."""
 
     def _tell(self, text: str, fields: Mapping[str, Value]) -> None:
         now_us = time.time_ns() // 1000

@@ -19,6 +19,7 @@ from tests.terminal import kdumpctl as argv
 
 CTRL_C = "\x03"
 CTRL_BACKSLASH = "\x1c"
+CTRL_S = "\x13"
 
 
 async def test_status_tells_all_that_matters_on_one_screen(tmp_path: Path, bus: PrivateBus) -> None:
@@ -120,6 +121,29 @@ async def test_a_watch_that_is_terminated_leaves_the_cursor_where_one_sees_it(
             watch.process.terminate()
             assert await watch.ended() == -signal.SIGTERM
         assert watch.written.endswith("\x1b[?25h")
+
+
+async def test_a_watch_that_is_terminated_ends_also_where_its_terminal_takes_nothing(
+    tmp_path: Path, bus: PrivateBus
+) -> None:
+    async with simulated(tmp_path, bus) as machine:
+        await machine.until_armed()
+        async with on_terminal(argv("watch"), {"KDUMPD_BUS": bus.address}) as watch:
+            await watch.until("Ctrl-C ends")
+            watch.type(CTRL_S)
+            assert (await kdumpctl(bus, "stop")).status == 0
+            await until_it_waits_to_write(watch.process.pid)
+            watch.process.terminate()
+            async with asyncio.timeout(PATIENCE):
+                assert await watch.process.wait() == -signal.SIGTERM
+        assert "Traceback" not in watch.shown
+
+
+async def until_it_waits_to_write(pid: int) -> None:
+    """As the kernel calls it where a terminal takes nothing; a process that waits for the bus is elsewhere."""
+    async with asyncio.timeout(PATIENCE):
+        while Path(f"/proc/{pid}/wchan").read_text() != "wait_woken":  # noqa: ASYNC110, ASYNC240
+            await asyncio.sleep(0.05)  # nobody tells of it
 
 
 async def test_a_watch_that_is_piped_is_a_line_for_each_change(tmp_path: Path, bus: PrivateBus) -> None:
