@@ -22,9 +22,6 @@ NO_SUCH_TARGET = 2
 
 def run(asked: argparse.Namespace) -> int:
     """0, also where something has no equivalent; 1 where it was not done; 2 where the target has none or is not clear."""
-    if "" in {asked.file, asked.output}:
-        complain("the name of the file is empty")
-        return FAILED
     contents = read_contents(asked.file)
     if isinstance(contents, Problem):
         return _failed(contents)

@@ -109,8 +109,19 @@ def _actions_of(words: Words, *, required: bool = True) -> Verbs:
 
 def _add_root(verb: Words) -> None:
     verb.add_argument(
-        "--root", default="/", metavar="DIR", help="look at the copy of another machine's files in DIR"
+        "--root",
+        type=_name,
+        default="/",
+        metavar="DIR",
+        help="look at the copy of another machine's files in DIR",
     )
+
+
+def _name(word: str) -> str:
+    """Of a file or directory: an empty one is of a variable that is not set, and nobody meant the machine's own."""
+    if not word:
+        raise argparse.ArgumentTypeError("the name is empty")
+    return word
 
 
 def _count(word: str) -> int:
@@ -165,7 +176,9 @@ def _add_arming(verbs: Verbs) -> None:
     add("rebuild", "build the capture image again and load it")
     add("test-target", "test the dump target: write a small file there as after a crash, and remove it")
     propagate = add("propagate", "give the ssh target this machine's key, which is made if there is none")
-    propagate.add_argument("--file", default=DEFAULT_CONFIG, metavar="FILE", help="another kdump.conf")
+    propagate.add_argument(
+        "--file", type=_name, default=DEFAULT_CONFIG, metavar="FILE", help="another kdump.conf"
+    )
 
 
 def _add_test_crash(verbs: Verbs) -> None:
@@ -245,6 +258,7 @@ def _add_offline(verbs: Verbs) -> None:
     check.add_argument(
         "file",
         nargs="?",
+        type=_name,
         default=DEFAULT_CONFIG,
         metavar="FILE",
         help=f"{DEFAULT_CONFIG} if none is given; - is the standard input",
@@ -265,12 +279,12 @@ def _add_offline(verbs: Verbs) -> None:
         default="",
         help="which tool FILE belongs to, if that cannot be seen",
     )
-    taken.add_argument("file", metavar="FILE", help="such as /etc/default/kdump-tools")
+    taken.add_argument("file", type=_name, metavar="FILE", help="such as /etc/default/kdump-tools")
     where = taken.add_mutually_exclusive_group()
     where.add_argument(
         "--write", action="store_true", help=f"write {DEFAULT_CONFIG}, and the other files that it needs"
     )
-    where.add_argument("--output", metavar="FILE", help="write the kdump.conf to this FILE")
+    where.add_argument("--output", type=_name, metavar="FILE", help="write the kdump.conf to this FILE")
 
 
 def _add_config(verbs: Verbs) -> None:
@@ -282,7 +296,7 @@ def _add_config(verbs: Verbs) -> None:
     ):
         action = _verb(actions, name, does)
         action.add_argument(
-            "--file", default="", metavar="FILE", help="read or write this FILE; needs no daemon"
+            "--file", type=_name, metavar="FILE", help="read or write this FILE; needs no daemon"
         )
         action.add_argument("key", metavar="NAME", help="the directive, as in kdump.conf(5)")
         if name == "set":
@@ -290,12 +304,12 @@ def _add_config(verbs: Verbs) -> None:
     edit = _plain_verb(
         actions, "edit", "edit the configuration in $VISUAL or $EDITOR, check it, and make it effective"
     )
-    edit.add_argument("--file", default="", metavar="FILE", help="read or write this FILE; needs no daemon")
+    edit.add_argument("--file", type=_name, metavar="FILE", help="read or write this FILE; needs no daemon")
     diff = _verb(
         actions, "diff", "show what FILE would change, and what kdumpd would have to do; needs no daemon"
     )
     _add_root(diff)
-    diff.add_argument("new", metavar="FILE", help="another kdump.conf; - is the standard input")
+    diff.add_argument("new", type=_name, metavar="FILE", help="another kdump.conf; - is the standard input")
     export = _verb(
         actions, "export", "print a script or Ansible tasks that give another machine this configuration"
     )
@@ -303,7 +317,7 @@ def _add_config(verbs: Verbs) -> None:
     text = _verb(
         actions, "text", "print the whole kdump.conf, or replace it with FILE (- is the standard input)"
     )
-    text.add_argument("new", nargs="?", default="", metavar="FILE", help="the whole new text")
+    text.add_argument("new", nargs="?", type=_name, metavar="FILE", help="the whole new text")
 
 
 def _add_dumps(verbs: Verbs) -> None:
@@ -321,5 +335,9 @@ def _add_dumps(verbs: Verbs) -> None:
     prune = add("prune", "delete the dumps that kdumpd.toml(5) does not keep, and say why")
     prune.add_argument("--dry-run", action="store_true", help="say what would be deleted, and do nothing")
     recover = add("recover", "make a vmcore of a flattened stream; needs no daemon")
-    recover.add_argument("stream", metavar="STREAM", help="such as vmcore.flat, or the copy of a raw device")
-    recover.add_argument("core", metavar="VMCORE", help="the file to write, which must not exist yet")
+    recover.add_argument(
+        "stream", type=_name, metavar="STREAM", help="such as vmcore.flat, or the copy of a raw device"
+    )
+    recover.add_argument(
+        "core", type=_name, metavar="VMCORE", help="the file to write, which must not exist yet"
+    )

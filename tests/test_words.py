@@ -136,6 +136,17 @@ def test_what_help_says_is_a_sentence_and_of_everything(path: tuple[str, ...]) -
             ("--json", "config", "edit"),
             "kdump: config edit is for people, and prints nothing for programs: leave out --json",
         ),
+        (("config", "get", "path", "--file", ""), "kdumpctl config get: argument --file: the name is empty"),
+        (
+            ("config", "set", "path", "/", "--file="),
+            "kdumpctl config set: argument --file: the name is empty",
+        ),
+        (("config", "unset", "path", "--file="), "kdumpctl config unset: argument --file: the name is empty"),
+        (("config", "edit", "--file", ""), "kdumpctl config edit: argument --file: the name is empty"),
+        (("config", "text", ""), "kdumpctl config text: argument FILE: the name is empty"),
+        (("propagate", "--file="), "kdumpctl propagate: argument --file: the name is empty"),
+        (("doctor", "--root", ""), "kdumpctl doctor: argument --root: the name is empty"),
+        (("import", "x", "--output", ""), "kdumpctl import: argument --output: the name is empty"),
         (("reserve", "set", ""), "kdump: the value of crashkernel= is empty"),
         (
             ("reset-crashkernel", "--kernel="),
@@ -154,7 +165,13 @@ def test_what_is_not_understood_is_told_and_nothing_is_done(
 
 @pytest.mark.parametrize(
     "words",
-    ["--json status", "status --json", "--json dumps list", "dumps --json list", "dumps delete --json x y"],
+    [
+        "--json status",
+        "status --json",
+        "--json dumps list",
+        "dumps --json list",
+        "dumps delete --json x y",
+    ],
 )
 def test_json_may_stand_before_the_verb_or_behind(words: str) -> None:
     assert parser().parse_args(words.split()).json
