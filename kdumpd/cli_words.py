@@ -204,7 +204,7 @@ def _add_test_crash(verbs: Verbs) -> None:
 
 def _add_reserve(verbs: Verbs) -> None:
     """Of crashkernel=: by our names, and by those of kdump-utils."""
-    actions = _actions_of(_plain_verb(verbs, "reserve", "show or set the crashkernel= of the next boots"))
+    actions = _actions_of(_verb(verbs, "reserve", "show or set the crashkernel= of the next boots"))
     _verb(actions, "get-default", "print the recommended value for this machine")
     _verb(actions, "estimate", "the same as kdumpctl estimate")
     setting = _verb(actions, "set", "write a value into the boot entries, and show first what will be done")
@@ -288,7 +288,7 @@ def _add_offline(verbs: Verbs) -> None:
 
 
 def _add_config(verbs: Verbs) -> None:
-    actions = _actions_of(_plain_verb(verbs, "config", "read or change the configuration"))
+    actions = _actions_of(_verb(verbs, "config", "read or change the configuration"))
     for name, does in (
         ("get", "print the values of a directive"),
         ("set", "set a directive"),

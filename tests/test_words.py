@@ -136,6 +136,10 @@ def test_what_help_says_is_a_sentence_and_of_everything(path: tuple[str, ...]) -
             ("--json", "config", "edit"),
             "kdump: config edit is for people, and prints nothing for programs: leave out --json",
         ),
+        (
+            ("config", "--json", "edit"),
+            "kdump: config edit is for people, and prints nothing for programs: leave out --json",
+        ),
         (("config", "get", "path", "--file", ""), "kdumpctl config get: argument --file: the name is empty"),
         (
             ("config", "set", "path", "/", "--file="),
@@ -171,6 +175,8 @@ def test_what_is_not_understood_is_told_and_nothing_is_done(
         "--json dumps list",
         "dumps --json list",
         "dumps delete --json x y",
+        "config --json get path",
+        "reserve --json set",
     ],
 )
 def test_json_may_stand_before_the_verb_or_behind(words: str) -> None:
