@@ -595,16 +595,6 @@ def test_no_equivalent_is_told_apart_from_what_is_not_clear(
     assert [each.name for each in tmp_path.iterdir()] == ["theirs"]
 
 
-@pytest.mark.parametrize(
-    "arguments", [[""], ["", "--json"], [str(EXAMPLES / "opensuse-nfs.conf"), "--output", ""]]
-)
-def test_an_empty_name_is_refused_in_a_sentence(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["import", *arguments]) == 1
-    assert capsys.readouterr() == ("", "kdump: the name of the file is empty\n")
-
-
 def test_what_is_written_where() -> None:
     found = read("kdump-tools-local")
     ours = {"/etc/kdump.conf": "# nothing is set\n", "/etc/kdumpd.toml": "keep_days = 9\n"}
