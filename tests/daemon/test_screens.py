@@ -141,9 +141,16 @@ async def test_a_watch_that_is_terminated_ends_also_where_its_terminal_takes_not
 
 async def until_it_waits_to_write(pid: int) -> None:
     """As the kernel calls it where a terminal takes nothing; a process that waits for the bus is elsewhere."""
-    async with asyncio.timeout(PATIENCE):
-        while Path(f"/proc/{pid}/wchan").read_text() != "wait_woken":  # noqa: ASYNC110, ASYNC240
-            await asyncio.sleep(0.05)  # nobody tells of it
+    seen = set[str]()
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while "wait_woken" not in seen:
+                seen.add(Path(f"/proc/{pid}/wchan").read_text())  # noqa: ASYNC240
+                await asyncio.sleep(0.05)  # nobody tells of it
+    except TimeoutError:
+        if seen <= {"", "0"}:
+            pytest.skip("this kernel does not say where a process waits (/proc/PID/wchan)")
+        raise
 
 
 async def test_a_watch_that_is_piped_is_a_line_for_each_change(tmp_path: Path, bus: PrivateBus) -> None:
