@@ -10,10 +10,10 @@ import re
 import shlex
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from types import MappingProxyType
 
-from kdumpd.core import commandline, reserve
+from kdumpd.core import commandline
+from kdumpd.core.bootloader import values_of
 from kdumpd.core.import_draft import (
     Draft,
     Given,
@@ -30,6 +30,7 @@ from kdumpd.core.import_draft import (
     unknown_to,
     value,
 )
+from kdumpd.core.import_url import place_of
 from kdumpd.core.problems import Problem
 from kdumpd.core.sysconfig import Assignment
 
@@ -47,16 +48,6 @@ _NEXT_TARGET = re.compile(r"\s+(?=/|[a-z]+://)", re.IGNORECASE)
 """Several targets were allowed up to kdump 1; since then a blank is a part of the one directory's name."""
 _ESCAPED = re.compile(r"%[0-9a-f]{2}", re.IGNORECASE)
 _SSH_PORT = "22"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """The part of a URL between `//` and `/`."""
-
-    user: str
-    host: str
-    port: str
-    has_password: bool
 
 
 def read(given: Given, *, architecture: str, used: AbstractSet[str]) -> Draft:
@@ -104,7 +95,7 @@ def _unclear(target: str, url: re.Match[str] | None) -> str:
 
 
 def _of_url(draft: Draft, given: Given, said: Assignment, url: re.Match[str]) -> None:
-    place, path = _place(url["place"]), url["path"].rstrip("/") or "/"
+    place, path = place_of(url["place"]), url["path"].rstrip("/") or "/"
     match url["scheme"].lower():
         case "file":
             put(draft, "path", path, said)
@@ -132,14 +123,6 @@ def _of_url(draft: Draft, given: Given, said: Assignment, url: re.Match[str]) ->
 def say_where(_given: Given) -> frozenset[str]:
     """The variables on which it depends where dumps go."""
     return frozenset({"KDUMP_SAVEDIR", "KDUMP_TRANSFER"})
-
-
-def _place(text: str) -> Place:
-    who, _, where = text.rpartition("@")
-    user, colon, _password = who.partition(":")
-    found = re.fullmatch(r"(\[[^]]*\]|[^:]*)(?::([0-9]*))?", where)
-    host, port = (found[1], found[2] or "") if found is not None else (where, "")
-    return Place(user=user, host=host, port=port, has_password=bool(colon))
 
 
 def _key(draft: Draft, given: Given) -> None:
@@ -315,10 +298,10 @@ def _kernel(draft: Draft, _given: Given, by: Assignment) -> None:
 
 
 def _reservation(draft: Draft, _given: Given, by: Assignment) -> None:
-    values = [word.removeprefix("crashkernel=") for word in by.value.split()]
-    if values in ([], ["auto"]):
+    if by.value.strip().removeprefix("crashkernel=") in {"", "auto"}:
         return
-    if any(isinstance(reserve.parse(each), Problem) for each in values):
+    values = values_of(by.value)
+    if isinstance(values, Problem):
         draft.lack(by, "it is no value of crashkernel=; `kdumpctl reserve set` writes the recommended one")
     else:
         draft.lack(by, f"`kdumpctl reserve set {shlex.join(values)}` writes it for the boot loader")

@@ -396,6 +396,7 @@ def test_what_of_opensuse_has_no_place_is_told_with_its_reason(line: str) -> Non
             "`kdumpctl reserve set 72M,low 300M,high` ",
         ),
         ("KDUMP_CRASHKERNEL='256M; reboot'", "it is no value of crashkernel="),
+        ("KDUMP_CRASHKERNEL=256", "it is no value of crashkernel="),
         ("KDUMP_POSTSCRIPT=fence_kdump_send", "it names no nodes"),
     ],
 )
